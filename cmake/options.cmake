@@ -1,0 +1,33 @@
+# Build options and the compile flags that every target of the project shares.
+option(ZIPLLM_BUILD_TESTS "Build the unit tests" ${PROJECT_IS_TOP_LEVEL})
+option(ZIPLLM_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(ZIPLLM_BUILD_FUZZERS "Build the libFuzzer targets (clang only)" OFF)
+option(ZIPLLM_WERROR "Treat warnings as errors" ON)
+set(ZIPLLM_SANITIZE "" CACHE STRING "Sanitizers for all targets: address;undefined, memory, thread")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(ZIPLLM_CCACHE ccache)
+if(ZIPLLM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ZIPLLM_CCACHE})
+endif()
+
+add_library(zipllm_options INTERFACE)
+target_compile_options(zipllm_options INTERFACE -Wall -Wextra -Wshadow -Wconversion
+                       -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+                       -ffp-contract=off $<$<BOOL:${ZIPLLM_WERROR}>:-Werror>)
+if(ZIPLLM_SANITIZE)
+  list(JOIN ZIPLLM_SANITIZE "," sanitizers)
+  add_compile_options(-fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${sanitizers})
+endif()
