@@ -1,5 +1,6 @@
 /// \file
-/// Random access to a seekable archive: lists it, reads tensors and byte ranges.
+/// Random access to a seekable archive: lists it, reads tensors and byte
+/// ranges.
 #ifndef ZIPLLM_ARCHIVE_H_
 #define ZIPLLM_ARCHIVE_H_
 
@@ -21,15 +22,16 @@ enum class EntryKind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2 };
 /// A file, directory or symlink of an archive.
 struct Entry {
   EntryKind kind = EntryKind::kFile;
-  std::string path;         ///< relative, '/' between parts; "" is the root directory or an unnamed stream
-  uint32_t mode = 0;        ///< permission bits, 0 to 07777
+  std::string path;   ///< relative, '/' between parts; "" is the root directory
+                      ///< or an unnamed stream
+  uint32_t mode = 0;  ///< permission bits, 0 to 07777
   int64_t mtime_seconds = 0;
   uint32_t mtime_nanoseconds = 0;
   std::string link_target;  ///< symlinks only
   uint64_t size = 0;        ///< plain bytes, files only
   uint64_t coded_size = 0;  ///< archive bytes of its frames
   std::array<uint8_t, 32> sha256{};
-  Layout layout;            ///< files only
+  Layout layout;  ///< files only
 };
 
 /// How the blocks of one segment are coded, from the frames' heads.
@@ -50,14 +52,17 @@ struct TensorRef {
   size_t segment = 0;  ///< index into its layout
 };
 
-/// An open archive. Opening reads the trailer and the index only; reads touch the blocks they
-/// need and nothing else. Thread-safety: all const members may be called by several threads.
+/// An open archive. Opening reads the trailer and the index only; reads touch
+/// the blocks they need and nothing else. Thread-safety: all const members may
+/// be called by several threads.
 class ZIPLLM_EXPORT Archive {
  public:
-  /// Takes a seekable source. DATA_LOSS where the archive is cut or damaged; a file that is
-  /// readable front to back may still be (see Decompressor).
-  static absl::StatusOr<Archive> Open(std::unique_ptr<Source> source, DecompressOptions options = {});
-  static absl::StatusOr<Archive> OpenFile(const std::string& path, DecompressOptions options = {});
+  /// Takes a seekable source. DATA_LOSS where the archive is cut or damaged; a
+  /// file that is readable front to back may still be (see Decompressor).
+  static absl::StatusOr<Archive> Open(std::unique_ptr<Source> source,
+                                      DecompressOptions options = {});
+  static absl::StatusOr<Archive> OpenFile(const std::string& path,
+                                          DecompressOptions options = {});
   Archive(Archive&&) noexcept;
   Archive& operator=(Archive&&) noexcept;
   ~Archive();
@@ -70,17 +75,24 @@ class ZIPLLM_EXPORT Archive {
 
   /// Index of the file with this path; NOT_FOUND.
   absl::StatusOr<size_t> FindEntry(const std::string& path) const;
-  /// The tensor with this name; with `path` not empty, of that file only. NOT_FOUND, or
-  /// INVALID_ARGUMENT where several files have it.
-  absl::StatusOr<TensorRef> FindTensor(const std::string& name, const std::string& path = "") const;
+  /// The tensor with this name; with `path` not empty, of that file only.
+  /// NOT_FOUND, or INVALID_ARGUMENT where several files have it.
+  absl::StatusOr<TensorRef> FindTensor(const std::string& name,
+                                       const std::string& path = "") const;
 
   /// Decodes one tensor; RESOURCE_EXHAUSTED above `max_bytes`.
-  absl::StatusOr<std::vector<uint8_t>> Read(const std::string& tensor, const std::string& path = "",
-                                            uint64_t max_bytes = uint64_t{1} << 40) const;
-  /// Decodes the bytes of a file from `offset` into `out`; OUT_OF_RANGE past its end.
-  absl::Status ReadRange(size_t entry, uint64_t offset, MutableByteSpan out) const;
-  /// Decodes `length` bytes of a file from `offset` to a sink, in bounded memory.
-  absl::Status CopyRange(size_t entry, uint64_t offset, uint64_t length, Sink& out) const;
+  absl::StatusOr<std::vector<uint8_t>> Read(const std::string& tensor,
+                                            const std::string& path = "",
+                                            uint64_t max_bytes = uint64_t{1}
+                                                                 << 40) const;
+  /// Decodes the bytes of a file from `offset` into `out`; OUT_OF_RANGE past
+  /// its end.
+  absl::Status ReadRange(size_t entry, uint64_t offset,
+                         MutableByteSpan out) const;
+  /// Decodes `length` bytes of a file from `offset` to a sink, in bounded
+  /// memory.
+  absl::Status CopyRange(size_t entry, uint64_t offset, uint64_t length,
+                         Sink& out) const;
 
   /// How a segment is coded; reads the heads of its frames.
   absl::StatusOr<SegmentCoding> Coding(TensorRef segment) const;

@@ -12,25 +12,28 @@
 
 namespace zipllm {
 
-/// Makes archives. Holds no state but its options; calls are independent of each other, and
-/// one Compressor may be used by several threads at once.
+/// Makes archives. Holds no state but its options; calls are independent of
+/// each other, and one Compressor may be used by several threads at once.
 ///
-/// Memory: (threads + 1) x about 20 MiB at levels up to 6 whatever the size of the input, plus
-/// 50 bytes a MiB of input for the index and the table of duplicates (capped at 64 MiB).
+/// Memory: (threads + 1) x about 20 MiB at levels up to 6 whatever the size of
+/// the input, plus 50 bytes a MiB of input for the index and the table of
+/// duplicates (capped at 64 MiB).
 class ZIPLLM_EXPORT Compressor {
  public:
   explicit Compressor(CompressOptions options = {});
 
-  /// Compresses one stream into an archive with one file of the given name ("" for none) and
-  /// writes it to `out` without seeking.
-  absl::StatusOr<Totals> CompressStream(Source& in, const std::string& name, Sink& out) const;
+  /// Compresses one stream into an archive with one file of the given name (""
+  /// for none) and writes it to `out` without seeking.
+  absl::StatusOr<Totals> CompressStream(Source& in, const std::string& name,
+                                        Sink& out) const;
 
-  /// Compresses a file, or a directory with all that is in it, and writes the archive to `out`.
-  /// Sockets, devices and FIFOs inside a directory are left out with a warning each.
+  /// Compresses a file, or a directory with all that is in it, and writes the
+  /// archive to `out`. Sockets, devices and FIFOs inside a directory are left
+  /// out with a warning each.
   absl::StatusOr<Totals> CompressPath(const std::string& path, Sink& out) const;
 
-  /// The same into a file: a temporary file beside `archive_path` is renamed to it when it is
-  /// complete and synced. ALREADY_EXISTS unless `overwrite`.
+  /// The same into a file: a temporary file beside `archive_path` is renamed to
+  /// it when it is complete and synced. ALREADY_EXISTS unless `overwrite`.
   absl::StatusOr<Totals> CompressPathToFile(const std::string& path,
                                             const std::string& archive_path,
                                             bool overwrite = false) const;

@@ -1,5 +1,6 @@
 /// \file
-/// Settings and progress reports that compressor, decompressor and archive share.
+/// Settings and progress reports that compressor, decompressor and archive
+/// share.
 #ifndef ZIPLLM_OPTIONS_H_
 #define ZIPLLM_OPTIONS_H_
 
@@ -13,17 +14,20 @@ namespace zipllm {
 
 /// Where a long operation stands. Bytes are plain bytes unless said.
 struct Progress {
-  uint64_t bytes_done = 0;     ///< plain bytes finished so far
-  uint64_t bytes_total = 0;    ///< 0 where unknown (a pipe)
-  uint64_t coded_bytes = 0;    ///< archive bytes written (compress) or read (decompress) so far
-  std::string current;         ///< file being worked on
+  uint64_t bytes_done = 0;   ///< plain bytes finished so far
+  uint64_t bytes_total = 0;  ///< 0 where unknown (a pipe)
+  uint64_t coded_bytes =
+      0;  ///< archive bytes written (compress) or read (decompress) so far
+  std::string current;  ///< file being worked on
 };
 
-/// Called on the calling thread every few MiB. Return false to cancel: the operation then
-/// fails with CANCELLED and leaves nothing half-written. Must not throw.
+/// Called on the calling thread every few MiB. Return false to cancel: the
+/// operation then fails with CANCELLED and leaves nothing half-written. Must
+/// not throw.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
-/// Called on the calling thread for what the user should know and that is no error
+/// Called on the calling thread for what the user should know and that is no
+/// error
 /// ("socket skipped"). Must not throw.
 using WarningCallback = std::function<void(const std::string&)>;
 
@@ -32,20 +36,23 @@ inline constexpr int kDefaultLevel = 3;
 inline constexpr int kMaxLevel = 9;
 
 struct CompressOptions {
-  int level = kDefaultLevel;     ///< kMinLevel (fastest) to kMaxLevel (smallest)
-  int threads = 0;               ///< 0: one a core. The archive does not depend on it
-  bool verify = true;            ///< decode every block and compare before it counts
+  int level = kDefaultLevel;  ///< kMinLevel (fastest) to kMaxLevel (smallest)
+  int threads = 0;     ///< 0: one a core. The archive does not depend on it
+  bool verify = true;  ///< decode every block and compare before it counts
   bool deduplicate = true;       ///< store equal blocks once
-  bool follow_symlinks = false;  ///< store what links point to (once: no links inside) instead of links
+  bool follow_symlinks = false;  ///< store what links point to (once: no links
+                                 ///< inside) instead of links
   ProgressCallback progress;
   WarningCallback warning;
 };
 
 struct DecompressOptions {
   int threads = 0;  ///< 0: one a core
-  /// Refuse archives whose declared blocks and frames need more memory than this a thread.
+  /// Refuse archives whose declared blocks and frames need more memory than
+  /// this a thread.
   uint64_t max_memory = uint64_t{512} << 20;
-  /// Recompute each file's SHA-256 and compare (every block's XXH3 is always checked).
+  /// Recompute each file's SHA-256 and compare (every block's XXH3 is always
+  /// checked).
   bool check_sha256 = false;
   bool overwrite = false;  ///< replace files that are there
   ProgressCallback progress;
@@ -57,7 +64,8 @@ struct Totals {
   uint64_t files = 0;
   uint64_t plain_bytes = 0;
   uint64_t archive_bytes = 0;
-  uint64_t duplicate_bytes = 0;  ///< plain bytes stored as a reference to an equal block
+  uint64_t duplicate_bytes =
+      0;  ///< plain bytes stored as a reference to an equal block
   uint64_t warnings = 0;
 };
 

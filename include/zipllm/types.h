@@ -1,5 +1,6 @@
 /// \file
-/// Words that the whole API shares: byte spans, element types, segments, layouts.
+/// Words that the whole API shares: byte spans, element types, segments,
+/// layouts.
 #ifndef ZIPLLM_TYPES_H_
 #define ZIPLLM_TYPES_H_
 
@@ -18,16 +19,18 @@ namespace zipllm {
 using ByteSpan = std::span<const uint8_t>;
 using MutableByteSpan = std::span<uint8_t>;
 
-/// Element type of a segment. The numbers are part of the format (format-spec/container.md,
-/// "Element types") and are never reused. Quantized ggml types are 64 + their ggml number.
+/// Element type of a segment. The numbers are part of the format
+/// (format-spec/container.md, "Element types") and are never reused. Quantized
+/// ggml types are 64 + their ggml number.
 enum class DType : uint8_t {
-#define ZIPLLM_DTYPE(id, symbol, name, block_elements, block_bytes) k##symbol = id,
+#define ZIPLLM_DTYPE(id, symbol, name, block_elements, block_bytes) \
+  k##symbol = id,
 #include "zipllm/dtype_list.inc"
 #undef ZIPLLM_DTYPE
 };
 
-/// Facts about an element type: `block_elements` elements lie in `block_bytes` bytes.
-/// Both are 1 for `bytes`.
+/// Facts about an element type: `block_elements` elements lie in `block_bytes`
+/// bytes. Both are 1 for `bytes`.
 struct DTypeInfo {
   DType dtype;
   std::string_view name;
@@ -38,18 +41,21 @@ struct DTypeInfo {
 /// The facts of `dtype`; nullptr for a number that this version does not know.
 ZIPLLM_EXPORT const DTypeInfo* FindDType(DType dtype);
 
-/// One tensor's bytes, or a gap between tensors (dtype `bytes`: header, padding, text).
+/// One tensor's bytes, or a gap between tensors (dtype `bytes`: header,
+/// padding, text).
 struct Segment {
-  std::string name;             ///< tensor name as the file spells it; empty for a gap
+  std::string name;  ///< tensor name as the file spells it; empty for a gap
   DType dtype = DType::kBytes;
-  std::vector<uint64_t> shape;  ///< in elements, outermost first; empty for scalars and gaps
-  uint64_t offset = 0;          ///< in bytes from the start of the file
-  uint64_t length = 0;          ///< in bytes
+  std::vector<uint64_t>
+      shape;  ///< in elements, outermost first; empty for scalars and gaps
+  uint64_t offset = 0;  ///< in bytes from the start of the file
+  uint64_t length = 0;  ///< in bytes
 };
 
 /// An ordered list of segments that tiles a file exactly: no gap, no overlap.
 struct Layout {
-  std::string format;  ///< name of the parser that made it, "bytes" where none fits
+  std::string
+      format;  ///< name of the parser that made it, "bytes" where none fits
   std::vector<Segment> segments;
 };
 

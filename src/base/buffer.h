@@ -12,9 +12,9 @@
 
 namespace zipllm {
 
-/// A growable byte buffer, 64-byte aligned, that does not initialise what it grows by.
-/// Throws std::bad_alloc when memory is out; sizes from untrusted input are bounded by the
-/// caller first (see limits.h). Thread-compatible.
+/// A growable byte buffer, 64-byte aligned, that does not initialise what it
+/// grows by. Throws std::bad_alloc when memory is out; sizes from untrusted
+/// input are bounded by the caller first (see limits.h). Thread-compatible.
 class Buffer {
  public:
   Buffer() = default;
@@ -45,14 +45,17 @@ class Buffer {
     Reserve(size);
     size_ = size;
   }
-  /// Grows by `count` uninitialised bytes (amortised) and returns where they start.
+  /// Grows by `count` uninitialised bytes (amortised) and returns where they
+  /// start.
   uint8_t* Extend(size_t count) {
-    if (size_ + count > capacity_) Reserve(size_ + count > 2 * capacity_ ? size_ + count : 2 * capacity_);
+    if (size_ + count > capacity_)
+      Reserve(size_ + count > 2 * capacity_ ? size_ + count : 2 * capacity_);
     size_ += count;
     return data_.get() + size_ - count;
   }
   void Append(ByteSpan bytes) {
-    if (!bytes.empty()) std::memcpy(Extend(bytes.size()), bytes.data(), bytes.size());
+    if (!bytes.empty())
+      std::memcpy(Extend(bytes.size()), bytes.data(), bytes.size());
   }
 
  private:

@@ -12,8 +12,10 @@ absl::StatusOr<uint64_t> ByteReader::Varint(uint64_t max) {
     if (shift == 63 && bits > 1) return Error("number does not fit 64 bits");
     value |= bits << shift;
     if ((byte & 0x80) == 0) {
-      if (byte == 0 && shift != 0) return Error("number is not in its shortest form");
-      if (value > max) return Error("number ", value, " is above its limit ", max);
+      if (byte == 0 && shift != 0)
+        return Error("number is not in its shortest form");
+      if (value > max)
+        return Error("number ", value, " is above its limit ", max);
       pos_ = pos;
       return value;
     }
@@ -27,7 +29,8 @@ absl::StatusOr<std::string> ByteReader::String(uint64_t max_length) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-absl::StatusOr<ByteReader> ByteReader::Sub(uint64_t count, std::string_view what) {
+absl::StatusOr<ByteReader> ByteReader::Sub(uint64_t count,
+                                           std::string_view what) {
   uint64_t base = base_ + pos_;
   ASSIGN_OR_RETURN(ByteSpan bytes, Bytes(count));
   return ByteReader(bytes, what, base);
@@ -42,7 +45,8 @@ void ByteWriter::Varint(uint64_t value) {
   uint8_t bytes[10];
   size_t count = 0;
   do {
-    bytes[count] = static_cast<uint8_t>((value & 0x7F) | (value > 0x7F ? 0x80 : 0));
+    bytes[count] =
+        static_cast<uint8_t>((value & 0x7F) | (value > 0x7F ? 0x80 : 0));
     value >>= 7;
     ++count;
   } while (value != 0);

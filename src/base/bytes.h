@@ -1,5 +1,6 @@
-// The only way to read untrusted bytes, and its counterpart for writing. Little-endian,
-// canonical LEB128 varints (format-spec/container.md, "Numbers").
+// The only way to read untrusted bytes, and its counterpart for writing.
+// Little-endian, canonical LEB128 varints (format-spec/container.md,
+// "Numbers").
 #ifndef ZIPLLM_BASE_BYTES_H_
 #define ZIPLLM_BASE_BYTES_H_
 
@@ -36,17 +37,20 @@ void StoreLe(void* p, T value) {
   return !__builtin_add_overflow(a, b, sum);
 }
 /// a * b, false on overflow.
-[[nodiscard]] inline bool CheckedMul(uint64_t a, uint64_t b, uint64_t* product) {
+[[nodiscard]] inline bool CheckedMul(uint64_t a, uint64_t b,
+                                     uint64_t* product) {
   return !__builtin_mul_overflow(a, b, product);
 }
 
-/// Reads from a span of untrusted bytes; every read is checked, errors are DATA_LOSS and name
-/// `what` and the offset. A sub-reader cannot leave its parent. Thread-compatible.
+/// Reads from a span of untrusted bytes; every read is checked, errors are
+/// DATA_LOSS and name `what` and the offset. A sub-reader cannot leave its
+/// parent. Thread-compatible.
 class ByteReader {
  public:
-  /// `what` names the thing read in messages ("index"); it must outlive the reader.
-  /// `base` is added to offsets in messages.
-  explicit ByteReader(ByteSpan data, std::string_view what = "data", uint64_t base = 0)
+  /// `what` names the thing read in messages ("index"); it must outlive the
+  /// reader. `base` is added to offsets in messages.
+  explicit ByteReader(ByteSpan data, std::string_view what = "data",
+                      uint64_t base = 0)
       : data_(data), what_(what), base_(base) {}
 
   size_t remaining() const { return data_.size() - pos_; }
@@ -60,7 +64,8 @@ class ByteReader {
     pos_ += sizeof(T);
     return value;
   }
-  /// A varint of at most `max`; refuses one that is not the shortest for its value.
+  /// A varint of at most `max`; refuses one that is not the shortest for its
+  /// value.
   absl::StatusOr<uint64_t> Varint(uint64_t max = UINT64_MAX);
   /// The next `count` bytes, as a view into the data.
   absl::StatusOr<ByteSpan> Bytes(uint64_t count) {
@@ -82,7 +87,8 @@ class ByteReader {
 
  private:
   absl::Status Truncated(uint64_t wanted) const {
-    return Error("ends early (", wanted, " bytes wanted, ", remaining(), " left)");
+    return Error("ends early (", wanted, " bytes wanted, ", remaining(),
+                 " left)");
   }
   ByteSpan data_;
   std::string_view what_;
@@ -108,7 +114,9 @@ class ByteWriter {
 };
 
 /// How many bytes `value` takes as a varint: 1 to 10.
-inline size_t VarintSize(uint64_t value) { return (std::bit_width(value | 1) + 6) / 7; }
+inline size_t VarintSize(uint64_t value) {
+  return (std::bit_width(value | 1) + 6) / 7;
+}
 
 inline ByteSpan AsBytes(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};

@@ -31,7 +31,8 @@ absl::Status ErrnoStatus(int error_number, const std::string& what) {
     default:
       break;
   }
-  return MakeStatus(code, what, ": ", std::generic_category().message(error_number));
+  return MakeStatus(code, what, ": ",
+                    std::generic_category().message(error_number));
 }
 
 }  // namespace zipllm

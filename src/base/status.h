@@ -1,5 +1,5 @@
-// Status for all of zipllm: Debian's Abseil has a string_view of its own, so messages are
-// made here from std::string and nowhere else.
+// Status for all of zipllm: Debian's Abseil has a string_view of its own, so
+// messages are made here from std::string and nowhere else.
 #ifndef ZIPLLM_BASE_STATUS_H_
 #define ZIPLLM_BASE_STATUS_H_
 
@@ -53,23 +53,26 @@ absl::Status Internal(const Parts&... parts) {
 template <typename... Parts>
 absl::Status Annotate(const absl::Status& status, const Parts&... prefix) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), StrCat(prefix..., std::string(status.message())));
+  return absl::Status(status.code(),
+                      StrCat(prefix..., std::string(status.message())));
 }
 
-/// Status for a failed system call: maps `error_number` and says what was being done.
+/// Status for a failed system call: maps `error_number` and says what was being
+/// done.
 absl::Status ErrnoStatus(int error_number, const std::string& what);
 
 }  // namespace zipllm
 
 #define ZIPLLM_CONCAT_INNER_(a, b) a##b
 #define ZIPLLM_CONCAT_(a, b) ZIPLLM_CONCAT_INNER_(a, b)
-#define RETURN_IF_ERROR(expr)                                \
-  do {                                                       \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
-#define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL_(ZIPLLM_CONCAT_(statusor_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_IMPL_(tmp, lhs, expr) \
-  auto tmp = (expr);                           \
+#define ASSIGN_OR_RETURN(lhs, expr) \
+  ASSIGN_OR_RETURN_IMPL_(ZIPLLM_CONCAT_(statusor_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN_IMPL_(tmp, lhs, expr)   \
+  auto tmp = (expr);                             \
   if (!tmp.ok()) return std::move(tmp).status(); \
   lhs = std::move(tmp).value()
 

@@ -1,6 +1,7 @@
-// What a codec is: a number in the format for ever, a way to decode a block, and (in builds
-// with encoders) a way to encode one. Plugging in: NAME_decode.cc, NAME_encode.cc in a room of
-// src/codecs, one line in codec_list.inc, a page in format-spec/codecs.
+// What a codec is: a number in the format for ever, a way to decode a block,
+// and (in builds with encoders) a way to encode one. Plugging in:
+// NAME_decode.cc, NAME_encode.cc in a room of src/codecs, one line in
+// codec_list.inc, a page in format-spec/codecs.
 #ifndef ZIPLLM_CODECS_CODEC_H_
 #define ZIPLLM_CODECS_CODEC_H_
 
@@ -16,65 +17,76 @@ namespace zipllm::codecs {
 
 using CodecId = uint8_t;
 
-/// Limits that decoders rely on (format-spec/limits.md). The container checks them before it
-/// calls a codec.
+/// Limits that decoders rely on (format-spec/limits.md). The container checks
+/// them before it calls a codec.
 inline constexpr size_t kMaxBlockBytes = size_t{1} << 26;
 inline constexpr size_t kMaxParamsBytes = size_t{1} << 16;
 
-/// Memory that one thread keeps from block to block, so that hot paths do not allocate.
-/// Codecs use the buffers for what they like; contents do not survive a call.
+/// Memory that one thread keeps from block to block, so that hot paths do not
+/// allocate. Codecs use the buffers for what they like; contents do not survive
+/// a call.
 struct Scratch {
   Buffer buffers[4];
 };
 
-/// A frame's parameters for one codec (tables shared by its blocks), parsed and ready.
-/// Immutable once made; shared by the threads that decode the frame's blocks.
+/// A frame's parameters for one codec (tables shared by its blocks), parsed and
+/// ready. Immutable once made; shared by the threads that decode the frame's
+/// blocks.
 class DecodeParams {
  public:
   virtual ~DecodeParams() = default;
 };
 
-/// Decoding half. Stateless; the functions may be called by several threads at once.
+/// Decoding half. Stateless; the functions may be called by several threads at
+/// once.
 struct Decoder {
   CodecId id;
   std::string_view name;
-  /// Parses the frame's parameters (up to kMaxParamsBytes, untrusted). Null where the codec
-  /// has none: the container then refuses parameters.
+  /// Parses the frame's parameters (up to kMaxParamsBytes, untrusted). Null
+  /// where the codec has none: the container then refuses parameters.
   absl::StatusOr<std::unique_ptr<const DecodeParams>> (*parse)(ByteSpan params);
-  /// Decodes exactly `out.size()` (1 to kMaxBlockBytes) bytes from exactly `coded`, both
-  /// untrusted; DATA_LOSS where it cannot. `params` is what `parse` returned, or null where
-  /// the frame has none. Reads and writes nothing outside the spans.
-  absl::Status (*decode)(const DecodeParams* params, ByteSpan coded, MutableByteSpan out,
-                         Scratch& scratch);
+  /// Decodes exactly `out.size()` (1 to kMaxBlockBytes) bytes from exactly
+  /// `coded`, both untrusted; DATA_LOSS where it cannot. `params` is what
+  /// `parse` returned, or null where the frame has none. Reads and writes
+  /// nothing outside the spans.
+  absl::Status (*decode)(const DecodeParams* params, ByteSpan coded,
+                         MutableByteSpan out, Scratch& scratch);
 };
 
 /// What the planner asks a codec to encode: the blocks of one frame.
 struct EncodeRequest {
-  ByteSpan data;        ///< all plain bytes of the frame, at least 1
-  size_t block_size;    ///< bytes a block, a multiple of the element size; the last may be shorter
-  DType dtype;          ///< what the parser says the elements are
-  int level;            ///< 1 to 9
+  ByteSpan data;      ///< all plain bytes of the frame, at least 1
+  size_t block_size;  ///< bytes a block, a multiple of the element size; the
+                      ///< last may be shorter
+  DType dtype;        ///< what the parser says the elements are
+  int level;          ///< 1 to 9
 };
 
-/// A codec's decision for a frame. Immutable; `Encode` may be called by several threads.
+/// A codec's decision for a frame. Immutable; `Encode` may be called by several
+/// threads.
 class EncodePlan {
  public:
   virtual ~EncodePlan() = default;
   /// The frame parameters to store; empty if none.
   virtual ByteSpan params() const { return {}; }
-  /// What it expects all blocks of the frame to take, in bytes, without `params()`.
+  /// What it expects all blocks of the frame to take, in bytes, without
+  /// `params()`.
   virtual uint64_t estimate() const = 0;
-  /// Appends the coded form of `block` (a block of the request) to `*out`. Returns false,
-  /// leaving `*out` as it was, where this codec cannot code the block.
+  /// Appends the coded form of `block` (a block of the request) to `*out`.
+  /// Returns false, leaving `*out` as it was, where this codec cannot code the
+  /// block.
   virtual bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const = 0;
 };
 
-/// Encoding half. Stateless. Output depends on the request alone: not on CPU, thread or time.
+/// Encoding half. Stateless. Output depends on the request alone: not on CPU,
+/// thread or time.
 struct Encoder {
   CodecId id;
   std::string_view name;
-  /// Null where the codec has nothing to offer for the request (wrong dtype or level, no gain).
-  std::unique_ptr<EncodePlan> (*plan)(const EncodeRequest& request, Scratch& scratch);
+  /// Null where the codec has nothing to offer for the request (wrong dtype or
+  /// level, no gain).
+  std::unique_ptr<EncodePlan> (*plan)(const EncodeRequest& request,
+                                      Scratch& scratch);
 };
 
 /// The registered decoder with this number; null if there is none.
