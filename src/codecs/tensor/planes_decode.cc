@@ -1,0 +1,126 @@
+// Codec 6, planes: the n-th bytes of all elements together, each plane coded by
+// itself. Format: format-spec/codecs/6-planes.md.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "codecs/bytes/zstd_decode.h"
+
+namespace zipllm::codecs {
+namespace {
+
+constexpr uint8_t kMaxTransform = 1;
+enum Kind : uint8_t { kRaw = 0, kFill = 1, kZstd = 2 };
+
+class Params final : public DecodeParams {
+ public:
+  explicit Params(size_t width) : width_(width) {}
+  size_t width() const { return width_; }
+
+ private:
+  size_t width_;  // bytes an element
+};
+
+absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan params) {
+  if (params.size() != 1 ||
+      (params[0] != 2 && params[0] != 4 && params[0] != 8)) {
+    return DataLoss("planes parameters are not one element size (2, 4 or 8)");
+  }
+  return std::make_unique<Params>(params[0]);
+}
+
+/// out[i] = the i-th bytes of all planes, plus out[i - 1] if `differences`.
+template <typename Element>
+void Merge(const std::array<const uint8_t*, 8>& planes, size_t count,
+           bool differences, uint8_t* out) {
+  const auto element = [&](size_t i) {
+    Element value = 0;
+    for (size_t p = 0; p < sizeof(Element); ++p) {
+      value = static_cast<Element>(value | Element{planes[p][i]} << (8 * p));
+    }
+    return value;
+  };
+  if (differences) {
+    Element last = 0;
+    for (size_t i = 0; i < count; ++i) {
+      last = static_cast<Element>(last + element(i));
+      StoreLe(out + i * sizeof(Element), last);
+    }
+  } else {
+    for (size_t i = 0; i < count; ++i) {
+      StoreLe(out + i * sizeof(Element), element(i));
+    }
+  }
+}
+
+absl::Status Decode(const DecodeParams* params, ByteSpan coded,
+                    MutableByteSpan out, Scratch& scratch) {
+  if (params == nullptr) return DataLoss("planes block has no parameters");
+  const size_t width = static_cast<const Params*>(params)->width();
+  const size_t count = out.size() / width;
+  if (count == 0) return DataLoss("planes block is shorter than one element");
+
+  ByteReader reader(coded, "planes block");
+  ASSIGN_OR_RETURN(const uint8_t transform, reader.Le<uint8_t>());
+  if (transform > kMaxTransform) {
+    return reader.Error("unknown transform ", int{transform});
+  }
+  Buffer& decoded = scratch.buffers[0];
+  decoded.Resize(width * count);
+  std::array<const uint8_t*, 8> planes{};
+  for (size_t p = 0; p < width; ++p) {
+    const MutableByteSpan plane =
+        decoded.mutable_span().subspan(p * count, count);
+    planes[p] = plane.data();
+    ASSIGN_OR_RETURN(const uint8_t kind, reader.Le<uint8_t>());
+    switch (kind) {
+      case kRaw: {
+        ASSIGN_OR_RETURN(const ByteSpan bytes, reader.Bytes(count));
+        planes[p] = bytes.data();
+        break;
+      }
+      case kFill: {
+        ASSIGN_OR_RETURN(const uint8_t byte, reader.Le<uint8_t>());
+        std::memset(plane.data(), byte, count);
+        break;
+      }
+      case kZstd: {
+        ASSIGN_OR_RETURN(const uint64_t length,
+                         reader.Varint(reader.remaining()));
+        ASSIGN_OR_RETURN(const ByteSpan frame, reader.Bytes(length));
+        RETURN_IF_ERROR(Annotate(DecodeZstdFrame(frame, plane, scratch),
+                                 "planes block, plane ", p, ": "));
+        break;
+      }
+      default:
+        return reader.Error("unknown kind of plane ", int{kind});
+    }
+  }
+  const MutableByteSpan tail = out.subspan(width * count);
+  ASSIGN_OR_RETURN(const ByteSpan tail_bytes, reader.Bytes(tail.size()));
+  RETURN_IF_ERROR(reader.ExpectEnd());
+
+  const bool differences = transform == 1;
+  switch (width) {
+    case 2:
+      Merge<uint16_t>(planes, count, differences, out.data());
+      break;
+    case 4:
+      Merge<uint32_t>(planes, count, differences, out.data());
+      break;
+    default:
+      Merge<uint64_t>(planes, count, differences, out.data());
+      break;
+  }
+  std::copy(tail_bytes.begin(), tail_bytes.end(), tail.begin());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+extern const Decoder kPlanesDecoder = {
+    .id = 6, .name = "planes", .parse = Parse, .decode = Decode};
+
+}  // namespace zipllm::codecs
