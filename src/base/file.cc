@@ -216,14 +216,15 @@ AtomicFile::~AtomicFile() {
 }
 
 absl::StatusOr<AtomicFile> AtomicFile::CreateAt(int dir_fd, std::string name,
-                                                std::string display) {
-  UniqueFd fd(openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+                                                std::string display,
+                                                mode_t mode) {
+  UniqueFd fd(openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
   std::string temporary;
   if (!fd.ok()) {  // EOPNOTSUPP, EISDIR or EINVAL by file system: the reason
                    // shows below
     temporary = TemporaryName(name);
     fd.Reset(openat(dir_fd, temporary.c_str(),
-                    O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
+                    O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, mode));
   }
   if (!fd.ok()) return ErrnoStatus(errno, "cannot create " + display);
   return AtomicFile(std::move(fd), dir_fd, std::move(name),

@@ -3,6 +3,8 @@
 #ifndef ZIPLLM_BASE_FILE_H_
 #define ZIPLLM_BASE_FILE_H_
 
+#include <sys/types.h>
+
 #include <string>
 #include <utility>
 
@@ -46,9 +48,11 @@ absl::Status WriteAll(int fd, ByteSpan data, const std::string& name);
 class AtomicFile {
  public:
   /// Creates it for `name` (one path part) in the directory `dir_fd`, which
-  /// must stay open; `display` is for messages.
+  /// must stay open; `display` is for messages. `mode` as of open(2): less the
+  /// umask.
   static absl::StatusOr<AtomicFile> CreateAt(int dir_fd, std::string name,
-                                             std::string display);
+                                             std::string display,
+                                             mode_t mode = 0600);
   AtomicFile(AtomicFile&&) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
