@@ -34,3 +34,6 @@ if(ZIPLLM_SANITIZE)
   add_compile_options(-fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${sanitizers})
 endif()
+if(ZIPLLM_BUILD_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # the coverage that guides libFuzzer
+endif()
