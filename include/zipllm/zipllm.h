@@ -423,7 +423,7 @@ typedef struct zipllm_entry {
   uint32_t mtime_nanoseconds;
   uint32_t mode;         ///< permission bits, 0 to 07777
   int32_t kind;          ///< ZIPLLM_ENTRY_...
-  uint32_t reserved;     ///< 0
+  int32_t has_metadata;  ///< not 0: mode and mtime are recorded
   size_t segment_count;  ///< files: tensors and gaps
   uint8_t sha256[32];    ///< of a file's plain bytes
 } zipllm_entry;

@@ -683,8 +683,7 @@ void zipllm_decompress_options_init(zipllm_decompress_options* options,
   CopyOut(result, options);
 }
 
-// ---- Buffers in memory
-// -------------------------------------------------------
+// ---- Buffers in memory ------------------------------------------------------
 
 size_t zipllm_compress_bound(size_t src_size) {
   // Frames are the input and checksums; what can be larger than that is a file
@@ -1069,6 +1068,7 @@ zipllm_status zipllm_archive_get_entry(const zipllm_archive* archive,
     result.mtime_nanoseconds = from->mtime_nanoseconds;
     result.mode = from->mode;
     result.kind = static_cast<int32_t>(from->kind);
+    result.has_metadata = from->has_metadata;
     result.segment_count = from->layout.segments.size();
     std::copy(from->sha256.begin(), from->sha256.end(), result.sha256);
     CopyOut(result, entry);
