@@ -22,11 +22,9 @@ int main(int argc, char **argv) {
     goto done;
   /* First how long it is, then its bytes. */
   if (zipllm_archive_read_tensor(archive, argv[2], NULL, NULL, 0, &length,
-                                 &error) != ZIPLLM_ERROR_BUFFER_TOO_SMALL)
+                                 &error) != ZIPLLM_OK)
     goto done;
-  zipllm_error_free(error);
-  error = NULL;
-  data = malloc(length);
+  data = malloc(length + 1); /* a tensor may be empty */
   if (data == NULL) goto done;
   if (zipllm_archive_read_tensor(archive, argv[2], NULL, data, length, NULL,
                                  &error) != ZIPLLM_OK)
