@@ -588,7 +588,8 @@ Outcome ReadSegment(const zipllm_archive* archive, size_t entry, size_t segment,
 }  // namespace
 }  // namespace zipllm
 
-using namespace zipllm;  // NOLINT: what follows is the API, in C's namespace
+// What follows is the API, in C's namespace.
+using namespace zipllm;  // NOLINT(google-build-using-namespace)
 
 // ---- Version and errors -----------------------------------------------------
 
