@@ -1,0 +1,167 @@
+// Pure loops behind one run-time dispatch. The scalar version of each defines
+// it; every other target gives the same bits. Kernels never allocate and never
+// fail on the CPU they run on; preconditions stand in the comments. Includes no
+// other project header.
+#ifndef ZIPLLM_KERNELS_KERNELS_H_
+#define ZIPLLM_KERNELS_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace zipllm::kernels {
+
+// ---- rANS, 32 lanes a stream (format-spec/codecs/5-float.md) ----
+
+inline constexpr size_t kLanes = 32;
+inline constexpr size_t kMaxStreams = 4;
+inline constexpr size_t kMaxSymbols = 32;
+inline constexpr int kProbabilityBits = 12;
+inline constexpr size_t kSlots = size_t{1} << kProbabilityBits;
+inline constexpr uint32_t kStateLow = uint32_t{1}
+                                      << 16;  // states lie in [2^16, 2^32)
+inline constexpr size_t kGroup = 128;         // elements of a plane's group
+
+/// One frequency table for decoding, in the alias layout: slot s = state & 4095
+/// lies in bucket b = s >> 7 of 128 slots, with r = s & 127; entry e = b + (r
+/// >= threshold[b] ? 32 : 0). Symbol and frequency are the entry's, and the
+/// rank of the slot within its symbol is (r + bias[e]) & 4095. The next state
+/// is frequency * (state >> 12) + rank.
+struct RansDecodeTable {
+  alignas(64) uint16_t threshold[32];  ///< 0 to 128
+  /// (frequency - 1) | (symbol & 15) << 12
+  alignas(64) uint16_t entry_low[64];
+  /// bias (12 bits) | (symbol >> 4) << 12
+  alignas(64) uint16_t entry_high[64];
+  /// The same by slot, for targets that look up: (frequency - 1) | rank << 12 |
+  /// symbol << 24.
+  alignas(64) uint32_t slots[kSlots];
+  /// What a symbol stands for: its key (at most 10 bits: exponent << 2 | top
+  /// two mantissa bits, those 0 where kKeyBare), with the flags below.
+  alignas(64) uint16_t keys[kMaxSymbols];
+};
+/// The two mantissa bits are not in the symbol: the next 2 bits of the stream's
+/// extra bits are added to the key.
+inline constexpr uint16_t kKeyBare = 0x8000;
+/// The exponent is not in the symbol: the stream's next escape byte << 2 is
+/// added to the key. Always together with kKeyBare.
+inline constexpr uint16_t kKeyEscape = 0x4000;
+
+/// Where decoding of one stream stands. Pointers need no alignment.
+struct RansStream {
+  alignas(64) uint32_t states[kLanes];
+  const uint8_t* words;      ///< 16-bit little-endian words, taken in order
+  const uint8_t* words_end;  ///< words_end - words is even
+  const uint8_t*
+      extra;  ///< extra bits, from bit 0 of each byte; `extra_bit` of them gone
+  const uint8_t* extra_end;
+  uint64_t extra_bit;
+  const uint8_t* escapes;  ///< a byte each
+  const uint8_t* escapes_end;
+};
+
+/// Decodes `steps` steps of `streams` (1 or 4) streams. A step gives kLanes *
+/// streams keys: keys[(step * streams + s) * 32 + lane] is the key of lane
+/// `lane` of stream s, without flags. In a step each lane decodes one symbol;
+/// then those lanes of the stream whose state is below 2^16 take, by ascending
+/// lane, one word each: state = state << 16 | word; bare lanes take, by
+/// ascending lane, 2 extra bits each, and escaped ones an escape byte each.
+/// Any input is safe: where a stream runs out of words, extra bits or escapes
+/// it takes zeros and the result is false. States may be any 32-bit values.
+using RansDecodeFn = bool (*)(RansStream* streams_state, int streams,
+                              const RansDecodeTable& table, uint16_t* keys,
+                              size_t steps);
+
+/// One frequency table for encoding.
+struct RansEncodeTable {
+  /// By symbol; frequency 0: the symbol does not occur.
+  uint32_t frequency[kMaxSymbols];
+  /// By symbol: floor(x / frequency) == (x * reciprocal) >> (32 + shift) in 64
+  /// bits for every x < 2^32 that occurs. For frequency 1 reciprocal is 2^32 -
+  /// 1 with shift 0, and `bias1` = 1 is added to x in that product: ((x +
+  /// bias1) * reciprocal). (Left to whoever finds better, as long as the
+  /// quotient is exact.)
+  uint32_t reciprocal[kMaxSymbols];
+  uint32_t shift[kMaxSymbols];
+  uint32_t bias1[kMaxSymbols];
+  /// Where the symbol's ranks begin in `slot_of`.
+  uint32_t start[kMaxSymbols];
+  /// slot_of[start[symbol] + rank] is the slot with that rank: the inverse of
+  /// the decode table.
+  alignas(64) uint16_t slot_of[kSlots];
+};
+
+/// Encodes `steps` steps, last to first, so that RansDecodeFn gives them first
+/// to last. `symbols` are laid out as its keys are; all have frequency > 0 in
+/// the table of their step. `states` (streams x 32) start as given and end as
+/// the decoder's first states. The words of stream s are written downwards,
+/// ending at words_end[s], which is moved to the first word; room for 2 bytes x
+/// steps x 32 below each is a precondition. Encoding lane x with symbol s: if
+/// state >= frequency << 20, the low 16 bits go out as a word (in a step, by
+/// descending lane, since the stream is written backwards) and state >>= 16;
+/// then state = (state / frequency) << 12 | slot_of[start + state % frequency].
+using RansEncodeFn = void (*)(uint32_t* states, int streams,
+                              const RansEncodeTable& table,
+                              const uint8_t* symbols, size_t steps,
+                              uint8_t** words_end);
+
+// ---- Planes: some bits of 16-bit values, in groups of 128 elements ----
+//
+// A plane of width w takes 16 * w bytes a group:
+//   w = 1: bit i % 8 of byte i / 8 is element i;
+//   w = 4: the low half of byte i is element i, the high half element i + 64 (i
+//   = 0 to 63); w = 8: byte i is element i.
+
+/// plane = bits [shift, shift + width) of the values of `groups` whole groups.
+using ExtractPlaneFn = void (*)(const uint16_t* values, size_t groups,
+                                int width, int shift, uint8_t* plane);
+/// values |= plane << shift, for `groups` whole groups.
+using InsertPlaneFn = void (*)(uint16_t* values, size_t groups, int width,
+                               int shift, const uint8_t* plane);
+
+/// symbols[i] = map[(values[i] >> shift) & mask]; `map` has 1024 entries, mask
+/// <= 1023.
+using MapSymbolsFn = void (*)(const uint16_t* values, size_t count, int shift,
+                              uint16_t mask, const uint8_t* map,
+                              uint8_t* symbols);
+/// values[i] = keys[i] << shift (16 bits).
+using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,
+                             uint16_t* values);
+/// 32-bit little-endian elements from and to their 16-bit halves.
+using SplitHalvesFn = void (*)(const uint8_t* elements, size_t count,
+                               uint16_t* low, uint16_t* high);
+using JoinHalvesFn = void (*)(const uint16_t* low, const uint16_t* high,
+                              size_t count, uint8_t* elements);
+/// XXH3-64, seed 0.
+using Xxh3Fn = uint64_t (*)(const uint8_t* data, size_t size);
+
+enum class Target { kScalar = 0, kNeon, kAvx2, kAvx512 };
+
+struct Table {
+  Target target;
+  const char* name;  ///< "scalar", "neon", "avx2", "avx512"
+  RansDecodeFn rans_decode;
+  RansEncodeFn rans_encode;
+  ExtractPlaneFn extract_plane;
+  InsertPlaneFn insert_plane;
+  MapSymbolsFn map_symbols;
+  PlaceKeysFn place_keys;
+  SplitHalvesFn split_halves;
+  JoinHalvesFn join_halves;
+  Xxh3Fn xxh3;
+};
+
+/// The best table for this CPU, chosen once; the environment variable
+/// ZIPLLM_CPU (scalar, neon, avx2, avx512) asks for a lesser one.
+const Table& Best();
+/// The table of a target; null if this build or CPU has not got it.
+const Table* Find(Target target);
+
+// Each target's file defines its own; null where the build has not got it.
+const Table* ScalarTable();
+const Table* NeonTable();
+const Table* Avx2Table();
+const Table* Avx512Table();
+
+}  // namespace zipllm::kernels
+
+#endif  // ZIPLLM_KERNELS_KERNELS_H_
