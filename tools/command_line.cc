@@ -1,0 +1,388 @@
+#include "tools/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+
+#include "tools/format.h"
+
+namespace zipllm::tools {
+namespace {
+
+constexpr size_t kHelpWidth = 80;
+constexpr size_t kHelpColumn = 26;
+
+/// --help as short as the tools it stands beside: usage, what it does, options
+/// in two columns, examples.
+class HelpFormatter : public CLI::FormatterBase {
+ public:
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode) const override {
+    std::string out = "Usage: " + name + " " + UsageTail(*app) + "\n" +
+                      Wrap(app->get_description(), kHelpWidth, 0) + "\n";
+    auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+    if (!commands.empty()) {
+      out += "\nCommands:\n";
+      for (const CLI::App* command : commands) {
+        std::string names = command->get_name();
+        for (const std::string& alias : command->get_aliases()) {
+          names += ", " + alias;
+        }
+        std::string what = command->get_description();
+        out += Row(names, what.substr(0, what.find(". ")));
+      }
+    }
+    out += "\nOptions:\n";
+    for (const CLI::Option* option : app->get_options()) {
+      out += Row(option->get_positional() ? option->get_name(true)
+                                          : OptionNames(*option),
+                 option->get_description());
+    }
+    if (!app->get_footer().empty()) out += "\n" + app->get_footer() + "\n";
+    return out;
+  }
+
+ private:
+  static std::string Row(const std::string& left, const std::string& right) {
+    std::string out = "  " + left;
+    if (out.size() + 2 > kHelpColumn) {
+      out += "\n" + std::string(kHelpColumn, ' ');
+    } else {
+      out.append(kHelpColumn - out.size(), ' ');
+    }
+    return out + Wrap(right, kHelpWidth, kHelpColumn) + "\n";
+  }
+};
+
+class CommandLineBuilder {
+ public:
+  explicit CommandLineBuilder(CommandOptions* options) : options_(*options) {}
+
+  std::unique_ptr<CLI::App> Build() {
+    app_ = std::make_unique<CLI::App>(
+        "Lossless compressor for the weights of language models.", "zipllm");
+    app_->formatter(std::make_shared<HelpFormatter>());
+    app_->set_help_flag("-h,--help", "Show help and exit.");
+    app_->set_version_flag("--version", "zipllm " ZIPLLM_VERSION,
+                           "Show the version and exit.");
+    app_->require_subcommand(1);
+    app_->footer(
+        "`zipllm COMMAND --help` tells a command's options.\n\n"
+        "Exit codes: 0 done, 1 error, 2 wrong usage, 3 damaged data, 4 done "
+        "but "
+        "with\nwarnings, 128 + signal number when interrupted (130 for "
+        "Ctrl-C).");
+    AddCompress();
+    AddDecompress();
+    AddList();
+    AddInfo();
+    AddTest();
+    AddCat();
+    AddBench();
+    return std::move(app_);
+  }
+
+ private:
+  void AddCompress() {
+    Begin("compress", "c",
+          "Make archives of files and directories. FILE becomes FILE.zllm, "
+          "beside it. The input is kept unless --rm is given. A symbolic link "
+          "named as FILE is followed.");
+    Inputs("FILE",
+           "Files and directories, one archive each. '-' is standard input, "
+           "read also where no FILE is given; its archive goes to standard "
+           "output unless -o names a file.");
+    command_->add_flag(kLevelFlags, options_.levels,
+                       "Level, from fastest to smallest. The default is -3.");
+    Threads();
+    Output(
+        "Write the archive to PATH. Several archives, or a PATH that is a "
+        "directory or ends in '/': put them into that directory.");
+    command_->add_flag("-L,--follow", options_.follow_symlinks,
+                       "Store what symbolic links inside a directory point to "
+                       "instead of the links, as for a snapshot in the Hugging "
+                       "Face cache.");
+    command_->add_flag("--no-verify", options_.no_verify,
+                       "Do not decode each block and compare it with its "
+                       "input before it counts.");
+    command_->add_flag("--no-dedup", options_.no_dedup,
+                       "Do not look for tensors that are equal.");
+    Replacing();
+    Reporting("Report on standard output as JSON.");
+    command_->footer(
+        "Examples:\n"
+        "  zipllm compress model.safetensors\n"
+        "  zipllm compress -6 -L ~/.cache/huggingface/hub/models--A--B/"
+        "snapshots/C -o b.zllm\n"
+        "  tar c model | zipllm compress - > model.tar.zllm");
+  }
+
+  void AddDecompress() {
+    Begin("decompress", "d",
+          "Restore what archives hold. FILE.zllm becomes FILE, a file or a "
+          "directory. The archive is kept unless --rm is given.");
+    Inputs("FILE",
+           "Archives. '-' is standard input, read also where no FILE is given; "
+           "its contents go to standard output unless -o is given.");
+    Output(
+        "Restore to PATH. With several archives, or where PATH ends in '/': "
+        "put what they hold into that directory.");
+    Threads();
+    Sha256();
+    Memory();
+    Replacing();
+    Reporting("Report on standard output as JSON.");
+    command_->footer(
+        "Examples:\n"
+        "  zipllm decompress model.safetensors.zllm\n"
+        "  curl -s URL | zipllm decompress - -o model\n"
+        "  zipllm decompress -c model.tar.zllm | tar x");
+  }
+
+  void AddList() {
+    Begin("list", "l",
+          "List what archives hold. Reads their index only, from a file that "
+          "can seek.");
+    Inputs("ARCHIVE", "Archives.")->required();
+    command_->add_flag("-t,--tensors", options_.tensors,
+                       "List the tensors of each file as well.");
+    Memory();
+    Reporting("Write everything the index holds, as JSON.");
+  }
+
+  void AddInfo() {
+    Begin("info", "i",
+          "Show how archives are coded. By element type and by codec: sizes, "
+          "bits a weight, and where the bytes go.");
+    Inputs("ARCHIVE", "Archives.")->required();
+    command_->add_flag("-t,--tensors", options_.tensors,
+                       "Show each tensor as well; -v does the same.");
+    Memory();
+    Reporting("Write it as JSON, each tensor included.");
+  }
+
+  void AddTest() {
+    Begin("test", "t",
+          "Check that archives are whole. Decodes everything, compares every "
+          "checksum and SHA-256, and writes nothing.");
+    Inputs(
+        "FILE",
+        "Archives. '-' is standard input, read also where no FILE is given.");
+    Threads();
+    Memory();
+    Reporting("Report on standard output as JSON.");
+  }
+
+  void AddCat() {
+    Begin("cat", "",
+          "Write one tensor, or bytes of a file, to standard output. Reads the "
+          "index and the blocks it needs, nothing else; -v tells how many "
+          "bytes that was.");
+    command_->add_option("ARCHIVE", options_.inputs, "The archive.")
+        ->required()
+        ->expected(1);
+    command_->add_option(
+        "TENSOR", options_.tensor,
+        "Name of the tensor. Without it: bytes of the file that --file names, "
+        "or of the only file.");
+    command_
+        ->add_option("--file", options_.file,
+                     "Path of the file inside the archive, as `list` shows it.")
+        ->option_text("PATH");
+    command_
+        ->add_option_function<std::string>(
+            "--range", [this](const std::string& text) { ParseRange(text); },
+            "Bytes A up to, not including, B of the tensor or file; A "
+            "defaults to the start, B to the end.")
+        ->option_text("A:B");
+    command_->add_flag("-f,--force", options_.force,
+                       "Write binary data to a terminal.");
+    Memory();
+    QuietVerbose();
+    command_->footer(
+        "Examples:\n"
+        "  zipllm cat model.zllm model.embed_tokens.weight > embedding.bin\n"
+        "  zipllm cat model.zllm --file config.json\n"
+        "  zipllm cat model.zllm --file model.safetensors --range 0:8");
+  }
+
+  void AddBench() {
+    Begin("bench", "b",
+          "Measure speed and ratio in memory. Each FILE is read whole, then "
+          "compressed and decompressed beside a plain memory copy; the best of "
+          "several rounds counts.");
+    Inputs("FILE", "Files.")->required();
+    command_->add_flag(kLevelFlags, options_.levels,
+                       "Levels to measure. The default is -1 -3 -6 -9.");
+    Threads();
+    command_
+        ->add_option("-n,--rounds", options_.rounds,
+                     "Rounds a level. The default is 3.")
+        ->option_text("N")
+        ->check(CLI::Range(1, 1000));
+    command_->add_flag("--no-verify", options_.no_verify,
+                       "Compress without decoding each block to compare it.");
+    command_->add_flag("--no-dedup", options_.no_dedup,
+                       "Do not look for tensors that are equal.");
+    Reporting("Write the measurements as JSON.");
+  }
+
+  void Begin(const char* name, const char* alias, const char* description) {
+    command_ = app_->add_subcommand(name, description);
+    if (*alias != '\0') command_->alias(alias);
+    command_->set_help_flag("-h,--help", "Show help and exit.");
+    command_->option_defaults()->multi_option_policy(
+        CLI::MultiOptionPolicy::TakeLast);
+  }
+
+  CLI::Option* Inputs(const char* name, const char* description) {
+    return command_->add_option(name, options_.inputs, description)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  }
+
+  void Output(const char* description) {
+    CLI::Option* output =
+        command_->add_option("-o,--output", options_.output, description)
+            ->option_text("PATH");
+    command_
+        ->add_flag("-c,--stdout", options_.to_stdout,
+                   "Write to standard output. Several inputs follow one "
+                   "another.")
+        ->excludes(output);
+  }
+
+  void Replacing() {
+    command_->add_flag("-f,--force", options_.force,
+                       "Replace files that exist, write binary data to a "
+                       "terminal.");
+    CLI::Option* keep = command_->add_flag(
+        "-k,--keep", options_.keep, "Keep the input. This is the default.");
+    command_
+        ->add_flag("--rm", options_.remove_input,
+                   "Remove the input file once its output is complete and "
+                   "synced to disk, and nothing was left out. Never removes "
+                   "directories or symbolic links.")
+        ->excludes(keep);
+  }
+
+  void Reporting(const char* json_description) {
+    command_->add_flag("--json", options_.json, json_description);
+    QuietVerbose();
+  }
+
+  void QuietVerbose() {
+    CLI::Option* quiet = command_->add_flag(
+        "-q,--quiet", options_.quiet,
+        "No progress, no questions; warnings and errors only.");
+    command_
+        ->add_flag("-v,--verbose", options_.verbose,
+                   "Say more, also where standard error is not a terminal.")
+        ->excludes(quiet);
+  }
+
+  void Threads() {
+    command_
+        ->add_option("-T,--threads", options_.threads,
+                     "Threads; 0, the default, is one for each core. Archives "
+                     "do not depend on it.")
+        ->option_text("N")
+        ->check(CLI::Range(0, 1024));
+  }
+
+  void Memory() {
+    command_
+        ->add_option("--memory", options_.memory,
+                     "Refuse archives that need more memory than this a "
+                     "thread, such as 512M or 2G. The default is 512M.")
+        ->option_text("SIZE")
+        ->transform(CLI::AsSizeValue(false));
+  }
+
+  void Sha256() {
+    command_->add_flag("--sha256", options_.sha256,
+                       "Compare each file's SHA-256 too. The checksums of all "
+                       "blocks are always compared.");
+  }
+
+  void ParseRange(const std::string& text) {
+    size_t colon = text.find(':');
+    auto number = [&](size_t begin, size_t end, uint64_t* value) {
+      const char* last = text.data() + end;
+      auto [stop, error] = std::from_chars(text.data() + begin, last, *value);
+      return error == std::errc() && stop == last;
+    };
+    uint64_t end = 0;
+    const bool open = colon + 1 == text.size();
+    if (colon == std::string::npos ||
+        (colon != 0 && !number(0, colon, &options_.range_begin)) ||
+        (!open && !number(colon + 1, text.size(), &end)) ||
+        (!open && end < options_.range_begin)) {
+      throw CLI::ValidationError(
+          "--range", "'" + Printable(text) +
+                         "' is not A:B, two byte offsets with A <= B; write "
+                         "0:8 for the first 8 bytes");
+    }
+    options_.has_range = true;
+    if (!open) options_.range_end = end;
+  }
+
+  static constexpr const char* kLevelFlags =
+      "-1{1},-2{2},-3{3},-4{4},-5{5},-6{6},-7{7},-8{8},-9{9},--fast{1},"
+      "--best{9}";
+
+  CommandOptions& options_;
+  std::unique_ptr<CLI::App> app_;
+  CLI::App* command_ = nullptr;
+};
+
+}  // namespace
+
+const char kExitCodesText[] =
+    "0\tDone.\n"
+    "1\tAn error: a file could not be read, written or was refused. Other "
+    "files "
+    "of the same call were still done.\n"
+    "2\tWrong usage: nothing was done.\n"
+    "3\tAn archive is damaged or cut, or is none.\n"
+    "4\tDone, with warnings: something was left out, such as a socket inside a "
+    "directory.\n"
+    "130\tInterrupted by SIGINT; 143 by SIGTERM, 129 by SIGHUP. Nothing "
+    "half-written is left. A second signal kills at once.\n"
+    "141\tThe reader of standard output went away.";
+
+std::unique_ptr<CLI::App> MakeCommandLine(CommandOptions* options) {
+  return CommandLineBuilder(options).Build();
+}
+
+std::string OptionNames(const CLI::Option& option) {
+  const std::vector<std::string>& short_names = option.get_snames();
+  std::string out;
+  if (short_names.size() > 2) {  // the levels
+    out = "-" + short_names.front() + " ... -" + short_names.back();
+  } else {
+    for (const std::string& name : short_names) {
+      out += (out.empty() ? "-" : ", -") + name;
+    }
+  }
+  for (const std::string& name : option.get_lnames()) {
+    out += (out.empty() ? "--" : ", --") + name;
+  }
+  if (!option.get_option_text().empty()) out += " " + option.get_option_text();
+  return out;
+}
+
+std::string UsageTail(const CLI::App& app) {
+  if (!app.get_subcommands([](const CLI::App*) { return true; }).empty()) {
+    return "COMMAND [OPTION]... [FILE]...";
+  }
+  std::string out = "[OPTION]...";
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_positional()) continue;
+    std::string name = option->get_name(true);
+    if (!option->get_required()) name = "[" + name + "]";
+    if (option->get_items_expected_max() > 1) name += "...";
+    out += " " + name;
+  }
+  return out;
+}
+
+}  // namespace zipllm::tools

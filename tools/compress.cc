@@ -1,0 +1,81 @@
+// zipllm compress: one archive for each input.
+#include "base/file.h"
+#include "base/status.h"
+#include "tools/command.h"
+#include "tools/paths.h"
+#include "tools/report.h"
+#include "zipllm/compressor.h"
+
+namespace zipllm::tools {
+namespace {
+
+// Standard input into a file that appears when complete.
+absl::StatusOr<Totals> CompressInputToFile(const Compressor& compressor,
+                                           Source& in, const Target& target) {
+  auto [directory, name] = SplitPath(target.path);
+  ASSIGN_OR_RETURN(UniqueFd directory_fd, OpenDirectory(directory));
+  ASSIGN_OR_RETURN(AtomicFile file,
+                   AtomicFile::CreateAt(directory_fd.get(), name, target.path));
+  std::unique_ptr<Sink> out = MakeDescriptorSink(file.fd(), target.path);
+  ASSIGN_OR_RETURN(Totals totals, compressor.CompressStream(in, "", *out));
+  RETURN_IF_ERROR(file.Commit(target.overwrite));
+  return totals;
+}
+
+absl::StatusOr<Totals> Compress(const std::string& input, const Target& target,
+                                const CommandOptions& options,
+                                const CompressOptions& settings,
+                                Console& console) {
+  Compressor compressor(settings);
+  if (target.kind == Target::Kind::kPath) {
+    if (input != "-") {
+      return compressor.CompressPathToFile(input, target.path,
+                                           target.overwrite);
+    }
+    return CompressInputToFile(compressor, *console.OpenInput(), target);
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Sink> out,
+                   OpenTarget(target, options, console, false));
+  if (input != "-") return compressor.CompressPath(input, *out);
+  return compressor.CompressStream(*console.OpenInput(), "", *out);
+}
+
+}  // namespace
+
+void RunCompress(const CommandOptions& options, Console& console) {
+  if (!CheckInputsAndOutputs(options, console)) return;
+  CompressOptions settings;
+  if (!options.levels.empty()) settings.level = options.levels.back();
+  settings.threads = options.threads;
+  settings.verify = !options.no_verify;
+  settings.deduplicate = !options.no_dedup;
+  settings.follow_symlinks = options.follow_symlinks;
+
+  Report report(options, console);
+  for (const std::string& input : InputsOf(options)) {
+    if (absl::Status status = CheckInterrupt(); !status.ok()) {
+      console.Fail(DisplayName(input), status);
+      break;
+    }
+    ProgressReport progress(&console);
+    settings.progress = progress.Callback();
+    settings.warning = report.Warnings(input);
+    std::string output;
+    absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
+      if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
+      ASSIGN_OR_RETURN(Target target, ArchiveTarget(input, options, console));
+      output = target.kind == Target::Kind::kStandardOutput ? "-" : target.path;
+      ASSIGN_OR_RETURN(Totals totals,
+                       Compress(input, target, options, settings, console));
+      if (options.remove_input && !report.HasWarnings() &&
+          target.kind == Target::Kind::kPath) {
+        RETURN_IF_ERROR(RemoveFile(input));
+      }
+      return totals;
+    }();
+    report.Add(input, output, result, progress.Seconds());
+  }
+  report.Finish();
+}
+
+}  // namespace zipllm::tools

@@ -1,0 +1,52 @@
+// zipllm decompress: what archives hold, back to files or to standard output.
+#include "base/status.h"
+#include "tools/command.h"
+#include "tools/paths.h"
+#include "tools/report.h"
+#include "zipllm/decompressor.h"
+
+namespace zipllm::tools {
+
+void RunDecompress(const CommandOptions& options, Console& console) {
+  if (!CheckInputsAndOutputs(options, console)) return;
+  DecompressOptions settings;
+  settings.threads = options.threads;
+  settings.max_memory = options.memory;
+  settings.check_sha256 = options.sha256;
+
+  Report report(options, console);
+  for (const std::string& input : InputsOf(options)) {
+    if (absl::Status status = CheckInterrupt(); !status.ok()) {
+      console.Fail(DisplayName(input), status);
+      break;
+    }
+    ProgressReport progress(&console);
+    settings.progress = progress.Callback();
+    settings.warning = report.Warnings(input);
+    std::string output;
+    absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
+      if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
+      ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
+                       OpenArchiveSource(input, console));
+      ASSIGN_OR_RETURN(Target target, ContentTarget(input, options, console));
+      if (target.kind != Target::Kind::kPath) {
+        output = target.kind == Target::Kind::kSpecial ? target.path : "-";
+        ASSIGN_OR_RETURN(std::unique_ptr<Sink> out,
+                         OpenTarget(target, options, console, true));
+        return Decompressor(settings).DecompressStream(*in, *out);
+      }
+      output = target.path;
+      settings.overwrite = target.overwrite;
+      ASSIGN_OR_RETURN(Totals totals,
+                       Decompressor(settings).DecompressTo(*in, target.path));
+      if (options.remove_input && !report.HasWarnings()) {
+        RETURN_IF_ERROR(RemoveFile(input));
+      }
+      return totals;
+    }();
+    report.Add(input, output, result, progress.Seconds());
+  }
+  report.Finish();
+}
+
+}  // namespace zipllm::tools
