@@ -42,8 +42,8 @@ struct CompressOptions {
   bool deduplicate = true;       ///< store equal blocks once
   bool follow_symlinks = false;  ///< store what links point to (once: no links
                                  ///< inside) instead of links
-  ProgressCallback progress;
-  WarningCallback warning;
+  ProgressCallback progress = nullptr;
+  WarningCallback warning = nullptr;
 };
 
 struct DecompressOptions {
@@ -55,8 +55,8 @@ struct DecompressOptions {
   /// checked).
   bool check_sha256 = false;
   bool overwrite = false;  ///< replace files that are there
-  ProgressCallback progress;
-  WarningCallback warning;
+  ProgressCallback progress = nullptr;
+  WarningCallback warning = nullptr;
 };
 
 /// What an operation did.
