@@ -1,0 +1,174 @@
+#include "entropy/rans_tables.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace zipllm::entropy {
+namespace {
+
+using kernels::kMaxSymbols;
+using kernels::kSlots;
+
+constexpr size_t kBuckets = 32;
+constexpr size_t kBucketSlots = kSlots / kBuckets;
+static_assert(kBuckets == kMaxSymbols);
+
+/// Bucket b holds symbol b in its slots below `threshold`, `other` above.
+struct Bucket {
+  uint16_t threshold;
+  uint8_t other;
+};
+
+std::array<Bucket, kBuckets> MakeBuckets(const Frequencies& frequencies) {
+  std::array<Bucket, kBuckets> buckets{};
+  Frequencies left = frequencies;
+  // Ascending queues; a symbol that drops below a bucket's size joins the end
+  // of `small`.
+  std::array<uint8_t, kMaxSymbols> small, large;
+  size_t small_begin = 0, small_end = 0, large_begin = 0, large_end = 0;
+  for (uint8_t symbol = 0; symbol < kMaxSymbols; ++symbol) {
+    if (left[symbol] < kBucketSlots) {
+      small[small_end++] = symbol;
+    } else {
+      large[large_end++] = symbol;
+    }
+  }
+  while (small_begin < small_end) {
+    const uint8_t symbol = small[small_begin++];
+    const uint8_t donor = large[large_begin];
+    buckets[symbol] = {left[symbol], donor};
+    left[donor] =
+        static_cast<uint16_t>(left[donor] - (kBucketSlots - left[symbol]));
+    if (left[donor] < kBucketSlots) {
+      small[small_end++] = donor;
+      ++large_begin;
+    }
+  }
+  for (; large_begin < large_end; ++large_begin) {
+    const uint8_t symbol = large[large_begin];
+    buckets[symbol] = {kBucketSlots, symbol};
+  }
+  return buckets;
+}
+
+}  // namespace
+
+Frequencies Normalize(const Counts& counts) {
+  uint64_t total = 0;
+  for (uint64_t count : counts) total += count;
+  Frequencies frequencies{};
+  int32_t left = kSlots;
+  for (size_t s = 0; s < kMaxSymbols; ++s) {
+    if (counts[s] == 0) continue;
+    const uint64_t share = (counts[s] * kSlots + total / 2) / total;
+    frequencies[s] = static_cast<uint16_t>(std::max<uint64_t>(share, 1));
+    left -= frequencies[s];
+  }
+  // One by one where the code length changes least: d/df (c log f) = c / f,
+  // taken at the middle of the step. Products stay below 2^50 * 2^13.
+  for (; left > 0; --left) {
+    size_t best = kMaxSymbols;
+    for (size_t s = 0; s < kMaxSymbols; ++s) {
+      if (counts[s] == 0) continue;
+      if (best == kMaxSymbols || counts[s] * (2u * frequencies[best] + 1) >
+                                     counts[best] * (2u * frequencies[s] + 1)) {
+        best = s;
+      }
+    }
+    ++frequencies[best];
+  }
+  for (; left < 0; ++left) {
+    size_t best = kMaxSymbols;
+    for (size_t s = 0; s < kMaxSymbols; ++s) {
+      if (frequencies[s] <= 1) continue;
+      if (best == kMaxSymbols || counts[s] * (2u * frequencies[best] - 1) <
+                                     counts[best] * (2u * frequencies[s] - 1)) {
+        best = s;
+      }
+    }
+    --frequencies[best];
+  }
+  return frequencies;
+}
+
+void AssignSlots(const Frequencies& frequencies,
+                 std::array<uint8_t, kSlots>* slot_symbols) {
+  const auto buckets = MakeBuckets(frequencies);
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    const size_t bucket = slot / kBucketSlots;
+    (*slot_symbols)[slot] = slot % kBucketSlots < buckets[bucket].threshold
+                                ? static_cast<uint8_t>(bucket)
+                                : buckets[bucket].other;
+  }
+}
+
+void BuildDecodeTable(const Frequencies& frequencies,
+                      const std::array<uint16_t, kMaxSymbols>& keys,
+                      kernels::RansDecodeTable* table) {
+  const auto buckets = MakeBuckets(frequencies);
+  std::copy(keys.begin(), keys.end(), table->keys);
+  // Ranks of a symbol ascend with its slots.
+  std::array<uint32_t, kMaxSymbols> next_rank{};
+  for (size_t b = 0; b < kBuckets; ++b) {
+    const uint32_t threshold = buckets[b].threshold;
+    table->threshold[b] = buckets[b].threshold;
+    for (size_t half = 0; half < 2; ++half) {
+      const uint32_t symbol =
+          half == 0 ? static_cast<uint32_t>(b) : buckets[b].other;
+      const uint32_t begin = half == 0 ? 0 : threshold;
+      const uint32_t end = half == 0 ? threshold : kBucketSlots;
+      // Entries without slots are never looked up; 4095 stands for frequency 0.
+      const uint32_t frequency_bits = (frequencies[symbol] - 1u) & (kSlots - 1);
+      const uint32_t bias = (next_rank[symbol] - begin) & (kSlots - 1);
+      table->entry_low[b + 32 * half] =
+          static_cast<uint16_t>(frequency_bits | (symbol & 15) << 12);
+      table->entry_high[b + 32 * half] =
+          static_cast<uint16_t>(bias | (symbol >> 4) << 12);
+      for (uint32_t r = begin; r < end; ++r) {
+        table->slots[b * kBucketSlots + r] =
+            frequency_bits | next_rank[symbol]++ << 12 | symbol << 24;
+      }
+    }
+  }
+}
+
+void BuildEncodeTable(const Frequencies& frequencies,
+                      kernels::RansEncodeTable* table) {
+  uint32_t start = 0;
+  for (size_t s = 0; s < kMaxSymbols; ++s) {
+    const uint32_t f = frequencies[s];
+    table->frequency[s] = f;
+    table->start[s] = start;
+    start += f;
+    table->bias1[s] = 0;
+    if (f <= 1) {
+      table->reciprocal[s] = UINT32_MAX;
+      table->shift[s] = 0;
+      table->bias1[s] = 1;
+      continue;
+    }
+    // Robison, "N-bit unsigned division via N-bit multiply-add" (2005): the
+    // reciprocal rounded up serves if its error is small enough; otherwise the
+    // one rounded down, with 1 added to the dividend, does.
+    const int shift = std::bit_width(f - 1) - 1;  // floor(log2), powers less 1
+    const uint64_t power = uint64_t{1} << (32 + shift);
+    table->shift[s] = static_cast<uint32_t>(shift);
+    const uint64_t up = (power + f - 1) / f;
+    const uint64_t error = up * f - power;
+    if (error <= uint64_t{1} << shift) {
+      table->reciprocal[s] = static_cast<uint32_t>(up);
+    } else {
+      table->reciprocal[s] = static_cast<uint32_t>(power / f);
+      table->bias1[s] = 1;
+    }
+  }
+  std::array<uint8_t, kSlots> slot_symbols;
+  AssignSlots(frequencies, &slot_symbols);
+  std::array<uint32_t, kMaxSymbols> next{};
+  for (size_t s = 0; s < kMaxSymbols; ++s) next[s] = table->start[s];
+  for (size_t slot = 0; slot < kSlots; ++slot) {
+    table->slot_of[next[slot_symbols[slot]]++] = static_cast<uint16_t>(slot);
+  }
+}
+
+}  // namespace zipllm::entropy

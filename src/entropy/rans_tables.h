@@ -1,0 +1,38 @@
+// Frequency tables for the rANS kernels: normalisation, and the alias layout of
+// format-spec/codecs/5-float.md, "Slots".
+#ifndef ZIPLLM_ENTROPY_RANS_TABLES_H_
+#define ZIPLLM_ENTROPY_RANS_TABLES_H_
+
+#include <array>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace zipllm::entropy {
+
+/// By symbol; 0 for symbols that do not occur. Tables are built from
+/// frequencies that add up to kernels::kSlots.
+using Frequencies = std::array<uint16_t, kernels::kMaxSymbols>;
+using Counts = std::array<uint64_t, kernels::kMaxSymbols>;
+
+/// Frequencies in proportion to `counts`, at least 1 for each count above 0.
+/// At least one count must be above 0, and their sum at most 2^50. Close to the
+/// least code length; the same on every machine.
+Frequencies Normalize(const Counts& counts);
+
+/// slot_symbols[slot] is the symbol that each of the kSlots slots stands for:
+/// the alias method (Walker 1974, Vose 1991) in integers, 32 buckets of 128
+/// slots with at most two symbols each.
+void AssignSlots(const Frequencies& frequencies,
+                 std::array<uint8_t, kernels::kSlots>* slot_symbols);
+
+/// `keys` as in RansDecodeTable, by symbol.
+void BuildDecodeTable(const Frequencies& frequencies,
+                      const std::array<uint16_t, kernels::kMaxSymbols>& keys,
+                      kernels::RansDecodeTable* table);
+void BuildEncodeTable(const Frequencies& frequencies,
+                      kernels::RansEncodeTable* table);
+
+}  // namespace zipllm::entropy
+
+#endif  // ZIPLLM_ENTROPY_RANS_TABLES_H_

@@ -1,0 +1,214 @@
+// The definition of every kernel, in plain C++.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <bit>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace zipllm::kernels {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+// ---- rANS ----
+
+/// The next word, or 0 with *ok = false where there is none.
+uint32_t TakeWord(RansStream& stream, bool* ok) {
+  if (stream.words == stream.words_end) {
+    *ok = false;
+    return 0;
+  }
+  uint16_t word;
+  std::memcpy(&word, stream.words, sizeof word);
+  stream.words += sizeof word;
+  return word;
+}
+
+/// The next 2 extra bits, or 0 with *ok = false where there are none.
+uint32_t TakeExtra(RansStream& stream, bool* ok) {
+  const uint64_t byte = stream.extra_bit / 8;
+  if (byte >= static_cast<uint64_t>(stream.extra_end - stream.extra)) {
+    *ok = false;
+    return 0;
+  }
+  const uint32_t bits =
+      (uint32_t{stream.extra[byte]} >> (stream.extra_bit % 8)) & 3;
+  stream.extra_bit += 2;
+  return bits;
+}
+
+/// The next escape byte, or 0 with *ok = false where there is none.
+uint32_t TakeEscape(RansStream& stream, bool* ok) {
+  if (stream.escapes == stream.escapes_end) {
+    *ok = false;
+    return 0;
+  }
+  return *stream.escapes++;
+}
+
+bool RansDecode(RansStream* streams_state, int streams,
+                const RansDecodeTable& table, uint16_t* keys, size_t steps) {
+  bool ok = true;
+  for (size_t step = 0; step < steps; ++step) {
+    for (int s = 0; s < streams; ++s) {
+      RansStream& stream = streams_state[s];
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        uint32_t state = stream.states[lane];
+        const uint32_t slot = table.slots[state & (kSlots - 1)];
+        const uint32_t frequency = (slot & (kSlots - 1)) + 1;
+        const uint32_t rank = (slot >> 12) & (kSlots - 1);
+        state = frequency * (state >> kProbabilityBits) + rank;
+        if (state < kStateLow) state = state << 16 | TakeWord(stream, &ok);
+        stream.states[lane] = state;
+        uint32_t key = table.keys[slot >> 24];
+        if (key & kKeyBare) {
+          if (key & kKeyEscape) key += TakeEscape(stream, &ok) << 2;
+          key += TakeExtra(stream, &ok);
+          key &= ~uint32_t{kKeyBare | kKeyEscape};
+        }
+        *keys++ = static_cast<uint16_t>(key);
+      }
+    }
+  }
+  return ok;
+}
+
+void RansEncode(uint32_t* states, int streams, const RansEncodeTable& table,
+                const uint8_t* symbols, size_t steps, uint8_t** words_end) {
+  const size_t count = static_cast<size_t>(streams) * kLanes;
+  for (size_t step = steps; step-- > 0;) {
+    for (size_t lane = count; lane-- > 0;) {
+      uint32_t state = states[lane];
+      const uint8_t symbol = symbols[step * count + lane];
+      const uint32_t frequency = table.frequency[symbol];
+      if (state >> 20 >= frequency) {
+        const uint16_t word = static_cast<uint16_t>(state);
+        uint8_t*& end = words_end[lane / kLanes];
+        end -= sizeof word;
+        std::memcpy(end, &word, sizeof word);
+        state >>= 16;
+      }
+      const uint32_t rank = state % frequency;
+      states[lane] = (state / frequency) << kProbabilityBits |
+                     table.slot_of[table.start[symbol] + rank];
+    }
+  }
+}
+
+// ---- Planes ----
+
+void ExtractPlane(const uint16_t* values, size_t groups, int width, int shift,
+                  uint8_t* plane) {
+  for (size_t group = 0; group < groups; ++group, values += kGroup) {
+    switch (width) {
+      case 1:
+        for (size_t byte = 0; byte < kGroup / 8; ++byte) {
+          uint32_t bits = 0;
+          for (size_t i = 0; i < 8; ++i) {
+            bits |= ((uint32_t{values[8 * byte + i]} >> shift) & 1) << i;
+          }
+          *plane++ = static_cast<uint8_t>(bits);
+        }
+        break;
+      case 4:
+        for (size_t i = 0; i < kGroup / 2; ++i) {
+          const uint32_t low = (uint32_t{values[i]} >> shift) & 15;
+          const uint32_t high =
+              (uint32_t{values[i + kGroup / 2]} >> shift) & 15;
+          *plane++ = static_cast<uint8_t>(low | high << 4);
+        }
+        break;
+      default:
+        for (size_t i = 0; i < kGroup; ++i) {
+          *plane++ = static_cast<uint8_t>(uint32_t{values[i]} >> shift);
+        }
+        break;
+    }
+  }
+}
+
+void InsertPlane(uint16_t* values, size_t groups, int width, int shift,
+                 const uint8_t* plane) {
+  const auto insert = [shift](uint16_t& value, uint32_t bits) {
+    value = static_cast<uint16_t>(value | bits << shift);
+  };
+  for (size_t group = 0; group < groups; ++group, values += kGroup) {
+    switch (width) {
+      case 1:
+        for (size_t i = 0; i < kGroup; ++i) {
+          insert(values[i], (uint32_t{plane[i / 8]} >> (i % 8)) & 1);
+        }
+        plane += kGroup / 8;
+        break;
+      case 4:
+        for (size_t i = 0; i < kGroup / 2; ++i) {
+          insert(values[i], plane[i] & 15u);
+          insert(values[i + kGroup / 2], uint32_t{plane[i]} >> 4);
+        }
+        plane += kGroup / 2;
+        break;
+      default:
+        for (size_t i = 0; i < kGroup; ++i) insert(values[i], plane[i]);
+        plane += kGroup;
+        break;
+    }
+  }
+}
+
+void MapSymbols(const uint16_t* values, size_t count, int shift, uint16_t mask,
+                const uint8_t* map, uint8_t* symbols) {
+  for (size_t i = 0; i < count; ++i) {
+    symbols[i] = map[(uint32_t{values[i]} >> shift) & mask];
+  }
+}
+
+void PlaceKeys(const uint16_t* keys, size_t count, int shift,
+               uint16_t* values) {
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = static_cast<uint16_t>(uint32_t{keys[i]} << shift);
+  }
+}
+
+void SplitHalves(const uint8_t* elements, size_t count, uint16_t* low,
+                 uint16_t* high) {
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t element;
+    std::memcpy(&element, elements + 4 * i, sizeof element);
+    low[i] = static_cast<uint16_t>(element);
+    high[i] = static_cast<uint16_t>(element >> 16);
+  }
+}
+
+void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
+                uint8_t* elements) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t element = low[i] | uint32_t{high[i]} << 16;
+    std::memcpy(elements + 4 * i, &element, sizeof element);
+  }
+}
+
+uint64_t Xxh3(const uint8_t* data, size_t size) {
+  return XXH3_64bits(data, size);
+}
+
+constexpr Table kTable = {
+    .target = Target::kScalar,
+    .name = "scalar",
+    .rans_decode = RansDecode,
+    .rans_encode = RansEncode,
+    .extract_plane = ExtractPlane,
+    .insert_plane = InsertPlane,
+    .map_symbols = MapSymbols,
+    .place_keys = PlaceKeys,
+    .split_halves = SplitHalves,
+    .join_halves = JoinHalves,
+    .xxh3 = Xxh3,
+};
+
+}  // namespace
+
+const Table* ScalarTable() { return &kTable; }
+
+}  // namespace zipllm::kernels
