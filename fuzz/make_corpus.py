@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets, corpus/TARGET/NAME, always the same.
+
+usage: make_corpus.py [--check]     (--check: only says whether they are up to date)
+"""
+import json
+import pathlib
+import struct
+import sys
+
+CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+
+
+def safetensors(header, data_bytes, padding=""):
+    text = header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))
+    raw = text.encode() + padding.encode()
+    return struct.pack("<Q", len(raw)) + raw + b"\xa5" * data_bytes
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds():
+    yield "empty", b""
+    yield "no_tensors", safetensors({}, 0)
+    yield "one", safetensors({"w": tensor("F32", [2, 3], 0, 24)}, 24)
+    yield "padded", safetensors({"w": tensor("BF16", [4], 0, 8)}, 8, "     ")
+    yield "metadata", safetensors(
+        {"__metadata__": {"format": "pt"}, "w": tensor("F16", [1], 0, 2)}, 2)
+    yield "scalar_and_none", safetensors(
+        {"s": tensor("I64", [], 0, 8), "n": tensor("F64", [0, 4], 8, 8)}, 8)
+    yield "any_order_with_hole_and_tail", safetensors(
+        {"b": tensor("U8", [4], 8, 12), "a": tensor("I8", [5], 0, 5)}, 16)
+    yield "small_types", safetensors(
+        {"a": tensor("F4", [2], 0, 1), "b": tensor("F6_E2M3", [4], 1, 4),
+         "c": tensor("F8_E4M3", [3], 4, 7), "d": tensor("BOOL", [1], 7, 8)}, 8)
+    yield "unknown_type", safetensors({"a": tensor("F3", [9], 0, 5)}, 5)
+    yield "unknown_field", safetensors(
+        {"a": {**tensor("U8", [1], 0, 1), "x": {"y": [1, None, -2.5e3, True]}}}, 1)
+    yield "names", safetensors({"\u00e9\U0001f600\0": tensor("U8", [1], 0, 1)}, 1)
+    yield "overlap", safetensors(
+        {"a": tensor("U8", [4], 0, 4), "b": tensor("U8", [4], 3, 7)}, 7)
+    yield "same_name", safetensors(
+        '{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
+        '"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', 0)
+    yield "too_long", safetensors({"a": tensor("U8", [1 << 63], 0, 1 << 63)}, 1)
+    yield "overflow", safetensors({"a": tensor("U8", [1 << 32, 1 << 32], 0, 0)}, 0)
+    yield "cut", safetensors({"w": tensor("F32", [2, 3], 0, 24)}, 24)[:40]
+    yield "deep", safetensors('{"a":{"x":' + "[" * 64, 0)
+
+
+def text(value):
+    raw = value.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def u32(*values):
+    return struct.pack(f"<{len(values)}I", *values)
+
+
+def u64(*values):
+    return struct.pack(f"<{len(values)}Q", *values)
+
+
+def info(name, dims, ggml_type, offset):
+    return text(name) + u32(len(dims)) + u64(*dims) + u32(ggml_type) + u64(offset)
+
+
+def gguf(pairs, tensors, data_bytes, version=3, alignment=32):
+    head = b"GGUF" + u32(version) + u64(len(tensors), len(pairs)) + b"".join(pairs + tensors)
+    return head + bytes(-len(head) % alignment) + b"\x5a" * data_bytes
+
+
+def gguf_seeds():
+    string, array, f32, q4_k = 8, 9, 0, 12
+    sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+    scalars = [text(f"s{t}") + u32(t) + bytes(n) for t, n in sizes.items()]
+    arrays = [text(f"a{t}") + u32(array, t) + u64(2) + bytes(2 * n) for t, n in sizes.items()]
+    one = [info("t", [4], f32, 0)]
+    yield "empty", b""
+    yield "no_tensors", gguf([], [], 0)
+    yield "one", gguf([], one, 16)
+    yield "version_2", gguf([], one, 16, version=2)
+    yield "version_1", gguf([], one, 16, version=1)
+    yield "big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0)
+    yield "scalars", gguf(scalars, one, 16)
+    yield "arrays", gguf(arrays, one, 16)
+    yield "texts", gguf([text("k") + u32(string) + text("v"),
+                         text("l") + u32(array, string) + u64(2) + text("x") + text("")], one, 16)
+    yield "nested", gguf([text("k") + u32(array, array) + u64(2) + u32(0) + u64(1) + b"\1" +
+                          u32(string) + u64(1) + text("x")], one, 16)
+    yield "too_deep", gguf([text("k") + u32(array, array) + u64(1) + u32(array) + u64(0)], one, 16)
+    yield "alignment", gguf([text("general.alignment") + u32(4, 64)], one, 16, alignment=64)
+    yield "bad_alignment", gguf([text("general.alignment") + u32(4, 3)], one, 16)
+    yield "quantized", gguf([], [info("q", [256, 2], q4_k, 64), info("n", [3], f32, 0),
+                                 info("z", [0], f32, 352)], 352 + 7)
+    yield "unknown_type", gguf([], [info("u", [8], 4, 0), info("t", [4], f32, 32),
+                                    info("v", [8], 300, 64)], 80)
+    yield "overlap", gguf([], [info("a", [8], f32, 0), info("b", [8], f32, 16)], 64)
+    yield "overflow", gguf([], [info("a", [1 << 32, 1 << 32], f32, 0)], 64)
+    yield "huge_count", b"GGUF" + u32(3) + u64(1 << 62, 1 << 62)
+    yield "huge_text", gguf([text("k") + u32(string) + u64(1 << 63)], [], 0)
+    yield "cut", gguf(scalars, one, 16)[:100]
+
+
+SEEDS = {
+    "parser_safetensors_fuzzer": safetensors_seeds,
+    "parser_gguf_fuzzer": gguf_seeds,
+}
+
+
+def main():
+    check = sys.argv[1:] == ["--check"]
+    stale = []
+    for target, seeds in SEEDS.items():
+        for name, data in seeds():
+            path = CORPUS / target / name
+            if path.is_file() and path.read_bytes() == data:
+                continue
+            stale.append(str(path))
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    if check and stale:
+        sys.exit("not up to date, run fuzz/make_corpus.py:\n" + "\n".join(stale))
+
+
+if __name__ == "__main__":
+    main()
