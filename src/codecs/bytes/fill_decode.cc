@@ -17,6 +17,10 @@ absl::Status Decode(const DecodeParams* /*params*/, ByteSpan coded,
     return DataLoss("fill block has a pattern of ", coded.size(),
                     " bytes; 1, 2, 4, 8 or 16 are allowed");
   }
+  if (coded.size() > out.size()) {
+    return DataLoss("fill block has a pattern of ", coded.size(),
+                    " bytes for a block of ", out.size());
+  }
   if (coded.size() == 1) {
     std::memset(out.data(), coded[0], out.size());
     return absl::OkStatus();
@@ -24,7 +28,7 @@ absl::Status Decode(const DecodeParams* /*params*/, ByteSpan coded,
   // What is filled is copied behind itself: doubling up to a piece that stays
   // in cache, then piece by piece. All sizes but the last are whole patterns.
   constexpr size_t kMaxPiece = 4096;
-  size_t done = std::min(coded.size(), out.size());
+  size_t done = coded.size();
   std::memcpy(out.data(), coded.data(), done);
   while (done < out.size()) {
     size_t piece = std::min({done, out.size() - done, kMaxPiece});

@@ -1,0 +1,80 @@
+// Inputs for codec tests and fuzz seeds, made from seeds by integer arithmetic,
+// so that they are the same everywhere.
+#ifndef ZIPLLM_TESTS_CODECS_GENERATORS_H_
+#define ZIPLLM_TESTS_CODECS_GENERATORS_H_
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "zipllm/types.h"
+
+namespace zipllm::codecs {
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t Next() {
+    uint64_t z = state_ += 0x9E3779B97F4A7C15;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    return z ^ (z >> 31);
+  }
+  /// 0 to `bound` - 1.
+  size_t Below(size_t bound) { return static_cast<size_t>(Next() % bound); }
+
+ private:
+  uint64_t state_;
+};
+
+enum class Kind {
+  kRandom,    ///< all bytes equally likely
+  kText,      ///< words
+  kGaussian,  ///< floats of the type, like weights; small numbers else
+  kConstant,  ///< one element, over and over
+  kRamp,      ///< integers counting up
+  kSparse,    ///< one element in 50 is not zero
+  kSpecial,   ///< NaN payloads, infinities, denormals, -0 and a few weights
+};
+inline constexpr std::array kKinds = {
+    Kind::kRandom, Kind::kText,   Kind::kGaussian, Kind::kConstant,
+    Kind::kRamp,   Kind::kSparse, Kind::kSpecial};
+std::string_view KindName(Kind kind);
+
+/// `elements` elements of `dtype` (for block types: as many blocks).
+std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
+                               uint64_t seed = 1);
+
+/// Bytes of one element or block of `dtype`.
+size_t ElementBytes(DType dtype);
+
+/// What a codec is there for: an input that it must code at `level`.
+struct Home {
+  std::string_view codec;
+  Kind kind;
+  DType dtype;
+  int level;
+};
+/// At least one row for every registered codec; the registry's tests and the
+/// fuzzer's seeds are made from these.
+inline constexpr std::array kHomes = {
+    Home{"stored", Kind::kRandom, DType::kBytes, 3},
+    Home{"fill", Kind::kConstant, DType::kF32, 3},
+    Home{"fill", Kind::kConstant, DType::kBytes, 1},
+    Home{"zstd", Kind::kText, DType::kBytes, 3},
+    Home{"zstd", Kind::kSparse, DType::kI8, 1},
+    Home{"lzma", Kind::kText, DType::kBytes, 7},
+    Home{"lzma", Kind::kRamp, DType::kI32, 9},
+    Home{"float", Kind::kGaussian, DType::kBF16, 3},
+    Home{"float", Kind::kGaussian, DType::kF16, 3},
+    Home{"float", Kind::kGaussian, DType::kF32, 3},
+    Home{"planes", Kind::kRamp, DType::kI64, 3},
+    Home{"planes", Kind::kGaussian, DType::kF64, 3},
+    Home{"planes", Kind::kSparse, DType::kU16, 3},
+};
+
+}  // namespace zipllm::codecs
+
+#endif  // ZIPLLM_TESTS_CODECS_GENERATORS_H_

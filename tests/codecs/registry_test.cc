@@ -1,0 +1,397 @@
+// What holds for every registered codec, whatever it does.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "base/dtype.h"
+#include "codecs/coding.h"
+#include "codecs/generators.h"
+
+namespace zipllm::codecs {
+namespace {
+
+TEST(RegistryTest, TablesAgree) {
+  ASSERT_EQ(AllEncoders().size(), AllDecoders().size());
+  std::set<std::string_view> names;
+  int last = -1;
+  for (size_t i = 0; i < AllDecoders().size(); ++i) {
+    const Decoder& decoder = *AllDecoders()[i];
+    const Encoder& encoder = *AllEncoders()[i];
+    EXPECT_EQ(decoder.id, encoder.id);
+    EXPECT_EQ(decoder.name, encoder.name);
+    EXPECT_NE(decoder.name, "");
+    EXPECT_TRUE(names.insert(decoder.name).second) << decoder.name;
+    EXPECT_GT(int{decoder.id}, last);
+    last = decoder.id;
+    EXPECT_EQ(FindDecoder(decoder.id), &decoder);
+    EXPECT_EQ(FindEncoder(encoder.id), &encoder);
+  }
+}
+
+TEST(RegistryTest, UnknownNumbersAreNotFound) {
+  // 2 is the container's own.
+  for (const int id : {2, 255}) {
+    EXPECT_EQ(FindDecoder(static_cast<CodecId>(id)), nullptr);
+    EXPECT_EQ(FindEncoder(static_cast<CodecId>(id)), nullptr);
+  }
+}
+
+class CodecTest : public testing::TestWithParam<CodecId> {
+ protected:
+  const Encoder& encoder() const { return *FindEncoder(GetParam()); }
+  const Decoder& decoder() const { return *FindDecoder(GetParam()); }
+
+  /// Rows of kHomes for this codec; fails if there is none.
+  std::vector<Home> Homes() const {
+    std::vector<Home> homes;
+    for (const Home& home : kHomes) {
+      if (home.codec == encoder().name) homes.push_back(home);
+    }
+    EXPECT_FALSE(homes.empty())
+        << "codec " << encoder().name << " needs a row in kHomes "
+        << "(tests/codecs/generators.h)";
+    return homes;
+  }
+
+  /// A frame of a home input with `elements` elements in blocks of `block`.
+  struct Coded {
+    Bytes plain;
+    size_t block_size;
+    CodedFrame frame;
+  };
+  std::optional<Coded> CodeHome(const Home& home, size_t elements,
+                                size_t block) const {
+    Coded coded;
+    coded.plain = MakeInput(home.kind, home.dtype, elements);
+    coded.block_size = block * ElementBytes(home.dtype);
+    Scratch scratch;
+    std::optional<CodedFrame> frame = EncodeFrame(
+        encoder(), {coded.plain, coded.block_size, home.dtype, home.level},
+        scratch);
+    if (!frame) return std::nullopt;
+    coded.frame = std::move(*frame);
+    return coded;
+  }
+  /// The first block of a home input, small enough to be tried byte by byte.
+  std::vector<Coded> SmallBlocks() const {
+    std::vector<Coded> all;
+    for (const Home& home : Homes()) {
+      for (const size_t elements : {300, 2000}) {
+        std::optional<Coded> coded = CodeHome(home, elements, elements);
+        if (coded && coded->frame.blocks[0]) all.push_back(std::move(*coded));
+      }
+    }
+    EXPECT_FALSE(all.empty()) << encoder().name << " codes no small block";
+    return all;
+  }
+};
+
+TEST_P(CodecTest, CodesWhatItIsFor) {
+  for (const Home& home : Homes()) {
+    SCOPED_TRACE(KindName(home.kind));
+    const auto coded = CodeHome(home, 20000, 20000);
+    ASSERT_TRUE(coded.has_value());
+    ASSERT_TRUE(coded->frame.blocks[0].has_value());
+    const size_t actual = coded->frame.blocks[0]->size();
+    if (encoder().name != "stored") {
+      EXPECT_LT(actual, coded->plain.size());
+    }
+    // Plans are compared by estimate: it must be of the right order.
+    EXPECT_LE(coded->frame.estimate, 2 * actual + 4096);
+    EXPECT_GE(coded->frame.estimate, actual / 2);
+  }
+}
+
+TEST_P(CodecTest, RoundTripsSmallInputsOfEveryType) {
+  for (const DTypeInfo& dtype : AllDTypes()) {
+    for (const Kind kind : kKinds) {
+      for (const size_t elements : {1, 2, 3, 7, 127, 128, 129}) {
+        SCOPED_TRACE(testing::Message()
+                     << dtype.name << " " << KindName(kind) << " " << elements);
+        const Bytes data = MakeInput(kind, dtype.dtype, elements);
+        for (const int level : {1, 3, 7}) {
+          CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, level});
+        }
+      }
+    }
+  }
+}
+
+// Types that stand for all ways in which codecs choose.
+constexpr DType kMainTypes[] = {
+    DType::kBytes,  DType::kF64, DType::kF32, DType::kF16, DType::kBF16,
+    DType::kF8E4M3, DType::kI8,  DType::kI32, DType::kI64, DType::kGgmlQ4K};
+
+TEST_P(CodecTest, RoundTripsAtEveryLevel) {
+  for (const DType dtype : kMainTypes) {
+    for (const Kind kind : kKinds) {
+      for (const size_t elements : {4095, 4096, 4097}) {
+        SCOPED_TRACE(testing::Message() << FindDType(dtype)->name << " "
+                                        << KindName(kind) << " " << elements);
+        const Bytes data = MakeInput(kind, dtype, elements);
+        for (int level = 1; level <= 9; ++level) {
+          if (level >= 7 && elements != 4097) continue;
+          CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, RoundTripsLargeInputs) {
+  for (const DType dtype : kMainTypes) {
+    if (dtype == DType::kGgmlQ4K) continue;  // 38 MB
+    for (const Kind kind : kKinds) {
+      for (const size_t elements : {size_t{65537}, size_t{1} << 18}) {
+        SCOPED_TRACE(testing::Message() << FindDType(dtype)->name << " "
+                                        << KindName(kind) << " " << elements);
+        const Bytes data = MakeInput(kind, dtype, elements);
+        for (const int level : {1, 3}) {
+          CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, BlocksShareOnePlan) {
+  for (const Home& home : Homes()) {
+    const size_t width = ElementBytes(home.dtype);
+    const Bytes data = MakeInput(home.kind, home.dtype, 10 * 1000 + 17);
+    // Ten blocks and a short one; blocks of one element; one block.
+    for (const size_t block : {size_t{1000}, size_t{1}, data.size() / width}) {
+      const EncodeRequest request = {data, block * width, home.dtype,
+                                     home.level};
+      const size_t coded = CheckRoundTrip(GetParam(), request);
+      if (block != 1) {
+        EXPECT_GE(coded, BlocksOf(request).size() - 1);
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, BlocksThatDifferShareOnePlan) {
+  // The plan is made for a frame whose parts have nothing in common.
+  for (const DType dtype : kMainTypes) {
+    Bytes data;
+    for (const Kind kind : kKinds) {
+      const Bytes part = MakeInput(kind, dtype, 700);
+      data.insert(data.end(), part.begin(), part.end());
+    }
+    for (const int level : {1, 3, 6, 9}) {
+      CheckRoundTrip(GetParam(),
+                     {data, 700 * ElementBytes(dtype), dtype, level});
+    }
+  }
+}
+
+TEST_P(CodecTest, ElementsMayBeCut) {
+  // A layout's last block may end within an element.
+  for (const Home& home : Homes()) {
+    const Bytes data = MakeInput(home.kind, home.dtype, 3000);
+    const size_t width = ElementBytes(home.dtype);
+    for (size_t cut = 1; cut < std::max<size_t>(width, 2); ++cut) {
+      CheckRoundTrip(GetParam(), {ByteSpan(data).first(data.size() - cut),
+                                  1000 * width, home.dtype, home.level});
+    }
+  }
+}
+
+TEST_P(CodecTest, SameBytesEveryTimeAndOnEveryThread) {
+  for (const Home& home : Homes()) {
+    const Bytes data = MakeInput(home.kind, home.dtype, 9000);
+    const EncodeRequest request = {data, 3000 * ElementBytes(home.dtype),
+                                   home.dtype, home.level};
+    Scratch clean;
+    const auto expected = EncodeFrame(encoder(), request, clean);
+    ASSERT_TRUE(expected.has_value());
+
+    constexpr size_t kThreads = 4;
+    std::vector<std::optional<CodedFrame>> frames(kThreads);
+    {
+      std::vector<std::jthread> threads;
+      for (size_t t = 0; t < kThreads; ++t) {
+        threads.emplace_back([&, t] {
+          // Other work first, so that scratch and contexts are used.
+          Scratch scratch;
+          const Bytes other = MakeInput(Kind::kText, home.dtype, 5000 * t + 1);
+          EncodeFrame(encoder(), {other, other.size(), home.dtype, home.level},
+                      scratch);
+          frames[t] = EncodeFrame(encoder(), request, scratch);
+        });
+      }
+    }
+    for (const auto& frame : frames) EXPECT_TRUE(frame == expected);
+  }
+}
+
+TEST_P(CodecTest, ThreadsShareAPlanAndParameters) {
+  for (const Home& home : Homes()) {
+    const size_t block_size = 3000 * ElementBytes(home.dtype);
+    const Bytes data = MakeInput(home.kind, home.dtype, 12000);
+    const EncodeRequest request = {data, block_size, home.dtype, home.level};
+    const std::vector<ByteSpan> blocks = BlocksOf(request);
+    Scratch scratch;
+    const auto plan = encoder().plan(request, scratch);
+    ASSERT_NE(plan, nullptr);
+    std::unique_ptr<const DecodeParams> params;
+    if (decoder().parse != nullptr) {
+      auto parsed = decoder().parse(plan->params());
+      ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+      params = std::move(parsed).value();
+    }
+    std::vector<std::jthread> threads;
+    std::vector<uint8_t> ok(blocks.size(), 0);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      threads.emplace_back([&, i] {
+        Scratch own;
+        Buffer coded;
+        Exact out(blocks[i].size());
+        ok[i] = plan->Encode(blocks[i], own, &coded) &&
+                decoder()
+                    .decode(params.get(), coded.span(), out.mutable_span(), own)
+                    .ok() &&
+                std::ranges::equal(out.span(), blocks[i]);
+      });
+    }
+    threads.clear();
+    EXPECT_EQ(std::ranges::count(ok, 1), std::ssize(blocks));
+  }
+}
+
+TEST_P(CodecTest, DecodesAfterRefusing) {
+  // One thread's scratch serves good blocks after bad ones.
+  for (const Coded& small : SmallBlocks()) {
+    std::unique_ptr<const DecodeParams> params;
+    if (decoder().parse != nullptr) {
+      params = std::move(decoder().parse(small.frame.params)).value();
+    }
+    const Bytes& coded = *small.frame.blocks[0];
+    Scratch scratch;
+    Exact out(small.plain.size());
+    for (size_t cut = 1; cut < coded.size(); cut = cut * 2 + 1) {
+      (void)decoder().decode(params.get(), ByteSpan(coded).first(cut),
+                             out.mutable_span(), scratch);
+      const absl::Status status =
+          decoder().decode(params.get(), coded, out.mutable_span(), scratch);
+      ASSERT_TRUE(status.ok()) << status.message();
+      ASSERT_TRUE(std::ranges::equal(out.span(), small.plain));
+    }
+  }
+}
+
+// Hostile input. DecodeBlock checks that an answer is an error with a message
+// or that all of the output was written; sanitizers check the rest.
+
+TEST_P(CodecTest, SurvivesTruncationAndExcess) {
+  for (const Coded& small : SmallBlocks()) {
+    const Bytes& coded = *small.frame.blocks[0];
+    const size_t step = 1 + coded.size() / 3000;
+    for (size_t size = 0; size < coded.size(); size += step) {
+      DecodeBlock(decoder(), small.frame.params, ByteSpan(coded).first(size),
+                  small.plain.size());
+    }
+    for (const uint8_t extra : {uint8_t{0}, uint8_t{1}, uint8_t{255}}) {
+      Bytes longer = coded;
+      longer.push_back(extra);
+      DecodeBlock(decoder(), small.frame.params, longer, small.plain.size());
+    }
+  }
+}
+
+TEST_P(CodecTest, SurvivesFlippedBits) {
+  Random random(2);
+  for (const Coded& small : SmallBlocks()) {
+    for (int i = 0; i < 2000; ++i) {
+      Bytes coded = *small.frame.blocks[0];
+      for (size_t flips = 1 + random.Below(3); flips > 0; --flips) {
+        coded[random.Below(coded.size())] ^=
+            static_cast<uint8_t>(1 << random.Below(8));
+      }
+      DecodeBlock(decoder(), small.frame.params, coded, small.plain.size());
+    }
+  }
+}
+
+TEST_P(CodecTest, SurvivesGarbage) {
+  Random random(3);
+  for (const Coded& small : SmallBlocks()) {
+    for (int i = 0; i < 300; ++i) {
+      const Bytes garbage =
+          MakeInput(Kind::kRandom, DType::kBytes, random.Below(400), i);
+      DecodeBlock(decoder(), small.frame.params, garbage, small.plain.size());
+      // With a head that is right and the rest not.
+      Bytes coded = *small.frame.blocks[0];
+      const size_t from = random.Below(coded.size());
+      for (size_t j = from; j < coded.size(); ++j) {
+        coded[j] = static_cast<uint8_t>(random.Next());
+      }
+      DecodeBlock(decoder(), small.frame.params, coded, small.plain.size());
+    }
+    DecodeBlock(decoder(), small.frame.params, {}, small.plain.size());
+  }
+}
+
+TEST_P(CodecTest, SurvivesWrongSizes) {
+  for (const Coded& small : SmallBlocks()) {
+    const size_t size = small.plain.size();
+    for (const size_t wrong :
+         {size_t{1}, size_t{2}, size / 2, size - 1, size + 1, 2 * size}) {
+      const auto decoded = DecodeBlock(decoder(), small.frame.params,
+                                       *small.frame.blocks[0], wrong);
+      if (decoded) {
+        EXPECT_EQ(decoded->size(), wrong);
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, SurvivesWrongParameters) {
+  if (decoder().parse == nullptr) GTEST_SKIP() << "has no parameters";
+  Random random(4);
+  for (const Coded& small : SmallBlocks()) {
+    const Bytes& params = small.frame.params;
+    const auto decode = [&](ByteSpan wrong) {
+      DecodeBlock(decoder(), wrong, *small.frame.blocks[0], small.plain.size());
+    };
+    for (size_t size = 0; size < params.size(); ++size) {
+      decode(ByteSpan(params).first(size));
+    }
+    Bytes longer = params;
+    longer.push_back(0);
+    decode(longer);
+    for (int i = 0; i < 1000 && !params.empty(); ++i) {
+      Bytes wrong = params;
+      wrong[random.Below(wrong.size())] ^=
+          static_cast<uint8_t>(1 << random.Below(8));
+      decode(wrong);
+    }
+    for (int i = 0; i < 200; ++i) {
+      decode(MakeInput(Kind::kRandom, DType::kBytes, random.Below(200), i));
+    }
+    // A frame without parameters where the codec has some.
+    Scratch scratch;
+    Exact out(small.plain.size());
+    const Exact coded(*small.frame.blocks[0]);
+    const absl::Status status =
+        decoder().decode(nullptr, coded.span(), out.mutable_span(), scratch);
+    if (!status.ok()) {
+      EXPECT_NE(status.message(), "");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CodecTest, testing::ValuesIn([] {
+                           std::vector<CodecId> ids;
+                           for (const Encoder* encoder : AllEncoders())
+                             ids.push_back(encoder->id);
+                           return ids;
+                         }()),
+                         [](const testing::TestParamInfo<CodecId>& codec) {
+                           return std::string(FindEncoder(codec.param)->name);
+                         });
+
+}  // namespace
+}  // namespace zipllm::codecs
