@@ -22,8 +22,10 @@ enum class EntryKind : uint8_t { kFile = 0, kDirectory = 1, kSymlink = 2 };
 /// A file, directory or symlink of an archive.
 struct Entry {
   EntryKind kind = EntryKind::kFile;
-  std::string path;   ///< relative, '/' between parts; "" is the root directory
-                      ///< or an unnamed stream
+  std::string path;  ///< relative, '/' between parts; "" is the root directory
+                     ///< or an unnamed stream
+  bool has_metadata =
+      false;          ///< mode and mtime are recorded (not for a stream)
   uint32_t mode = 0;  ///< permission bits, 0 to 07777
   int64_t mtime_seconds = 0;
   uint32_t mtime_nanoseconds = 0;

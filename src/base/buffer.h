@@ -1,12 +1,14 @@
 #ifndef ZIPLLM_BASE_BUFFER_H_
 #define ZIPLLM_BASE_BUFFER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "zipllm/types.h"
 
@@ -19,6 +21,17 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t size) { Resize(size); }
+  /// What is moved from is empty.
+  Buffer(Buffer&& other) noexcept
+      : data_(std::move(other.data_)),
+        size_(std::exchange(other.size_, 0)),
+        capacity_(std::exchange(other.capacity_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    capacity_ = std::exchange(other.capacity_, 0);
+    return *this;
+  }
 
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }
@@ -33,6 +46,7 @@ class Buffer {
   /// Makes room for `capacity` bytes, keeping the content.
   void Reserve(size_t capacity) {
     if (capacity <= capacity_) return;
+    if (capacity > PTRDIFF_MAX) throw std::bad_alloc();
     size_t rounded = (capacity + 63) / 64 * 64;
     auto* fresh = static_cast<uint8_t*>(std::aligned_alloc(64, rounded));
     if (fresh == nullptr) throw std::bad_alloc();
@@ -48,11 +62,14 @@ class Buffer {
   /// Grows by `count` uninitialised bytes (amortised) and returns where they
   /// start.
   uint8_t* Extend(size_t count) {
-    if (size_ + count > capacity_)
-      Reserve(size_ + count > 2 * capacity_ ? size_ + count : 2 * capacity_);
+    if (count > capacity_ - size_) {
+      if (count > PTRDIFF_MAX) throw std::bad_alloc();
+      Reserve(std::max(size_ + count, 2 * capacity_));
+    }
     size_ += count;
     return data_.get() + size_ - count;
   }
+  /// `bytes` lie outside this buffer.
   void Append(ByteSpan bytes) {
     if (!bytes.empty())
       std::memcpy(Extend(bytes.size()), bytes.data(), bytes.size());

@@ -231,8 +231,8 @@ absl::StatusOr<AtomicFile> AtomicFile::CreateAt(int dir_fd, std::string name,
                     std::move(temporary), std::move(display));
 }
 
-absl::Status AtomicFile::Commit(bool overwrite) {
-  if (fsync(fd_.get()) != 0)
+absl::Status AtomicFile::Commit(bool overwrite, bool sync) {
+  if (sync && fsync(fd_.get()) != 0)
     return ErrnoStatus(errno, "cannot sync " + display_);
   std::string self = StrCat("/proc/self/fd/", fd_.get());
   int failed = 0;
@@ -260,7 +260,7 @@ absl::Status AtomicFile::Commit(bool overwrite) {
     temporary_.clear();
   }
   // EINVAL: a file system whose directories cannot be synced.
-  if (fsync(dir_fd_) != 0 && errno != EINVAL) {
+  if (sync && fsync(dir_fd_) != 0 && errno != EINVAL) {
     return ErrnoStatus(errno, "cannot sync the directory of " + display_);
   }
   return absl::OkStatus();

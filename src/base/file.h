@@ -59,8 +59,9 @@ class AtomicFile {
 
   int fd() const { return fd_.get(); }
   /// ALREADY_EXISTS if the name is taken and not `overwrite`. A directory is
-  /// never replaced.
-  absl::Status Commit(bool overwrite);
+  /// never replaced. With `sync` false nothing is synced: that is the caller's
+  /// business then.
+  absl::Status Commit(bool overwrite, bool sync = true);
 
  private:
   AtomicFile(UniqueFd fd, int dir_fd, std::string name, std::string temporary,

@@ -1,0 +1,381 @@
+#include "zipllm/archive.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <optional>
+
+#include "archive/block_store.h"
+#include "base/buffer_pool.h"
+#include "base/executor.h"
+#include "base/file.h"
+#include "container/stream.h"
+
+namespace zipllm {
+
+using archive::BlockStore;
+
+namespace {
+
+// Counts what is read, and shows one archive of a concatenation as if it were
+// alone.
+class ArchiveSource : public Source {
+ public:
+  ArchiveSource(Source& in, uint64_t start, uint64_t size,
+                std::atomic<uint64_t>& bytes_read)
+      : in_(in), start_(start), size_(size), bytes_read_(bytes_read) {}
+  absl::StatusOr<size_t> Read(MutableByteSpan) override {
+    return Unimplemented("an archive is read at offsets only");
+  }
+  std::optional<uint64_t> Size() const override { return size_; }
+  bool Seekable() const override { return true; }
+  absl::StatusOr<size_t> ReadAt(uint64_t offset, MutableByteSpan out) override {
+    if (offset >= size_) return 0;
+    size_t wanted = std::min<uint64_t>(out.size(), size_ - offset);
+    ASSIGN_OR_RETURN(size_t n, in_.ReadAt(start_ + offset, out.first(wanted)));
+    bytes_read_ += n;
+    return n;
+  }
+  std::string Name() const override { return in_.Name(); }
+
+ private:
+  Source& in_;
+  uint64_t start_;
+  uint64_t size_;
+  std::atomic<uint64_t>& bytes_read_;
+};
+
+// One archive of a concatenation.
+struct Member {
+  std::unique_ptr<ArchiveSource> source;
+  std::unique_ptr<BlockStore> store;
+};
+
+// Where the bytes of a file stand.
+struct File {
+  size_t member = 0;
+  size_t first_frame = 0;            // in the member's store
+  std::vector<uint64_t> frame_ends;  // plain offsets in the file
+};
+
+}  // namespace
+
+class Archive::Impl {
+ public:
+  absl::Status Open(std::unique_ptr<Source> source, DecompressOptions options);
+  absl::Status Read(size_t entry, uint64_t offset, uint64_t length,
+                    const std::function<absl::Status(ByteSpan)>& take);
+  absl::StatusOr<SegmentCoding> Coding(TensorRef ref);
+
+  std::vector<Entry> entries;
+  uint64_t size = 0;
+  std::atomic<uint64_t> bytes_read = 0;
+
+ private:
+  absl::StatusOr<uint64_t> OpenMember(uint64_t end);
+  absl::Status CheckRange(size_t entry, uint64_t offset, uint64_t length) const;
+
+  std::unique_ptr<Source> source_;
+  DecompressOptions options_;
+  std::vector<Member> members_;
+  std::vector<File> files_;  // by entry
+};
+
+absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
+  Member member;
+  // Before the size is known, the archive is all that stands before `end`.
+  member.source = std::make_unique<ArchiveSource>(*source_, 0, end, bytes_read);
+  if (end < container::kHeaderSize + container::kTrailerSize) {
+    return DataLoss("not a zipllm archive, or one that is cut (", end,
+                    " bytes)");
+  }
+  ASSIGN_OR_RETURN(container::Frame last,
+                   container::ReadFrameAt(
+                       *member.source, end - container::kTrailerSize, false));
+  if (!last.prefix.Is(container::FrameType::kTrailer)) {
+    return DataLoss("the archive does not end with a trailer");
+  }
+  ASSIGN_OR_RETURN(container::Trailer trailer,
+                   container::ParseTrailer(last.head()));
+  if (trailer.archive_size > end) {
+    return DataLoss("the trailer says more bytes than there are");
+  }
+  uint64_t start = end - trailer.archive_size;
+  member.source = std::make_unique<ArchiveSource>(
+      *source_, start, trailer.archive_size, bytes_read);
+  std::array<uint8_t, container::kHeaderSize> bytes;
+  RETURN_IF_ERROR(ReadAtExactly(*member.source, 0, bytes));
+  ASSIGN_OR_RETURN(container::Header header, container::ParseHeader(bytes));
+  RETURN_IF_ERROR(container::CheckBounds(header, options_.max_memory));
+
+  Buffer index;
+  uint64_t offset = trailer.index_offset;
+  while (offset < trailer.archive_size - container::kTrailerSize) {
+    ASSIGN_OR_RETURN(container::Frame frame,
+                     container::ReadFrameAt(*member.source, offset, true));
+    offset += frame.prefix.FrameSize();
+    if (!frame.prefix.Is(container::FrameType::kIndex)) {
+      if (frame.prefix.optional) continue;
+      return DataLoss("the frame at byte ", frame.offset,
+                      " stands in the index and is none of it");
+    }
+    if (index.size() > options_.max_memory / 4) {
+      return ResourceExhausted(
+          "the archive's index is larger than allowed: allow more (--memory)");
+    }
+    RETURN_IF_ERROR(container::AppendIndexPiece(frame, &index));
+  }
+  ASSIGN_OR_RETURN(std::vector<container::IndexEntry> indexed,
+                   container::ParseIndex(index.span(), options_.max_memory));
+  member.store = std::make_unique<BlockStore>(*member.source, header);
+  uint64_t block = 0;
+  std::vector<Entry> new_entries;
+  std::vector<File> new_files;
+  for (container::IndexEntry& item : indexed) {
+    File file{members_.size(), member.store->frames(), {}};
+    uint64_t plain = 0;
+    for (const container::FrameRecord& frame : item.frames) {
+      member.store->Add(block, frame.offset);
+      block += frame.blocks;
+      plain += frame.size;
+      file.frame_ends.push_back(plain);
+    }
+    new_entries.push_back(std::move(item.entry));
+    new_files.push_back(std::move(file));
+  }
+  // Archives of a concatenation are opened last first.
+  entries.insert(entries.begin(), std::make_move_iterator(new_entries.begin()),
+                 std::make_move_iterator(new_entries.end()));
+  files_.insert(files_.begin(), std::make_move_iterator(new_files.begin()),
+                std::make_move_iterator(new_files.end()));
+  members_.push_back(std::move(member));
+  return start;
+}
+
+absl::Status Archive::Impl::Open(std::unique_ptr<Source> source,
+                                 DecompressOptions options) {
+  source_ = std::move(source);
+  options_ = std::move(options);
+  std::string name = source_->Name();
+  if (!source_->Seekable()) {
+    return InvalidArgument(name,
+                           " is a pipe: random access needs a file; "
+                           "decompress reads pipes");
+  }
+  size = source_->Size().value_or(0);
+  uint64_t end = size;
+  do {
+    absl::StatusOr<uint64_t> start = OpenMember(end);
+    if (!start.ok()) return Annotate(start.status(), name, ": ");
+    end = *start;
+  } while (end != 0);
+  return absl::OkStatus();
+}
+
+absl::Status Archive::Impl::CheckRange(size_t entry, uint64_t offset,
+                                       uint64_t length) const {
+  if (entry >= entries.size() || entries[entry].kind != EntryKind::kFile) {
+    return InvalidArgument("entry ", entry, " is no file of the archive");
+  }
+  uint64_t file_size = entries[entry].size;
+  if (offset <= file_size && length <= file_size - offset) {
+    return absl::OkStatus();
+  }
+  return MakeStatus(absl::StatusCode::kOutOfRange, "bytes ", offset, " to ",
+                    offset + length, " are past the end of ",
+                    entries[entry].path, " (", file_size, " bytes)");
+}
+
+absl::Status Archive::Impl::Read(
+    size_t entry, uint64_t offset, uint64_t length,
+    const std::function<absl::Status(ByteSpan)>& take) {
+  RETURN_IF_ERROR(CheckRange(entry, offset, length));
+  if (length == 0) return absl::OkStatus();
+  const File& file = files_[entry];
+  BlockStore& store = *members_[file.member].store;
+  const uint64_t end = offset + length;
+  struct Pending {
+    std::shared_ptr<Buffer> plain;
+    uint64_t start;  // in the file
+    absl::Status status;
+    Executor::TaskPtr task;
+  };
+  BufferPool pool;
+  std::deque<std::shared_ptr<Pending>> window;
+  Executor executor(ThreadCount(options_.threads));
+  auto pop = [&]() -> absl::Status {
+    std::shared_ptr<Pending> block = std::move(window.front());
+    window.pop_front();
+    executor.Wait(block->task);
+    RETURN_IF_ERROR(Annotate(block->status, entries[entry].path, ": "));
+    uint64_t from = std::max(offset, block->start) - block->start;
+    uint64_t to = std::min(end - block->start, uint64_t{block->plain->size()});
+    return take(block->plain->span().subspan(from, to - from));
+  };
+  auto frame_end =
+      std::upper_bound(file.frame_ends.begin(), file.frame_ends.end(), offset);
+  for (; frame_end != file.frame_ends.end(); ++frame_end) {
+    uint64_t start =
+        frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
+    if (start >= end) break;
+    size_t frame = file.first_frame +
+                   static_cast<size_t>(frame_end - file.frame_ends.begin());
+    ASSIGN_OR_RETURN(auto decoder, store.Frame(frame));
+    const container::BlocksHead& head = decoder->head();
+    if (head.size != *frame_end - start) {
+      return DataLoss(entries[entry].path,
+                      ": the index does not agree with the frame");
+    }
+    for (size_t i = 0; i < head.blocks.size(); ++i, start += head.block_size) {
+      if (start + head.blocks[i].size <= offset) continue;
+      if (start >= end) break;
+      size_t limit =
+          executor.threads() == 1 ? 0 : size_t{4} * executor.threads();
+      while (window.size() > limit) RETURN_IF_ERROR(pop());
+      auto block = std::make_shared<Pending>();
+      block->start = start;
+      block->plain = pool.Get();
+      block->plain->Resize(head.blocks[i].size);
+      block->task = executor.Submit([&store, block, frame, i] {
+        block->status = store.Decode(frame, i, block->plain->mutable_span());
+      });
+      window.push_back(std::move(block));
+    }
+  }
+  while (!window.empty()) RETURN_IF_ERROR(pop());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
+  if (ref.entry >= entries.size() ||
+      ref.segment >= entries[ref.entry].layout.segments.size()) {
+    return InvalidArgument("no such segment in the archive");
+  }
+  const Segment& segment = entries[ref.entry].layout.segments[ref.segment];
+  const File& file = files_[ref.entry];
+  BlockStore& store = *members_[file.member].store;
+  SegmentCoding coding;
+  const uint64_t end = segment.offset + segment.length;
+  auto frame_end = std::upper_bound(file.frame_ends.begin(),
+                                    file.frame_ends.end(), segment.offset);
+  for (; frame_end != file.frame_ends.end(); ++frame_end) {
+    uint64_t start =
+        frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
+    if (start >= end) break;
+    ASSIGN_OR_RETURN(
+        auto decoder,
+        store.Frame(file.first_frame +
+                    static_cast<size_t>(frame_end - file.frame_ends.begin())));
+    coding.coded_bytes += decoder->size();
+    for (const container::BlockRecord& block : decoder->head().blocks) {
+      const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
+      std::string name = block.codec == container::kDuplicate ? "duplicate"
+                         : codec == nullptr ? StrCat("codec ", int{block.codec})
+                                            : std::string(codec->name);
+      auto use =
+          std::find_if(coding.codecs.begin(), coding.codecs.end(),
+                       [&](const CodecUse& u) { return u.codec == name; });
+      if (use == coding.codecs.end()) {
+        use = coding.codecs.insert(use, CodecUse{name});
+      }
+      ++use->blocks;
+      use->plain_bytes += block.size;
+      use->coded_bytes += block.coded_size;
+    }
+  }
+  return coding;
+}
+
+Archive::Archive(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Archive::Archive(Archive&&) noexcept = default;
+Archive& Archive::operator=(Archive&&) noexcept = default;
+Archive::~Archive() = default;
+
+absl::StatusOr<Archive> Archive::Open(std::unique_ptr<Source> source,
+                                      DecompressOptions options) {
+  auto impl = std::make_unique<Impl>();
+  RETURN_IF_ERROR(impl->Open(std::move(source), std::move(options)));
+  return Archive(std::move(impl));
+}
+
+absl::StatusOr<Archive> Archive::OpenFile(const std::string& path,
+                                          DecompressOptions options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenFileSource(path));
+  return Open(std::move(source), std::move(options));
+}
+
+const std::vector<Entry>& Archive::entries() const { return impl_->entries; }
+uint64_t Archive::size() const { return impl_->size; }
+uint64_t Archive::bytes_read() const { return impl_->bytes_read; }
+
+absl::StatusOr<size_t> Archive::FindEntry(const std::string& path) const {
+  for (size_t i = 0; i < entries().size(); ++i) {
+    if (entries()[i].path == path) return i;
+  }
+  return absl::NotFoundError("the archive has no file " + path);
+}
+
+absl::StatusOr<TensorRef> Archive::FindTensor(const std::string& name,
+                                              const std::string& path) const {
+  std::optional<TensorRef> found;
+  for (size_t i = 0; i < entries().size(); ++i) {
+    const Entry& entry = entries()[i];
+    if (!path.empty() && entry.path != path) continue;
+    for (size_t k = 0; k < entry.layout.segments.size(); ++k) {
+      const Segment& segment = entry.layout.segments[k];
+      if (segment.name.empty() || segment.name != name) continue;
+      if (found.has_value()) {
+        return InvalidArgument("tensor ", name, " stands in ",
+                               entries()[found->entry].path, " and in ",
+                               entry.path, ": name the file");
+      }
+      found = TensorRef{i, k};
+    }
+  }
+  if (found.has_value()) return *found;
+  return absl::NotFoundError("the archive has no tensor " + name);
+}
+
+absl::StatusOr<std::vector<uint8_t>> Archive::Read(const std::string& tensor,
+                                                   const std::string& path,
+                                                   uint64_t max_bytes) const {
+  ASSIGN_OR_RETURN(TensorRef ref, FindTensor(tensor, path));
+  const Segment& segment = entries()[ref.entry].layout.segments[ref.segment];
+  if (segment.length > max_bytes) {
+    return ResourceExhausted("tensor ", tensor, " has ", segment.length,
+                             " bytes, more than the ", max_bytes, " allowed");
+  }
+  // Grows as blocks arrive: a length is a claim until they do.
+  std::vector<uint8_t> out;
+  RETURN_IF_ERROR(impl_->Read(ref.entry, segment.offset, segment.length,
+                              [&](ByteSpan data) {
+                                out.insert(out.end(), data.begin(), data.end());
+                                return absl::OkStatus();
+                              }));
+  return out;
+}
+
+absl::Status Archive::ReadRange(size_t entry, uint64_t offset,
+                                MutableByteSpan out) const {
+  size_t done = 0;
+  return impl_->Read(entry, offset, out.size(), [&](ByteSpan data) {
+    std::copy(data.begin(), data.end(),
+              out.begin() + static_cast<ptrdiff_t>(done));
+    done += data.size();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Archive::CopyRange(size_t entry, uint64_t offset, uint64_t length,
+                                Sink& out) const {
+  return impl_->Read(entry, offset, length,
+                     [&](ByteSpan data) { return out.Write(data); });
+}
+
+absl::StatusOr<SegmentCoding> Archive::Coding(TensorRef segment) const {
+  return impl_->Coding(segment);
+}
+
+}  // namespace zipllm

@@ -1,0 +1,332 @@
+#include "zipllm/decompressor.h"
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+
+#include "archive/block_store.h"
+#include "archive/frame_decoder.h"
+#include "archive/output.h"
+#include "archive/spool.h"
+#include "base/buffer_pool.h"
+#include "base/executor.h"
+#include "base/hash.h"
+#include "container/stream.h"
+
+namespace zipllm {
+namespace {
+
+using archive::BlockStore;
+using archive::FrameDecoder;
+using archive::Output;
+using container::Frame;
+using container::FrameType;
+
+// Reads frames, decodes blocks in parallel, writes in order through a window of
+// a few blocks.
+class Decompression {
+ public:
+  Decompression(const DecompressOptions& options, Source& in, Output& out,
+                bool check_all)
+      : options_(options),
+        check_all_(check_all),
+        in_(in),
+        out_(out),
+        reader_(in, options.max_memory),
+        executor_(ThreadCount(options.threads)) {}
+
+  absl::StatusOr<Totals> Run();
+
+ private:
+  struct Block {
+    std::shared_ptr<const FrameDecoder> decoder;
+    std::shared_ptr<Buffer> coded;  // of the whole frame
+    std::shared_ptr<BlockStore> store;
+    size_t index = 0;
+    uint64_t number = 0;
+    std::shared_ptr<Buffer> plain;
+    absl::Status status;
+  };
+  struct Item {
+    Executor::TaskPtr task;
+    std::function<absl::Status()> finish;
+  };
+  // What a file must come to, to compare with the index.
+  struct Seen {
+    uint64_t size;
+    Sha256Digest sha256;
+    std::vector<container::FrameRecord> frames;
+  };
+
+  absl::Status ReadArchive(const container::Header& header);
+  absl::Status AddBlocks(const Frame& frame, const container::Header& header);
+  absl::Status FinishBlock(Block& block);
+  absl::Status EndFile(const container::EntryEnd& end);
+  absl::Status CheckIndex(ByteSpan index, uint64_t archive_start);
+  absl::Status InFile(const absl::Status& status) const {
+    return entry_.path.empty() ? status : Annotate(status, entry_.path, ": ");
+  }
+  absl::Status PopOne();
+  absl::Status Drain() {
+    while (!window_.empty()) RETURN_IF_ERROR(PopOne());
+    return absl::OkStatus();
+  }
+
+  const DecompressOptions& options_;
+  const bool check_all_;  // SHA-256 and the index
+  Source& in_;
+  Output& out_;
+  container::FrameReader reader_;
+  BufferPool pool_;
+  archive::Spool spool_;
+  std::shared_ptr<BlockStore> store_;
+  std::deque<Item> window_;
+
+  bool in_file_ = false;
+  Entry entry_;
+  uint64_t file_size_ = 0;
+  Sha256 sha256_;
+  uint64_t next_block_ = 0;
+  std::vector<Seen> seen_;
+  Totals totals_;
+  Progress progress_;
+  Executor executor_;  // last: its tasks use what stands above
+};
+
+absl::Status Decompression::PopOne() {
+  Item item = std::move(window_.front());
+  window_.pop_front();
+  executor_.Wait(item.task);
+  return item.finish();
+}
+
+absl::Status Decompression::FinishBlock(Block& block) {
+  RETURN_IF_ERROR(InFile(block.status));
+  ByteSpan plain = block.plain->span();
+  if (options_.check_sha256 || check_all_) sha256_.Update(plain);
+  RETURN_IF_ERROR(out_.Write(plain));
+  file_size_ += plain.size();
+  totals_.plain_bytes += plain.size();
+  progress_.bytes_done += plain.size();
+  progress_.coded_bytes = reader_.offset();
+  if (options_.progress && !options_.progress(progress_))
+    return absl::CancelledError("interrupted");
+  return absl::OkStatus();
+}
+
+absl::Status Decompression::AddBlocks(const Frame& frame,
+                                      const container::Header& header) {
+  if (!in_file_)
+    return DataLoss("the frame at byte ", frame.offset,
+                    " has blocks of no file");
+  ASSIGN_OR_RETURN(std::shared_ptr<const FrameDecoder> decoder,
+                   FrameDecoder::Create(frame, header));
+  if (decoder->head().kept) {
+    if (in_.Seekable()) {
+      store_->Add(next_block_, frame.offset);
+    } else {
+      store_->Add(next_block_, *spool_.Size());
+      RETURN_IF_ERROR(spool_.Append(frame.start->span()));
+      RETURN_IF_ERROR(spool_.Append(frame.data->span()));
+    }
+  }
+  if (check_all_) {
+    seen_.back().frames.push_back(
+        {.offset = frame.offset,
+         .head_size = frame.prefix.head_size,
+         .data_size = frame.prefix.data_size,
+         .size = decoder->head().size,
+         .blocks = static_cast<uint32_t>(decoder->head().blocks.size())});
+  }
+  for (size_t i = 0; i < decoder->head().blocks.size(); ++i) {
+    size_t limit = executor_.threads() == 1
+                       ? 0
+                       : static_cast<size_t>(4 * executor_.threads());
+    while (window_.size() > limit) RETURN_IF_ERROR(PopOne());
+    auto block = std::make_shared<Block>();
+    block->decoder = decoder;
+    block->coded = frame.data;
+    block->store = store_;
+    block->index = i;
+    block->number = next_block_++;
+    block->plain = pool_.Get();
+    Executor::TaskPtr task = executor_.Submit([block] {
+      thread_local codecs::Scratch scratch;
+      const container::BlockRecord& record =
+          block->decoder->head().blocks[block->index];
+      block->plain->Resize(record.size);
+      block->status = block->decoder->Decode(
+          block->index, block->number,
+          block->coded->span().subspan(record.coded_offset, record.coded_size),
+          block->plain->mutable_span(), block->store.get(), scratch);
+    });
+    if (decoder->head().blocks[i].codec == container::kDuplicate) {
+      totals_.duplicate_bytes += decoder->head().blocks[i].size;
+    }
+    window_.push_back({task, [this, block] { return FinishBlock(*block); }});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Decompression::EndFile(const container::EntryEnd& end) {
+  RETURN_IF_ERROR(Drain());
+  if (end.size != file_size_) {
+    return InFile(
+        DataLoss("has ", file_size_, " bytes and should have ", end.size));
+  }
+  if ((options_.check_sha256 || check_all_) && sha256_.Finish() != end.sha256) {
+    return InFile(DataLoss("SHA-256 does not agree"));
+  }
+  if (check_all_) {
+    seen_.back().size = end.size;
+    seen_.back().sha256 = end.sha256;
+  }
+  in_file_ = false;
+  ++totals_.files;
+  return out_.EndFile();
+}
+
+absl::Status Decompression::CheckIndex(ByteSpan index, uint64_t archive_start) {
+  ASSIGN_OR_RETURN(std::vector<container::IndexEntry> entries,
+                   container::ParseIndex(index, options_.max_memory));
+  size_t next = 0;
+  for (const container::IndexEntry& indexed : entries) {
+    if (indexed.entry.kind != EntryKind::kFile) continue;
+    if (next == seen_.size())
+      return DataLoss("the index has files that the archive has not");
+    const Seen& seen = seen_[next++];
+    bool equal = seen.size == indexed.entry.size &&
+                 seen.sha256 == indexed.entry.sha256 &&
+                 std::equal(seen.frames.begin(), seen.frames.end(),
+                            indexed.frames.begin(), indexed.frames.end(),
+                            [&](const auto& a, const auto& b) {
+                              return a.offset - archive_start == b.offset &&
+                                     a.head_size == b.head_size &&
+                                     a.data_size == b.data_size &&
+                                     a.size == b.size && a.blocks == b.blocks;
+                            });
+    if (!equal)
+      return DataLoss("the index does not agree with ", indexed.entry.path);
+  }
+  if (next != seen_.size())
+    return DataLoss("the index lacks files that the archive has");
+  return absl::OkStatus();
+}
+
+absl::Status Decompression::ReadArchive(const container::Header& header) {
+  uint64_t start = reader_.offset() - container::kHeaderSize;
+  Source& kept = in_.Seekable() ? in_ : spool_;
+  store_ = std::make_shared<BlockStore>(kept, header);
+  next_block_ = 0;
+  seen_.clear();
+  Buffer index;
+  uint64_t index_offset = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(Frame frame, reader_.Next());
+    bool after_index = index_offset != 0;
+    bool fits = frame.prefix.Is(FrameType::kIndex) ||
+                        frame.prefix.Is(FrameType::kTrailer)
+                    ? !in_file_
+                    : !after_index;
+    if (!fits)
+      return DataLoss("the frame at byte ", frame.offset, " is out of place");
+    switch (static_cast<FrameType>(frame.prefix.type)) {
+      case FrameType::kEntry: {
+        if (in_file_)
+          return InFile(DataLoss("another entry begins before the file ends"));
+        RETURN_IF_ERROR(Drain());
+        ASSIGN_OR_RETURN(entry_, container::ParseEntryHead(frame.head()));
+        progress_.current = entry_.path;
+        in_file_ = entry_.kind == EntryKind::kFile;
+        file_size_ = 0;
+        if (in_file_ && (options_.check_sha256 || check_all_))
+          sha256_ = Sha256();
+        if (in_file_ && check_all_) seen_.emplace_back();
+        RETURN_IF_ERROR(out_.Begin(entry_));
+        break;
+      }
+      case FrameType::kBlocks:
+        RETURN_IF_ERROR(InFile(AddBlocks(frame, header)));
+        break;
+      case FrameType::kEntryEnd: {
+        if (!in_file_)
+          return DataLoss("the frame at byte ", frame.offset, " ends no file");
+        ASSIGN_OR_RETURN(container::EntryEnd end,
+                         container::ParseEntryEnd(frame.head()));
+        RETURN_IF_ERROR(EndFile(end));
+        break;
+      }
+      case FrameType::kIndex:
+        if (!after_index) index_offset = frame.offset - start;
+        if (check_all_) {
+          if (index.size() > options_.max_memory / 4) {
+            return ResourceExhausted(
+                "the archive's index is larger than allowed (--memory)");
+          }
+          RETURN_IF_ERROR(container::AppendIndexPiece(frame, &index));
+        }
+        break;
+      case FrameType::kTrailer: {
+        ASSIGN_OR_RETURN(container::Trailer trailer,
+                         container::ParseTrailer(frame.head()));
+        if (frame.prefix.data_size != 0 ||
+            trailer.index_offset != index_offset ||
+            trailer.archive_size != reader_.offset() - start) {
+          return DataLoss(
+              "the archive's trailer does not agree with the archive");
+        }
+        if (check_all_) RETURN_IF_ERROR(CheckIndex(index.span(), start));
+        return absl::OkStatus();
+      }
+    }
+  }
+}
+
+absl::StatusOr<Totals> Decompression::Run() {
+  while (true) {
+    ASSIGN_OR_RETURN(std::optional<container::Header> header,
+                     reader_.NextArchive());
+    if (!header.has_value()) break;
+    RETURN_IF_ERROR(ReadArchive(*header));
+  }
+  RETURN_IF_ERROR(out_.Finish());
+  totals_.archive_bytes = reader_.offset();
+  return totals_;
+}
+
+absl::StatusOr<Totals> Run(const DecompressOptions& options, Source& in,
+                           Output& out, bool check_all) {
+  return Decompression(options, in, out, check_all).Run();
+}
+
+}  // namespace
+
+Decompressor::Decompressor(DecompressOptions options)
+    : options_(std::move(options)) {}
+
+absl::StatusOr<Totals> Decompressor::DecompressStream(Source& in,
+                                                      Sink& out) const {
+  std::unique_ptr<Output> output = archive::MakeSinkOutput(&out);
+  return Run(options_, in, *output, /*check_all=*/false);
+}
+
+absl::StatusOr<Totals> Decompressor::DecompressTo(
+    Source& in, const std::string& target) const {
+  uint64_t warnings = 0;
+  std::unique_ptr<Output> output = archive::MakePathOutput(
+      target, options_.overwrite, [&](const std::string& text) {
+        ++warnings;
+        if (options_.warning) options_.warning(text);
+      });
+  ASSIGN_OR_RETURN(Totals totals,
+                   Run(options_, in, *output, /*check_all=*/false));
+  totals.warnings = warnings;
+  return totals;
+}
+
+absl::StatusOr<Totals> Decompressor::Test(Source& in) const {
+  std::unique_ptr<Output> output = archive::MakeSinkOutput(nullptr);
+  return Run(options_, in, *output, /*check_all=*/true);
+}
+
+}  // namespace zipllm

@@ -1,0 +1,58 @@
+#ifndef ZIPLLM_ARCHIVE_FRAME_DECODER_H_
+#define ZIPLLM_ARCHIVE_FRAME_DECODER_H_
+
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "codecs/codec.h"
+#include "container/format.h"
+#include "container/stream.h"
+
+namespace zipllm::archive {
+
+/// Gives the decoded bytes of earlier blocks, for duplicates.
+class BlockFetcher {
+ public:
+  virtual ~BlockFetcher() = default;
+  /// Decodes block `number` of the archive, which must have `out.size()` bytes
+  /// and not be a duplicate itself. May be called by several threads at once.
+  virtual absl::Status Fetch(uint64_t number, MutableByteSpan out) = 0;
+};
+
+/// A Blocks frame with its tables ready: decodes its blocks. Immutable, so
+/// thread-safe.
+class FrameDecoder {
+ public:
+  /// Takes the frame's head from `frame.start`, which it keeps; its data are
+  /// not looked at.
+  static absl::StatusOr<std::shared_ptr<const FrameDecoder>> Create(
+      const container::Frame& frame, const container::Header& header);
+
+  const container::BlocksHead& head() const { return head_; }
+  /// Where the frame's data begin in the source it was read from.
+  uint64_t data_offset() const { return data_offset_; }
+  /// Bytes of the whole frame, head and data.
+  uint64_t size() const { return size_; }
+
+  /// Decodes block `i`, whose number in the archive is `number`, from its coded
+  /// bytes into `out` (head().blocks[i].size bytes) and checks its XXH3. With
+  /// `fetcher` null, duplicates are refused.
+  absl::Status Decode(size_t i, uint64_t number, ByteSpan coded,
+                      MutableByteSpan out, BlockFetcher* fetcher,
+                      codecs::Scratch& scratch) const;
+
+ private:
+  FrameDecoder() = default;
+
+  std::shared_ptr<Buffer> start_;  // head_ has views into it
+  container::BlocksHead head_;
+  uint64_t data_offset_ = 0;
+  uint64_t size_ = 0;
+  // By position in head_.params.
+  std::vector<std::unique_ptr<const codecs::DecodeParams>> params_;
+};
+
+}  // namespace zipllm::archive
+
+#endif  // ZIPLLM_ARCHIVE_FRAME_DECODER_H_

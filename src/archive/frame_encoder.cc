@@ -1,0 +1,154 @@
+#include "archive/frame_encoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/xxh3.h"
+#include "codecs/codec.h"
+#include "container/format.h"
+
+namespace zipllm::archive {
+namespace {
+
+constexpr uint8_t kStored = 0;
+constexpr uint8_t kFill = 1;
+constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
+
+struct Choice {
+  uint8_t codec = kStored;
+  std::unique_ptr<codecs::EncodePlan> plan;
+};
+
+// The plan that expects to need the fewest bytes; none if storing does.
+Choice Plan(const codecs::EncodeRequest& request, codecs::Scratch& scratch) {
+  Choice best;
+  uint64_t best_size = request.data.size();
+  for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
+    if (encoder->id == kStored || encoder->id == kFill) continue;
+    std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
+    if (plan == nullptr) continue;
+    uint64_t size = plan->estimate() + plan->params().size();
+    if (size < best_size) {
+      best_size = size;
+      best = {encoder->id, std::move(plan)};
+    }
+  }
+  return best;
+}
+
+// Decodes what was coded, as a reader would, and compares.
+class Verifier {
+ public:
+  void SetParams(uint8_t codec, ByteSpan params) {
+    decoder_ = codecs::FindDecoder(codec);
+    if (params.empty() || decoder_ == nullptr || decoder_->parse == nullptr)
+      return;
+    auto parsed = decoder_->parse(params);
+    if (parsed.ok()) params_ = std::move(parsed).value();
+  }
+  bool Check(uint8_t codec, ByteSpan coded, ByteSpan plain,
+             codecs::Scratch& scratch) {
+    const codecs::Decoder* decoder = codecs::FindDecoder(codec);
+    if (decoder == nullptr) return false;
+    decoded_.Resize(plain.size());
+    const codecs::DecodeParams* params =
+        decoder == decoder_ ? params_.get() : nullptr;
+    return decoder->decode(params, coded, decoded_.mutable_span(), scratch)
+               .ok() &&
+           std::memcmp(decoded_.data(), plain.data(), plain.size()) == 0;
+  }
+
+ private:
+  const codecs::Decoder* decoder_ = nullptr;
+  std::unique_ptr<const codecs::DecodeParams> params_;
+  Buffer decoded_;
+};
+
+}  // namespace
+
+uint32_t BlockBytes(DType dtype, int level) {
+  const DTypeInfo* info = FindDType(dtype);
+  if (dtype == DType::kBytes || info == nullptr) {
+    return level >= 7 ? kMaxBlockBytes : uint32_t{1} << 20;
+  }
+  if (info->block_elements == 1 && info->block_bytes > 1) {
+    return kElementsPerBlock * info->block_bytes;
+  }
+  return (uint32_t{1} << 20) / info->block_bytes * info->block_bytes;
+}
+
+void EncodeFrame(FrameJob& job) {
+  // Kept from frame to frame: each thread encodes many.
+  thread_local codecs::Scratch scratch;
+  ByteSpan plain = job.plain->span();
+  container::BlocksHead head;
+  head.kept = job.kept;
+  head.block_size = job.block_size;
+  head.size = static_cast<uint32_t>(plain.size());
+  job.data.Clear();
+
+  bool all_duplicates =
+      !job.duplicate_of.empty() &&
+      std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
+                FrameJob::kNotDuplicate) == job.duplicate_of.end();
+  codecs::EncodeRequest request{plain, job.block_size, job.dtype, job.level};
+  Choice chosen;
+  if (!all_duplicates) chosen = Plan(request, scratch);
+  ByteSpan params = chosen.plan == nullptr ? ByteSpan() : chosen.plan->params();
+  std::unique_ptr<codecs::EncodePlan> fill =
+      codecs::FindEncoder(kFill)->plan(request, scratch);
+  Verifier verifier;
+  verifier.SetParams(chosen.codec, params);
+  bool params_used = false;
+
+  for (size_t pos = 0; pos < plain.size(); pos += job.block_size) {
+    ByteSpan block = plain.subspan(
+        pos, std::min<size_t>(job.block_size, plain.size() - pos));
+    size_t i = head.blocks.size();
+    size_t start = job.data.size();
+    container::BlockRecord record;
+    record.hash = Xxh3(block);
+    auto encode = [&](uint8_t codec, const codecs::EncodePlan* plan) {
+      if (plan == nullptr || !plan->Encode(block, scratch, &job.data))
+        return false;
+      ByteSpan coded = job.data.span().subspan(start);
+      bool good = coded.size() < block.size();
+      if (good && job.verify && !verifier.Check(codec, coded, block, scratch)) {
+        good = false;
+        job.verify_failed = true;
+      }
+      if (good) {
+        record.codec = codec;
+      } else {
+        job.data.Resize(start);
+      }
+      return good;
+    };
+    uint64_t target = job.duplicate_of.empty() ? FrameJob::kNotDuplicate
+                                               : job.duplicate_of[i];
+    uint64_t distance = job.first_block + i - target;
+    if (target != FrameJob::kNotDuplicate &&
+        VarintSize(distance) < block.size()) {
+      record.codec = container::kDuplicate;
+      ByteWriter(&job.data).Varint(distance);
+      job.duplicate_bytes += block.size();
+    } else if (encode(kFill, fill.get())) {
+    } else if (encode(chosen.codec, chosen.plan.get())) {
+      params_used = true;
+    } else {
+      record.codec = kStored;
+      job.data.Append(block);
+    }
+    record.coded_size = static_cast<uint32_t>(job.data.size() - start);
+    head.blocks.push_back(record);
+  }
+  if (params_used && !params.empty())
+    head.params.push_back({chosen.codec, params});
+  job.blocks = static_cast<uint32_t>(head.blocks.size());
+  job.head.Clear();
+  container::WriteBlocksHead(head, &job.head);
+}
+
+}  // namespace zipllm::archive

@@ -1,0 +1,52 @@
+#ifndef ZIPLLM_ARCHIVE_FRAME_ENCODER_H_
+#define ZIPLLM_ARCHIVE_FRAME_ENCODER_H_
+
+#include <memory>
+#include <vector>
+
+#include "base/buffer.h"
+#include "zipllm/types.h"
+
+namespace zipllm::archive {
+
+/// Our writer's bounds (container.md, "Header").
+inline constexpr uint32_t kMaxBlockBytes = uint32_t{1} << 22;
+inline constexpr uint32_t kMaxFrameBytes = uint32_t{1} << 22;
+
+/// Bytes a block for a segment of this type: 2^18 elements, or about 1 MiB (4
+/// MiB at levels from 7) where elements are packed or unknown.
+uint32_t BlockBytes(DType dtype, int level);
+
+/// One frame's worth of work: plain bytes in, head and data of a Blocks frame
+/// out.
+struct FrameJob {
+  static constexpr uint64_t kNotDuplicate = UINT64_MAX;
+
+  std::shared_ptr<Buffer> plain;
+  DType dtype = DType::kBytes;
+  uint32_t block_size = 0;
+  int level = 0;
+  bool verify = true;
+  bool kept = false;
+  uint64_t first_block = 0;
+  /// For each block the number of the earlier block that it equals; empty if
+  /// there is none.
+  std::vector<uint64_t> duplicate_of;
+
+  // Results.
+  Buffer head;
+  Buffer data;
+  uint32_t blocks = 0;
+  uint64_t duplicate_bytes = 0;
+  /// A block did not decode to itself (and was stored as it is): a bug worth a
+  /// report.
+  bool verify_failed = false;
+};
+
+/// Plans and encodes: each block by the codec that its frame's plan found best,
+/// or stored.
+void EncodeFrame(FrameJob& job);
+
+}  // namespace zipllm::archive
+
+#endif  // ZIPLLM_ARCHIVE_FRAME_ENCODER_H_

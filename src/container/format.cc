@@ -1,0 +1,434 @@
+#include "container/format.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/memory_budget.h"
+#include "base/xxh3.h"
+#include "codecs/codec.h"
+
+namespace zipllm::container {
+namespace {
+
+constexpr uint64_t kBlocksKept = 1;
+constexpr uint8_t kFrameOptional = 1;
+constexpr std::array<uint8_t, 8> kEndMagic = {'Z', 'L', 'L', 'M',
+                                              'E', 'N', 'D', '\n'};
+constexpr uint32_t kMaxNanoseconds = 999'999'999;
+constexpr uint64_t kMaxFileSize = INT64_MAX;
+
+uint64_t ZigZag(int64_t value) {
+  return (static_cast<uint64_t>(value) << 1) ^
+         static_cast<uint64_t>(value >> 63);
+}
+int64_t UnZigZag(uint64_t value) {
+  return static_cast<int64_t>((value >> 1) ^ (0 - (value & 1)));
+}
+
+void WriteEntryFields(const Entry& entry, ByteWriter& writer) {
+  writer.Varint(static_cast<uint64_t>(entry.kind));
+  writer.String(entry.path);
+  writer.Varint(entry.has_metadata ? 1 : 0);
+  if (entry.has_metadata) {
+    writer.Varint(entry.mode);
+    writer.Varint(ZigZag(entry.mtime_seconds));
+    writer.Varint(entry.mtime_nanoseconds);
+  }
+  if (entry.kind == EntryKind::kSymlink) writer.String(entry.link_target);
+}
+
+absl::StatusOr<Entry> ReadEntryFields(ByteReader& reader) {
+  Entry entry;
+  ASSIGN_OR_RETURN(uint64_t kind, reader.Varint(2));
+  entry.kind = static_cast<EntryKind>(kind);
+  ASSIGN_OR_RETURN(entry.path, reader.String(kMaxPath));
+  RETURN_IF_ERROR(CheckPath(entry.path, entry.kind));
+  ASSIGN_OR_RETURN(uint64_t has_metadata, reader.Varint(1));
+  entry.has_metadata = has_metadata != 0;
+  if (entry.has_metadata) {
+    ASSIGN_OR_RETURN(uint64_t mode, reader.Varint(07777));
+    entry.mode = static_cast<uint32_t>(mode);
+    ASSIGN_OR_RETURN(uint64_t seconds, reader.Varint());
+    entry.mtime_seconds = UnZigZag(seconds);
+    ASSIGN_OR_RETURN(uint64_t nanoseconds, reader.Varint(kMaxNanoseconds));
+    entry.mtime_nanoseconds = static_cast<uint32_t>(nanoseconds);
+  }
+  if (entry.kind == EntryKind::kSymlink) {
+    ASSIGN_OR_RETURN(entry.link_target, reader.String(kMaxPath));
+    if (entry.link_target.empty() ||
+        entry.link_target.find('\0') != std::string::npos) {
+      return reader.Error("target of a symbolic link is empty or has a NUL");
+    }
+  }
+  return entry;
+}
+
+absl::Status ReadLayout(ByteReader& reader, MemoryBudget& budget,
+                        Entry& entry) {
+  ASSIGN_OR_RETURN(entry.layout.format, reader.String(64));
+  // A segment takes at least 4 bytes: what is left bounds how many there can
+  // be.
+  ASSIGN_OR_RETURN(uint64_t count, reader.Varint(reader.remaining() / 4));
+  RETURN_IF_ERROR(budget.Reserve(count * sizeof(Segment)));
+  entry.layout.segments.resize(count);
+  uint64_t offset = 0;
+  for (Segment& segment : entry.layout.segments) {
+    ASSIGN_OR_RETURN(uint8_t dtype, reader.Le<uint8_t>());
+    segment.dtype = static_cast<DType>(dtype);
+    if (FindDType(segment.dtype) == nullptr) segment.dtype = DType::kBytes;
+    segment.offset = offset;
+    ASSIGN_OR_RETURN(segment.length, reader.Varint(entry.size - offset));
+    offset += segment.length;
+    ASSIGN_OR_RETURN(segment.name, reader.String(65535));
+    ASSIGN_OR_RETURN(uint64_t rank, reader.Varint(64));
+    RETURN_IF_ERROR(
+        budget.Reserve(segment.name.size() + rank * sizeof(uint64_t)));
+    segment.shape.resize(rank);
+    for (uint64_t& dimension : segment.shape) {
+      ASSIGN_OR_RETURN(dimension, reader.Varint());
+    }
+  }
+  if (offset != entry.size)
+    return reader.Error("segments of ", entry.path,
+                        " do not add up to its size");
+  return absl::OkStatus();
+}
+
+absl::Status ReadFrames(ByteReader& reader, MemoryBudget& budget,
+                        uint64_t* previous_offset, IndexEntry& out) {
+  // A frame takes at least 5 bytes here.
+  ASSIGN_OR_RETURN(uint64_t count, reader.Varint(reader.remaining() / 5));
+  RETURN_IF_ERROR(budget.Reserve(count * sizeof(FrameRecord)));
+  out.frames.resize(count);
+  uint64_t total = 0;
+  for (FrameRecord& frame : out.frames) {
+    ASSIGN_OR_RETURN(uint64_t gap, reader.Varint());
+    if (!CheckedAdd(*previous_offset, gap, &frame.offset) ||
+        frame.offset > kMaxFileSize) {
+      return reader.Error("offset of a frame is too large");
+    }
+    *previous_offset = frame.offset;
+    ASSIGN_OR_RETURN(uint64_t head_size, reader.Varint(kMaxHead));
+    ASSIGN_OR_RETURN(uint64_t data_size, reader.Varint(kMaxFrame));
+    ASSIGN_OR_RETURN(uint64_t size, reader.Varint(kMaxFrame));
+    ASSIGN_OR_RETURN(uint64_t blocks, reader.Varint(size));
+    frame.head_size = static_cast<uint32_t>(head_size);
+    frame.data_size = static_cast<uint32_t>(data_size);
+    frame.size = static_cast<uint32_t>(size);
+    frame.blocks = static_cast<uint32_t>(blocks);
+    out.entry.coded_size += kPrefixSize + head_size + kHashSize + data_size;
+    total += size;  // at most 2^27 x 2^61: checked against the size below
+    if (total > out.entry.size) break;
+  }
+  if (total != out.entry.size) {
+    return reader.Error("frames of ", out.entry.path,
+                        " do not add up to its size");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::array<uint8_t, kHeaderSize> WriteHeader(const Header& header) {
+  std::array<uint8_t, kHeaderSize> bytes{};
+  std::copy(kMagic.begin(), kMagic.end(), bytes.begin());
+  bytes[8] = kMajorVersion;
+  bytes[9] = kMinorVersion;
+  StoreLe<uint32_t>(&bytes[12], header.max_block);
+  StoreLe<uint32_t>(&bytes[16], header.max_frame);
+  StoreLe<uint64_t>(&bytes[24], Xxh3({bytes.data(), 24}));
+  return bytes;
+}
+
+bool LooksLikeArchive(ByteSpan bytes) {
+  size_t n = std::min(bytes.size(), kMagic.size());
+  return n > 0 &&
+         std::equal(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n),
+                    kMagic.begin());
+}
+
+absl::StatusOr<Header> ParseHeader(ByteSpan bytes) {
+  if (bytes.size() < kHeaderSize || !LooksLikeArchive(bytes)) {
+    return DataLoss("not a zipllm archive (it does not begin as one)");
+  }
+  if (bytes[8] != kMajorVersion) {
+    return Unimplemented("the archive has format version ", int{bytes[8]}, ".",
+                         int{bytes[9]}, "; this zipllm reads version ",
+                         int{kMajorVersion},
+                         ": use a zipllm that reads version ", int{bytes[8]});
+  }
+  if (LoadLe<uint64_t>(&bytes[24]) != Xxh3(bytes.first(24))) {
+    return DataLoss("the archive's header is damaged (checksum)");
+  }
+  if (LoadLe<uint16_t>(&bytes[10]) != 0 || LoadLe<uint32_t>(&bytes[20]) != 0) {
+    return Unimplemented(
+        "the archive's header asks for features this zipllm does not have: use "
+        "a newer one");
+  }
+  Header header;
+  header.max_block = LoadLe<uint32_t>(&bytes[12]);
+  header.max_frame = LoadLe<uint32_t>(&bytes[16]);
+  if (header.max_block > kMaxBlock || header.max_frame > kMaxFrame) {
+    return DataLoss(
+        "the archive's header declares blocks or frames above the format's "
+        "limits");
+  }
+  return header;
+}
+
+absl::StatusOr<FramePrefix> ParsePrefix(ByteSpan bytes, uint64_t offset) {
+  if (bytes.size() < kPrefixSize) {
+    return DataLoss("the archive ends inside a frame that begins at byte ",
+                    offset);
+  }
+  FramePrefix prefix;
+  prefix.type = bytes[0];
+  prefix.optional = (bytes[1] & kFrameOptional) != 0;
+  prefix.head_size = LoadLe<uint32_t>(&bytes[4]);
+  prefix.data_size = LoadLe<uint32_t>(&bytes[8]);
+  if ((bytes[1] & ~kFrameOptional) != 0 || LoadLe<uint16_t>(&bytes[2]) != 0 ||
+      prefix.head_size > kMaxHead || prefix.data_size > kMaxFrame) {
+    return DataLoss("no valid frame at byte ", offset, " of the archive");
+  }
+  return prefix;
+}
+
+absl::Status CheckHead(ByteSpan bytes, uint64_t offset) {
+  size_t covered = bytes.size() - kHashSize;
+  if (LoadLe<uint64_t>(&bytes[covered]) == Xxh3(bytes.first(covered)))
+    return absl::OkStatus();
+  return DataLoss("the frame at byte ", offset,
+                  " of the archive is damaged (checksum of its head)");
+}
+
+Buffer WriteFrameStart(FrameType type, ByteSpan head, uint32_t data_size) {
+  Buffer out;
+  ByteWriter writer(&out);
+  writer.Le<uint8_t>(static_cast<uint8_t>(type));
+  writer.Le<uint8_t>(0);
+  writer.Le<uint16_t>(0);
+  writer.Le<uint32_t>(static_cast<uint32_t>(head.size()));
+  writer.Le<uint32_t>(data_size);
+  writer.Bytes(head);
+  writer.Le<uint64_t>(Xxh3(out.span()));
+  return out;
+}
+
+absl::Status CheckPath(const std::string& path, EntryKind kind) {
+  if (path.empty()) {
+    if (kind != EntryKind::kSymlink) return absl::OkStatus();
+    return DataLoss("a symbolic link of the archive has no name");
+  }
+  if (path.size() > kMaxPath || path.find('\0') != std::string::npos) {
+    return DataLoss("a path of the archive is too long or has a NUL");
+  }
+  for (size_t start = 0; start <= path.size();) {
+    size_t end = std::min(path.find('/', start), path.size());
+    std::string_view part(path.data() + start, end - start);
+    if (part.empty() || part == "." || part == ".." ||
+        part.size() > kMaxPathPart) {
+      return DataLoss("the archive's path \"", path,
+                      "\" is refused: it is absolute, leaves its folder or has "
+                      "an invalid part");
+    }
+    start = end + 1;
+  }
+  return absl::OkStatus();
+}
+
+void WriteEntryHead(const Entry& entry, Buffer* out) {
+  ByteWriter writer(out);
+  WriteEntryFields(entry, writer);
+}
+
+absl::StatusOr<Entry> ParseEntryHead(ByteSpan head) {
+  ByteReader reader(head, "Entry frame");
+  ASSIGN_OR_RETURN(Entry entry, ReadEntryFields(reader));
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return entry;
+}
+
+void WriteBlocksHead(const BlocksHead& blocks, Buffer* out) {
+  ByteWriter writer(out);
+  writer.Varint(blocks.kept ? kBlocksKept : 0);
+  writer.Varint(blocks.block_size);
+  writer.Varint(blocks.size);
+  writer.Varint(blocks.params.size());
+  for (const CodecParams& params : blocks.params) {
+    writer.Le<uint8_t>(params.codec);
+    writer.Varint(params.bytes.size());
+    writer.Bytes(params.bytes);
+  }
+  for (const BlockRecord& block : blocks.blocks) {
+    writer.Le<uint8_t>(block.codec);
+    writer.Varint(block.coded_size);
+    writer.Le<uint64_t>(block.hash);
+  }
+}
+
+absl::StatusOr<BlocksHead> ParseBlocksHead(ByteSpan head, uint32_t data_size,
+                                           const Header& header) {
+  ByteReader reader(head, "Blocks frame");
+  BlocksHead out;
+  ASSIGN_OR_RETURN(uint64_t flags, reader.Varint(kBlocksKept));
+  out.kept = flags != 0;
+  ASSIGN_OR_RETURN(uint64_t block_size, reader.Varint(header.max_block));
+  ASSIGN_OR_RETURN(uint64_t size, reader.Varint(header.max_frame));
+  if (block_size == 0 || size == 0)
+    return reader.Error("a frame or block of no bytes");
+  out.block_size = static_cast<uint32_t>(block_size);
+  out.size = static_cast<uint32_t>(size);
+  ASSIGN_OR_RETURN(uint64_t params_count, reader.Varint(256));
+  for (uint64_t i = 0; i < params_count; ++i) {
+    CodecParams params;
+    ASSIGN_OR_RETURN(params.codec, reader.Le<uint8_t>());
+    if (!out.params.empty() && params.codec <= out.params.back().codec) {
+      return reader.Error("parameters are out of order");
+    }
+    ASSIGN_OR_RETURN(uint64_t length, reader.Varint(codecs::kMaxParamsBytes));
+    ASSIGN_OR_RETURN(params.bytes, reader.Bytes(length));
+    out.params.push_back(params);
+  }
+  uint64_t count = (size + block_size - 1) / block_size;
+  // A record takes at least 10 bytes: what is left bounds how many there can
+  // be.
+  if (count > reader.remaining() / 10)
+    return reader.Error("ends before its ", count, " blocks");
+  out.blocks.resize(count);
+  uint64_t coded_offset = 0;
+  uint64_t left = size;
+  for (BlockRecord& block : out.blocks) {
+    block.size = static_cast<uint32_t>(std::min(left, block_size));
+    left -= block.size;
+    ASSIGN_OR_RETURN(block.codec, reader.Le<uint8_t>());
+    ASSIGN_OR_RETURN(uint64_t coded_size, reader.Varint(block.size));
+    ASSIGN_OR_RETURN(block.hash, reader.Le<uint64_t>());
+    block.coded_size = static_cast<uint32_t>(coded_size);
+    block.coded_offset = static_cast<uint32_t>(coded_offset);
+    coded_offset += coded_size;
+  }
+  if (coded_offset != data_size)
+    return reader.Error("coded blocks do not add up to the data");
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return out;
+}
+
+void WriteEntryEnd(const EntryEnd& end, Buffer* out) {
+  ByteWriter writer(out);
+  writer.Varint(end.size);
+  writer.Bytes(end.sha256);
+}
+
+absl::StatusOr<EntryEnd> ParseEntryEnd(ByteSpan head) {
+  ByteReader reader(head, "EntryEnd frame");
+  EntryEnd end;
+  ASSIGN_OR_RETURN(end.size, reader.Varint(kMaxFileSize));
+  ASSIGN_OR_RETURN(ByteSpan digest, reader.Bytes(end.sha256.size()));
+  std::copy(digest.begin(), digest.end(), end.sha256.begin());
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return end;
+}
+
+void WriteIndexPiece(const IndexPiece& piece, Buffer* out) {
+  ByteWriter writer(out);
+  writer.Varint(piece.size);
+  writer.Le<uint8_t>(piece.codec);
+  writer.Le<uint64_t>(piece.hash);
+}
+
+absl::StatusOr<IndexPiece> ParseIndexPiece(ByteSpan head) {
+  ByteReader reader(head, "Index frame");
+  IndexPiece piece;
+  ASSIGN_OR_RETURN(uint64_t size, reader.Varint(kMaxIndexPiece));
+  if (size == 0) return reader.Error("a piece of no bytes");
+  piece.size = static_cast<uint32_t>(size);
+  ASSIGN_OR_RETURN(piece.codec, reader.Le<uint8_t>());
+  ASSIGN_OR_RETURN(piece.hash, reader.Le<uint64_t>());
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return piece;
+}
+
+void WriteIndexEntry(const IndexEntry& indexed, uint64_t* previous_offset,
+                     Buffer* out) {
+  const Entry& entry = indexed.entry;
+  ByteWriter writer(out);
+  WriteEntryFields(entry, writer);
+  if (entry.kind != EntryKind::kFile) return;
+  writer.Varint(entry.size);
+  writer.Bytes(entry.sha256);
+  writer.String(entry.layout.format);
+  writer.Varint(entry.layout.segments.size());
+  for (const Segment& segment : entry.layout.segments) {
+    writer.Le<uint8_t>(static_cast<uint8_t>(segment.dtype));
+    writer.Varint(segment.length);
+    writer.String(segment.name);
+    writer.Varint(segment.shape.size());
+    for (uint64_t dimension : segment.shape) writer.Varint(dimension);
+  }
+  writer.Varint(indexed.frames.size());
+  for (const FrameRecord& frame : indexed.frames) {
+    writer.Varint(frame.offset - *previous_offset);
+    *previous_offset = frame.offset;
+    writer.Varint(frame.head_size);
+    writer.Varint(frame.data_size);
+    writer.Varint(frame.size);
+    writer.Varint(frame.blocks);
+  }
+}
+
+absl::StatusOr<std::vector<IndexEntry>> ParseIndex(ByteSpan bytes,
+                                                   uint64_t max_memory) {
+  MemoryBudget budget("the archive's index", max_memory);
+  ByteReader reader(bytes, "index");
+  // An entry takes at least 3 bytes: what is there bounds how many there can
+  // be.
+  ASSIGN_OR_RETURN(uint64_t count, reader.Varint(bytes.size() / 3));
+  std::vector<IndexEntry> entries;
+  uint64_t previous_offset = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    // Twice, since the vector grows by doubling.
+    RETURN_IF_ERROR(budget.Reserve(2 * sizeof(IndexEntry)));
+    IndexEntry indexed;
+    ASSIGN_OR_RETURN(indexed.entry, ReadEntryFields(reader));
+    if (indexed.entry.kind == EntryKind::kFile) {
+      ASSIGN_OR_RETURN(indexed.entry.size, reader.Varint(kMaxFileSize));
+      ASSIGN_OR_RETURN(ByteSpan digest,
+                       reader.Bytes(indexed.entry.sha256.size()));
+      std::copy(digest.begin(), digest.end(), indexed.entry.sha256.begin());
+      RETURN_IF_ERROR(ReadLayout(reader, budget, indexed.entry));
+      RETURN_IF_ERROR(ReadFrames(reader, budget, &previous_offset, indexed));
+    }
+    entries.push_back(std::move(indexed));
+  }
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return entries;
+}
+
+Buffer WriteTrailer(const Trailer& trailer) {
+  Buffer head;
+  ByteWriter writer(&head);
+  writer.Le<uint64_t>(trailer.index_offset);
+  writer.Le<uint64_t>(trailer.archive_size);
+  writer.Bytes(kEndMagic);
+  return WriteFrameStart(FrameType::kTrailer, head.span(), 0);
+}
+
+absl::StatusOr<Trailer> ParseTrailer(ByteSpan head) {
+  ByteReader reader(head, "trailer");
+  Trailer trailer;
+  ASSIGN_OR_RETURN(trailer.index_offset, reader.Le<uint64_t>());
+  ASSIGN_OR_RETURN(trailer.archive_size, reader.Le<uint64_t>());
+  ASSIGN_OR_RETURN(ByteSpan magic, reader.Bytes(kEndMagic.size()));
+  if (!std::equal(magic.begin(), magic.end(), kEndMagic.begin()))
+    return reader.Error("no end mark");
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  if (trailer.archive_size < kHeaderSize + kTrailerSize ||
+      trailer.index_offset < kHeaderSize ||
+      trailer.index_offset > trailer.archive_size - kTrailerSize) {
+    return reader.Error("offsets make no sense");
+  }
+  return trailer;
+}
+
+}  // namespace zipllm::container

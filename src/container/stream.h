@@ -1,0 +1,99 @@
+// Archives as streams: frames read and written in order, never seeking.
+#ifndef ZIPLLM_CONTAINER_STREAM_H_
+#define ZIPLLM_CONTAINER_STREAM_H_
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/buffer_pool.h"
+#include "base/status.h"
+#include "container/format.h"
+#include "zipllm/io.h"
+
+namespace zipllm::container {
+
+/// A frame as read: its head is checked against its hash.
+struct Frame {
+  FramePrefix prefix;
+  uint64_t offset = 0;  ///< of its prefix, from the start of the source
+  std::shared_ptr<Buffer> start;  ///< prefix, head and hash
+  std::shared_ptr<Buffer> data;
+
+  ByteSpan head() const {
+    return start->span().subspan(kPrefixSize, prefix.head_size);
+  }
+};
+
+/// Reads archives one frame after the other. Thread-compatible.
+class FrameReader {
+ public:
+  /// `max_memory`: refuse archives that declare frames and blocks that need
+  /// more.
+  FrameReader(Source& in, uint64_t max_memory)
+      : in_(in), max_memory_(max_memory) {}
+
+  /// Reads the header of the first or next archive; nullopt at the end of the
+  /// source.
+  absl::StatusOr<std::optional<Header>> NextArchive();
+  /// Reads the next frame of the archive, up to its trailer; skips unknown
+  /// optional ones.
+  absl::StatusOr<Frame> Next();
+  /// Bytes read so far.
+  uint64_t offset() const { return offset_; }
+
+ private:
+  absl::Status ReadExactly(MutableByteSpan out);
+
+  Source& in_;
+  uint64_t max_memory_;
+  Header header_;
+  uint64_t offset_ = 0;
+  BufferPool pool_;
+};
+
+/// Reads one frame at `offset` of a seekable source.
+absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset, bool with_data);
+
+/// Refuses a header whose bounds need more than `max_memory`.
+absl::Status CheckBounds(const Header& header, uint64_t max_memory);
+
+/// Decodes an Index frame and appends its piece to `*index`.
+absl::Status AppendIndexPiece(const Frame& frame, Buffer* index);
+
+/// Writes one archive: Begin, then for each entry Entry, Blocks..., EndFile;
+/// then Finish. Thread-compatible.
+class ArchiveWriter {
+ public:
+  explicit ArchiveWriter(Sink& out) : out_(out) {}
+
+  absl::Status Begin(const Header& header);
+  absl::Status WriteEntry(const Entry& entry);
+  /// `head` comes from WriteBlocksHead; `size` and `blocks` repeat what it
+  /// says.
+  absl::Status WriteBlocks(ByteSpan head, ByteSpan data, uint32_t size,
+                           uint32_t blocks);
+  /// Ends a file; `layout` must tile its `end.size` bytes.
+  absl::Status EndFile(const EntryEnd& end, Layout layout);
+  absl::Status Finish();
+
+  /// Bytes written so far.
+  uint64_t offset() const { return offset_; }
+
+ private:
+  absl::Status WriteFrame(FrameType type, ByteSpan head, ByteSpan data);
+  absl::Status Write(ByteSpan bytes);
+  void AppendToIndex();
+
+  Sink& out_;
+  uint64_t offset_ = 0;
+  IndexEntry current_;
+  Buffer index_;
+  uint64_t entries_ = 0;
+  uint64_t previous_offset_ = 0;
+};
+
+}  // namespace zipllm::container
+
+#endif  // ZIPLLM_CONTAINER_STREAM_H_
