@@ -1,0 +1,589 @@
+// Codec 5, float: exponents and the top of mantissas by rANS, the rest in
+// planes. Integers only, so that every machine codes alike.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "codecs/bytes/zstd_encode.h"
+#include "codecs/sample.h"
+#include "codecs/tensor/float_format.h"
+#include "entropy/rans_tables.h"
+#include "kernels/kernels.h"
+
+namespace zipllm::codecs {
+namespace {
+
+using namespace float_format;
+using entropy::Counts;
+using entropy::Frequencies;
+using kernels::kGroup;
+using kernels::kLanes;
+using kernels::kMaxSymbols;
+using kernels::kSlots;
+using kernels::kStateLow;
+
+const Kind* KindOf(DType dtype) {
+  switch (dtype) {
+    case DType::kBF16:
+      return &kKinds[0];
+    case DType::kF16:
+      return &kKinds[1];
+    case DType::kF32:
+      return &kKinds[2];
+    default:
+      return nullptr;
+  }
+}
+
+// ---- Looking at a frame ----
+
+constexpr size_t kKeys = 1024;
+using Histogram = std::array<uint32_t, kKeys>;
+
+/// What a sample of a frame looks like.
+struct Statistics {
+  Histogram keys{};
+  uint64_t elements = 0;                              // looked at
+  uint64_t groups = 0;                                // looked at
+  std::array<uint64_t, kMaxPlanes> groups_present{};  // not all zero, by plane
+};
+
+/// Looks at all elements up to 64 Ki, above at each eighth chunk.
+Statistics Look(const Kind& kind, ByteSpan data) {
+  const size_t count = data.size() / kind.element_size;
+  const size_t stride = count <= 65536 ? kChunk : 8 * kChunk;
+  const bool wide = kind.element_size == 4;
+  const kernels::Table& kernel = kernels::Best();
+  Statistics statistics;
+  // Four histograms, so that equal neighbours do not wait for each other.
+  std::array<Histogram, 4> parts{};
+  alignas(64) uint16_t units[kChunk];
+  alignas(64) uint16_t low[kChunk] = {};
+  for (size_t start = 0; start < count; start += stride) {
+    const size_t n = std::min(kChunk, count - start);
+    const uint8_t* from = data.data() + start * kind.element_size;
+    if (wide) {
+      kernel.split_halves(from, n, low, units);
+    } else {
+      std::memcpy(units, from, n * sizeof *units);
+    }
+    const size_t padded = (n + kGroup - 1) / kGroup * kGroup;
+    std::fill(units + n, units + padded, units[n - 1]);
+    std::fill(low + n, low + padded, low[n - 1]);
+    const uint32_t shift = kind.key_shift;
+    for (size_t i = 0; i < n / 4 * 4; i += 4) {
+      ++parts[0][(uint32_t{units[i]} >> shift) & kind.key_mask];
+      ++parts[1][(uint32_t{units[i + 1]} >> shift) & kind.key_mask];
+      ++parts[2][(uint32_t{units[i + 2]} >> shift) & kind.key_mask];
+      ++parts[3][(uint32_t{units[i + 3]} >> shift) & kind.key_mask];
+    }
+    for (size_t i = n / 4 * 4; i < n; ++i) {
+      ++parts[0][(uint32_t{units[i]} >> shift) & kind.key_mask];
+    }
+    for (size_t g = 0; g < padded; g += kGroup) {
+      uint32_t any_unit = 0, any_low = 0;
+      for (size_t i = g; i < g + kGroup; ++i) {
+        any_unit |= units[i];
+        any_low |= low[i];
+      }
+      for (size_t p = 0; p < kind.planes.size(); ++p) {
+        const Plane& plane = kind.planes[p];
+        const uint32_t mask = ((1u << plane.width) - 1) << plane.shift;
+        statistics.groups_present[p] +=
+            ((plane.low ? any_low : any_unit) & mask) != 0;
+      }
+      ++statistics.groups;
+    }
+    statistics.elements += n;
+  }
+  for (const Histogram& part : parts) {
+    for (size_t k = 0; k < kKeys; ++k) statistics.keys[k] += part[k];
+  }
+  return statistics;
+}
+
+// ---- Choosing symbols ----
+
+/// Which exponents have symbols of their own, ascending.
+struct Alphabet {
+  struct Entry {
+    uint8_t exponent;
+    bool joined;
+  };
+  std::vector<Entry> entries;
+  size_t escape = 0;  // the last symbol's number
+
+  /// symbol_of[key]; keys without a symbol have the escape's.
+  std::array<uint8_t, kKeys> SymbolOf() const {
+    std::array<uint8_t, kKeys> symbol_of;
+    symbol_of.fill(static_cast<uint8_t>(escape));
+    uint8_t symbol = 0;
+    for (const Entry& entry : entries) {
+      for (size_t j = 0; j < 4; ++j) {
+        symbol_of[size_t{entry.exponent} << 2 | j] = symbol;
+        if (entry.joined) ++symbol;
+      }
+      if (!entry.joined) ++symbol;
+    }
+    return symbol_of;
+  }
+};
+
+/// x * log2(x) in 1/65536 bit.
+uint64_t XLogX(uint64_t x) {
+  return x == 0 ? 0 : x * Log2Q16(static_cast<uint32_t>(x));
+}
+
+/// Lists the frequent exponents and joins those where the mantissa's top is
+/// skewed most, up to kMaxSymbols symbols; of the ways to share these between
+/// listing and joining the one with the fewest bits.
+Alphabet ChooseAlphabet(const Statistics& statistics, uint64_t scale) {
+  struct Exponent {
+    uint8_t number;
+    uint64_t count;
+    uint64_t gain;  // of joining, in 1/65536 bit
+  };
+  std::vector<Exponent> exponents;  // that pay for their share of a table
+  for (size_t e = 0; e < kKeys / 4; ++e) {
+    const uint32_t* keys = &statistics.keys[4 * e];
+    const uint64_t count = uint64_t{keys[0]} + keys[1] + keys[2] + keys[3];
+    // A listed exponent costs 2 to 3 bytes of parameters and 1/4096 of the
+    // code space, an element by escape some 8 bits more.
+    if (count * scale < 4 || count * 16384 < statistics.elements) continue;
+    const uint64_t joined =
+        XLogX(keys[0]) + XLogX(keys[1]) + XLogX(keys[2]) + XLogX(keys[3]);
+    const uint64_t bare = XLogX(count) - 2 * 65536 * count;
+    exponents.push_back(
+        {static_cast<uint8_t>(e), count, joined > bare ? joined - bare : 0});
+  }
+  const auto by_count = [](const Exponent& a, const Exponent& b) {
+    return a.count != b.count ? a.count > b.count : a.number < b.number;
+  };
+  const auto by_gain = [](const Exponent& a, const Exponent& b) {
+    return a.gain != b.gain ? a.gain > b.gain : a.number < b.number;
+  };
+  std::sort(exponents.begin(), exponents.end(), by_count);
+
+  // Joining adds 3 symbols, some 5 bytes; an escaped element 8 bits and its
+  // rarity.
+  constexpr uint64_t kJoinCost = 40 * 65536;
+  constexpr uint64_t kEscapeCost = 10 * 65536;
+  Alphabet best;
+  uint64_t best_gain = 0;
+  for (size_t joins = 0; 4 * joins <= kMaxExponents; ++joins) {
+    const size_t listed = std::min(exponents.size(), kMaxExponents - 3 * joins);
+    if (joins > listed) break;
+    std::vector<Exponent> chosen(exponents.begin(), exponents.begin() + listed);
+    std::sort(chosen.begin(), chosen.end(), by_gain);
+    uint64_t gain = 0;
+    for (size_t i = 0; i < listed; ++i) {
+      gain += chosen[i].count * kEscapeCost * scale;
+      if (i < joins) gain += chosen[i].gain * scale;
+    }
+    if (gain < joins * kJoinCost) continue;
+    gain -= joins * kJoinCost;
+    if (joins > 0 && gain <= best_gain) continue;
+    best_gain = gain;
+    best.entries.clear();
+    for (size_t i = 0; i < listed; ++i) {
+      best.entries.push_back({chosen[i].number, i < joins});
+    }
+    best.escape = listed + 3 * joins;
+  }
+  std::sort(best.entries.begin(), best.entries.end(),
+            [](const Alphabet::Entry& a, const Alphabet::Entry& b) {
+              return a.exponent < b.exponent;
+            });
+  return best;
+}
+
+// ---- Coding ----
+
+/// Collects a stream's extra bits. Stores up to 8 bytes past `end()`.
+class BitWriter {
+ public:
+  explicit BitWriter(uint8_t* to = nullptr) : begin_(to), to_(to) {}
+  /// `count` <= 32 bits, those above `count` 0.
+  void Put(uint64_t bits, uint32_t count) {
+    held_ |= bits << held_bits_;
+    held_bits_ += count;
+    StoreLe(to_, held_);
+    to_ += held_bits_ / 8;
+    held_ >>= held_bits_ / 8 * 8;
+    held_bits_ %= 8;
+  }
+  uint64_t bits() const {
+    return 8 * static_cast<uint64_t>(to_ - begin_) + held_bits_;
+  }
+  ByteSpan bytes() const { return {begin_, (bits() + 7) / 8}; }
+
+ private:
+  uint8_t* begin_;
+  uint8_t* to_;
+  uint64_t held_ = 0;
+  uint32_t held_bits_ = 0;
+};
+
+// What a key adds to its stream besides a symbol: a code of 2 bits, and flags.
+constexpr uint8_t kHasExtra = 4;
+constexpr uint8_t kHasEscape = 8;
+
+/// Packs the extra bits of four codes (3 bits each): 8 bits, and how many of
+/// them count << 8.
+constexpr std::array<uint16_t, 4096> kPackedExtra = [] {
+  std::array<uint16_t, 4096> packed{};
+  for (uint32_t codes = 0; codes < packed.size(); ++codes) {
+    uint32_t bits = 0, count = 0;
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t code = (codes >> (3 * i)) & 7;
+      if ((code & kHasExtra) == 0) continue;
+      bits |= (code & 3) << count;
+      count += 2;
+    }
+    packed[codes] = static_cast<uint16_t>(bits | count << 8);
+  }
+  return packed;
+}();
+
+/// The parts of a stream but for the words.
+struct StreamTail {
+  BitWriter extra;
+  uint8_t* escapes_begin;
+  uint8_t* escapes_end;
+};
+
+/// Adds the extra bits and escapes of one step of one stream. `codes` are of
+/// its 32 lanes.
+void AppendTail(const Kind& kind, const uint8_t* codes, const uint16_t* units,
+                StreamTail* tail) {
+  uint64_t any = 0;
+  for (size_t quarter = 0; quarter < kLanes; quarter += 16) {
+    uint64_t bits = 0;
+    uint32_t count = 0;
+    for (size_t i = quarter; i < quarter + 16; i += 4) {
+      uint32_t four = LoadLe<uint32_t>(codes + i);
+      any |= four;
+      four &= 0x07070707;
+      four = (four | four >> 5) & 0x003F003F;
+      four = (four | four >> 10) & 0xFFF;
+      const uint32_t packed = kPackedExtra[four];
+      bits |= uint64_t{packed & 0xFF} << count;
+      count += packed >> 8;
+    }
+    tail->extra.Put(bits, count);
+  }
+  if (any & 0x08080808) {
+    for (size_t i = 0; i < kLanes; ++i) {
+      if (codes[i] & kHasEscape) {
+        *tail->escapes_end++ = static_cast<uint8_t>(
+            ((uint32_t{units[i]} >> kind.key_shift) & kind.key_mask) >> 2);
+      }
+    }
+  }
+}
+
+bool IsZero(const uint8_t* data, size_t size) {
+  uint64_t any = 0;
+  for (size_t i = 0; i < size; i += 8) any |= LoadLe<uint64_t>(data + i);
+  return any == 0;
+}
+
+/// Whether an order-0 coder would save 3 % of `plane`, by a few samples.
+bool LooksCompressible(ByteSpan plane) {
+  constexpr size_t kPieces = 4;
+  constexpr size_t kPiece = 1024;
+  uint8_t sample[kPieces * kPiece];
+  if (plane.size() < sizeof sample) return false;
+  for (size_t i = 0; i < kPieces; ++i) {
+    const size_t offset = (plane.size() - kPiece) / (kPieces - 1) * i;
+    std::memcpy(sample + i * kPiece, plane.data() + offset, kPiece);
+  }
+  // Entropy is at least the one of order 2, -log2(sum of p^2), and that takes
+  // no logarithm: 2^0.24 = 1.18, and 1/256 for a sample of this size.
+  std::array<uint32_t, 256> counts{};
+  for (uint8_t byte : sample) ++counts[byte];
+  uint64_t squares = 0;
+  for (uint64_t count : counts) squares += count * count;
+  if (squares * 256 * 100 < sizeof sample * sizeof sample * 118) return false;
+  return EntropyQ16(sample) < (8 << 16) * 97 / 100;
+}
+
+class Plan final : public EncodePlan {
+ public:
+  Plan(const Kind& kind, int level, const Alphabet& alphabet,
+       const std::vector<Frequencies>& tables)
+      : kind_(kind), level_(level), symbol_of_(alphabet.SymbolOf()) {
+    ByteWriter writer(&params_);
+    writer.Le<uint8_t>(kind.number);
+    writer.Le(static_cast<uint8_t>(alphabet.entries.size()));
+    for (const auto& entry : alphabet.entries) writer.Le(entry.exponent);
+    for (size_t i = 0; i < alphabet.entries.size(); i += 8) {
+      uint32_t bits = 0;
+      for (size_t j = i; j < std::min(i + 8, alphabet.entries.size()); ++j) {
+        bits |= uint32_t{alphabet.entries[j].joined} << (j - i);
+      }
+      writer.Le(static_cast<uint8_t>(bits));
+    }
+    writer.Le(static_cast<uint8_t>(tables.size()));
+    for (const Frequencies& frequencies : tables) {
+      for (size_t s = 0; s < alphabet.escape; ++s) {
+        writer.Varint(frequencies[s]);
+      }
+      entropy::BuildEncodeTable(frequencies, &tables_.emplace_back());
+    }
+    // Keys that the sample did not show have no frequency: they escape.
+    for (uint8_t& symbol : symbol_of_) {
+      if (tables[0][symbol] == 0)
+        symbol = static_cast<uint8_t>(alphabet.escape);
+    }
+    code_of_.fill(kHasExtra | kHasEscape);
+    for (const auto& entry : alphabet.entries) {
+      for (size_t j = 0; j < 4; ++j) {
+        const size_t key = size_t{entry.exponent} << 2 | j;
+        if (symbol_of_[key] != alphabet.escape) {
+          code_of_[key] = entry.joined ? 0 : kHasExtra;
+        }
+      }
+    }
+    for (size_t key = 0; key < kKeys; ++key) {
+      if (code_of_[key] != 0) code_of_[key] |= key & 3;
+    }
+  }
+
+  ByteSpan params() const override { return params_.span(); }
+  uint64_t estimate() const override { return estimate_; }
+  void set_estimate(uint64_t bytes) { estimate_ = bytes; }
+  bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const override;
+
+ private:
+  void AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
+                   Buffer* frame, Buffer* out) const;
+
+  const Kind& kind_;
+  int level_;
+  std::array<uint8_t, kKeys> symbol_of_;
+  std::array<uint8_t, kKeys> code_of_;
+  std::vector<kernels::RansEncodeTable> tables_;
+  Buffer params_;
+  uint64_t estimate_ = 0;
+};
+
+bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
+  if (block.size() < kind_.element_size ||
+      block.size() % kind_.element_size != 0) {
+    return false;
+  }
+  const kernels::Table& kernel = kernels::Best();
+  const Shape shape(block.size() / kind_.element_size);
+  const size_t streams = static_cast<size_t>(shape.streams);
+
+  // Scratch: symbols; planes; words, extra bits and escapes of each stream;
+  // bitmaps of the groups that are not zero.
+  Buffer& symbols = scratch.buffers[0];
+  symbols.Resize(shape.steps * shape.step);
+  Buffer& planes = scratch.buffers[1];
+  std::array<uint8_t*, kMaxPlanes + 1> plane_begin;
+  size_t plane_bytes = 0;
+  for (const Plane& plane : kind_.planes) {
+    plane_bytes += shape.groups * plane.group_bytes();
+  }
+  planes.Resize(plane_bytes);
+  plane_begin[0] = planes.data();
+  for (size_t p = 0; p < kind_.planes.size(); ++p) {
+    plane_begin[p + 1] =
+        plane_begin[p] + shape.groups * kind_.planes[p].group_bytes();
+  }
+  const size_t lanes = shape.steps * kLanes;  // elements of a stream, padded
+  const size_t extra_room = lanes / 4 + 8;
+  Buffer& tails = scratch.buffers[2];
+  tails.Resize(streams * (2 * lanes + extra_room + lanes));
+  std::array<uint8_t*, kernels::kMaxStreams> words_end;
+  std::array<StreamTail, kernels::kMaxStreams> tail;
+  for (size_t s = 0; s < streams; ++s) {
+    words_end[s] = tails.data() + (s + 1) * 2 * lanes;
+    uint8_t* rest =
+        tails.data() + streams * 2 * lanes + s * (extra_room + lanes);
+    tail[s].extra = BitWriter(rest);
+    tail[s].escapes_begin = tail[s].escapes_end = rest + extra_room;
+  }
+  const auto words_begin = words_end;
+  Buffer& bitmaps = scratch.buffers[3];
+  const size_t bitmap_bytes = (shape.groups + 7) / 8;
+  bitmaps.Resize(kind_.planes.size() * bitmap_bytes);
+
+  const bool wide = kind_.element_size == 4;
+  alignas(64) uint16_t units[kChunk];
+  alignas(64) uint16_t low[kChunk];
+  alignas(64) uint8_t codes[kChunk];
+  for (size_t c = 0; c < shape.chunks; ++c) {
+    const size_t count = shape.ChunkCount(c);
+    const size_t padded = shape.ChunkSteps(c) * shape.step;
+    const size_t groups = (count + kGroup - 1) / kGroup;
+    const uint8_t* from = block.data() + c * kChunk * kind_.element_size;
+    if (wide) {
+      kernel.split_halves(from, count, low, units);
+      std::fill(low + count, low + groups * kGroup, uint16_t{0});
+    } else {
+      std::memcpy(units, from, count * sizeof *units);
+    }
+    const uint16_t last = units[count - 1];
+    std::fill(units + count, units + groups * kGroup, uint16_t{0});
+    for (size_t p = 0; p < kind_.planes.size(); ++p) {
+      const Plane& plane = kind_.planes[p];
+      const size_t first = c * (kChunk / kGroup);
+      uint8_t* to = plane_begin[p] + first * plane.group_bytes();
+      kernel.extract_plane(plane.low ? low : units, groups, plane.width,
+                           plane.shift, to);
+      uint32_t present = 0;
+      for (size_t g = 0; g < groups; ++g) {
+        present |=
+            uint32_t{!IsZero(to + g * plane.group_bytes(), plane.group_bytes())}
+            << g;
+      }
+      static_assert(kChunk / kGroup == 8);
+      bitmaps.data()[p * bitmap_bytes + c] = static_cast<uint8_t>(present);
+    }
+    // rANS repeats the last element where planes have zeros.
+    std::fill(units + count, units + padded, last);
+    kernel.map_symbols(units, padded, kind_.key_shift, kind_.key_mask,
+                       symbol_of_.data(), symbols.data() + c * kChunk);
+    kernel.map_symbols(units, padded, kind_.key_shift, kind_.key_mask,
+                       code_of_.data(), codes);
+    for (size_t row = 0; row < padded; row += kLanes) {
+      AppendTail(kind_, codes + row, units + row,
+                 &tail[row / kLanes % streams]);
+    }
+  }
+
+  alignas(64) uint32_t states[kernels::kMaxStreams * kLanes];
+  std::fill(std::begin(states), std::end(states), kStateLow);
+  for (size_t c = shape.chunks; c-- > 0;) {
+    kernel.rans_encode(states, shape.streams, tables_[0],
+                       symbols.data() + c * kChunk, shape.ChunkSteps(c),
+                       words_end.data());
+  }
+
+  const size_t start = out->size();
+  ByteWriter writer(out);
+  for (size_t s = 0; s < streams; ++s) {
+    writer.Varint(static_cast<uint64_t>(words_begin[s] - words_end[s]) / 2);
+    writer.Varint(tail[s].extra.bits() / 2);
+    writer.Varint(
+        static_cast<uint64_t>(tail[s].escapes_end - tail[s].escapes_begin));
+  }
+  for (size_t s = 0; s < streams; ++s) {
+    writer.Bytes(
+        {reinterpret_cast<const uint8_t*>(states + s * kLanes), 4 * kLanes});
+    writer.Bytes({words_end[s], words_begin[s]});
+    writer.Bytes(tail[s].extra.bytes());
+    writer.Bytes({tail[s].escapes_begin, tail[s].escapes_end});
+  }
+  for (size_t p = 0; p < kind_.planes.size(); ++p) {
+    AppendPlane(kind_.planes[p], {plane_begin[p], plane_begin[p + 1]},
+                bitmaps.span().subspan(p * bitmap_bytes, bitmap_bytes),
+                &symbols, out);
+  }
+  const bool smaller = out->size() - start < block.size();
+  if (!smaller) out->Resize(start);
+  return smaller;
+}
+
+void Plan::AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
+                       Buffer* frame, Buffer* out) const {
+  const size_t size = plane.group_bytes();
+  size_t present = 0;
+  for (uint8_t byte : bitmap) present += std::popcount(byte);
+  ByteWriter writer(out);
+  if (present == 0) {
+    writer.Le<uint8_t>(kZero);
+    return;
+  }
+  const size_t runs = bitmap.size() + present * size;
+  frame->Clear();
+  if (LooksCompressible(groups) &&
+      AppendZstdFrame(groups, ZstdLevel(level_), frame) &&
+      frame->size() + VarintSize(frame->size()) <
+          std::min(runs, groups.size() / 100 * 97)) {
+    writer.Le<uint8_t>(kZstd);
+    writer.Varint(frame->size());
+    writer.Bytes(frame->span());
+    return;
+  }
+  if (runs >= groups.size()) {
+    writer.Le<uint8_t>(kRaw);
+    writer.Bytes(groups);
+    return;
+  }
+  writer.Le<uint8_t>(kRuns);
+  writer.Bytes(bitmap);
+  for (size_t g = 0; g * size < groups.size(); ++g) {
+    if ((bitmap[g / 8] >> (g % 8)) & 1) {
+      writer.Bytes(groups.subspan(g * size, size));
+    }
+  }
+}
+
+// ---- Planning ----
+
+std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
+                                     Scratch& /*scratch*/) {
+  const Kind* kind = KindOf(request.dtype);
+  if (kind == nullptr || request.data.size() < kind->element_size) {
+    return nullptr;
+  }
+  const size_t count = request.data.size() / kind->element_size;
+  const Statistics statistics = Look(*kind, request.data);
+  const Alphabet alphabet =
+      ChooseAlphabet(statistics, count / statistics.elements);
+  const auto symbol_of = alphabet.SymbolOf();
+  Counts counts{};
+  uint64_t extra_pairs = 0;
+  for (size_t key = 0; key < kKeys; ++key) {
+    counts[symbol_of[key]] += statistics.keys[key];
+  }
+  const uint64_t escapes = counts[alphabet.escape];
+  counts[alphabet.escape] += escapes == 0;  // whatever comes can be coded
+  const Frequencies frequencies = entropy::Normalize(counts);
+
+  // Bits of the sample, in 1/65536.
+  uint64_t bits = escapes << 19;
+  size_t symbol = 0;
+  for (const auto& entry : alphabet.entries) {
+    if (!entry.joined) extra_pairs += counts[symbol];
+    symbol += entry.joined ? 4 : 1;
+  }
+  bits += (extra_pairs + escapes) << 17;
+  for (size_t s = 0; s < kMaxSymbols; ++s) {
+    if (counts[s] == 0) continue;
+    bits += counts[s] * ((12u << 16) - Log2Q16(frequencies[s]));
+  }
+  uint64_t plane_bytes = 0;
+  for (size_t p = 0; p < kind->planes.size(); ++p) {
+    plane_bytes += statistics.groups_present[p] * kind->planes[p].group_bytes();
+  }
+  const uint64_t coded = (bits >> 19) + plane_bytes;
+  const size_t blocks =
+      (request.data.size() + request.block_size - 1) / request.block_size;
+  const Shape shape(std::min(request.block_size, request.data.size()) /
+                    kind->element_size);
+  const uint64_t overhead =
+      blocks * (static_cast<uint64_t>(shape.streams) * (4 * kLanes + 7) +
+                kind->planes.size());
+  auto plan = std::make_unique<Plan>(*kind, request.level, alphabet,
+                                     std::vector{frequencies});
+  plan->set_estimate(ScaleUp(coded, statistics.elements, count) + overhead);
+  if (plan->estimate() + plan->params().size() >= request.data.size()) {
+    return nullptr;
+  }
+  return plan;
+}
+
+}  // namespace
+
+extern const Encoder kFloatEncoder = {
+    .id = 5, .name = "float", .plan = MakePlan};
+
+}  // namespace zipllm::codecs
