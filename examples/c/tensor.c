@@ -1,16 +1,16 @@
-/* Writes one tensor of an archive to standard output, reading only the blocks that hold it.
- *   tensor ARCHIVE NAME
- * Build: cc tensor.c -o tensor $(pkg-config --cflags --libs zipllm) */
+/* Writes one tensor of an archive to standard output, reading only the blocks
+ * that hold it. tensor ARCHIVE NAME Build: cc tensor.c -o tensor $(pkg-config
+ * --cflags --libs zipllm) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "zipllm/zipllm.h"
 
-int main(int argc, char **argv) {
-  zipllm_archive *archive = NULL;
-  zipllm_error *error = NULL;
-  void *data = NULL;
+int main(int argc, char** argv) {
+  zipllm_archive* archive = NULL;
+  zipllm_error* error = NULL;
+  void* data = NULL;
   uint64_t length = 0;
   int result = 1;
 
