@@ -1,12 +1,11 @@
 #include "container/stream.h"
 
-#include <zstd.h>
-
 #include <algorithm>
 
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/xxh3.h"
+#include "codecs/bytes/zstd_encode.h"
 #include "codecs/codec.h"
 
 namespace zipllm::container {
@@ -199,13 +198,12 @@ absl::Status ArchiveWriter::Finish() {
     IndexPiece piece{.size = static_cast<uint32_t>(plain.size()),
                      .codec = kZstd,
                      .hash = Xxh3(plain)};
-    coded.Resize(ZSTD_compressBound(plain.size()));
-    size_t n = ZSTD_compress(coded.data(), coded.size(), plain.data(),
-                             plain.size(), kIndexZstdLevel);
-    ByteSpan data = coded.span().first(ZSTD_isError(n) ? 0 : n);
-    if (data.empty() || data.size() >= plain.size()) {
+    coded.Clear();
+    ByteSpan data = plain;
+    if (codecs::AppendZstdFrame(plain, kIndexZstdLevel, &coded)) {
+      data = coded.span();
+    } else {
       piece.codec = kStored;
-      data = plain;
     }
     Buffer head;
     WriteIndexPiece(piece, &head);
