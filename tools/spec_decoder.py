@@ -1,0 +1,758 @@
+#!/usr/bin/env python3
+"""A second decoder of zipllm archives, written from format-spec/ alone.
+
+It exists to prove that the specification is complete: it shares no code with the library, reads
+an archive front to back as from a pipe, and refuses all that the specification says a decoder
+MUST refuse. It is slow. Needs Python 3.9 and, for Zstandard, the package `zstandard` or the
+command `zstd`.
+
+usage: spec_decoder.py [--list | --dump] [-o DIR] [--max-memory MIB] ARCHIVE
+
+Without an option it decodes and checks everything and writes nothing. ARCHIVE may be `-`.
+Exit status: 0 done, 1 refused or failed, 2 wrong usage. What is refused is told as `damaged`,
+`too new` or `over the limit`.
+"""
+import argparse
+import collections
+import dataclasses
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+from xxh3 import xxh3_64
+
+
+class Refused(Exception):
+    """An archive that cannot be decoded; the message tells why."""
+    word = "refused"
+
+
+class Damaged(Refused):
+    """A MUST of the specification is broken, or bytes are missing."""
+    word = "damaged"
+
+
+class TooNew(Refused):
+    """Made by a newer writer, for a newer reader."""
+    word = "too new"
+
+
+class OverLimit(Refused):
+    """Needs more memory than the caller allows."""
+    word = "over the limit"
+
+
+def check(condition, message):
+    if not condition:
+        raise Damaged(message)
+
+
+# ---------------------------------------------------------------------------------------------
+# Numbers
+
+
+class Fields:
+    """Reads the fields of a run of bytes one after the other; `trace` sees each of them."""
+
+    def __init__(self, data, offset=0, trace=None):
+        self._data = data
+        self._pos = 0
+        self._offset = offset  # of data[0] in the archive
+        self._trace = trace
+
+    def _note(self, begin, name, value):
+        if self._trace:
+            self._trace(self._offset + begin, self._data[begin:self._pos], name, value)
+
+    def _take(self, count, name):
+        check(count <= len(self._data) - self._pos, f"{name}: cut off")
+        self._pos += count
+        return self._data[self._pos - count:self._pos]
+
+    def left(self):
+        return len(self._data) - self._pos
+
+    def bytes(self, count, name):
+        value = self._take(count, name)
+        self._note(self._pos - count, name, None)
+        return value
+
+    def number(self, size, name):
+        value = int.from_bytes(self._take(size, name), "little")
+        self._note(self._pos - size, name, value)
+        return value
+
+    def u8(self, name):
+        return self.number(1, name)
+
+    def u16(self, name):
+        return self.number(2, name)
+
+    def u32(self, name):
+        return self.number(4, name)
+
+    def u64(self, name):
+        return self.number(8, name)
+
+    def _varint(self, name):
+        value = 0
+        for i in range(10):
+            byte = self._take(1, name)[0]
+            value |= (byte & 127) << 7 * i
+            if byte < 128:
+                check(byte or i == 0, f"{name}: varint is not the shortest")
+                check(value < 1 << 64, f"{name}: varint above 64 bits")
+                return value
+        raise Damaged(f"{name}: varint of more than ten bytes")
+
+    def varint(self, name, lowest=0, highest=(1 << 64) - 1):
+        begin = self._pos
+        value = self._varint(name)
+        check(lowest <= value <= highest, f"{name}: {value} is not in {lowest} to {highest}")
+        self._note(begin, name, value)
+        return value
+
+    def svarint(self, name):
+        begin = self._pos
+        coded = self._varint(name)
+        value = coded >> 1 ^ -(coded & 1)
+        self._note(begin, name, value)
+        return value
+
+    def string(self, name, longest, shortest=0):
+        begin = self._pos
+        size = self._varint(name)
+        check(shortest <= size <= longest, f"{name}: length {size}")
+        value = self._take(size, name)
+        self._note(begin, name, value)
+        return value
+
+    def end(self, name):
+        check(self.left() == 0, f"{name}: {self.left()} bytes left over")
+
+
+# ---------------------------------------------------------------------------------------------
+# Codecs: (coded bytes, parameters or None, decoded size) -> decoded bytes. The caller checks the
+# size of what they return.
+
+
+def no_parameters(parameters):
+    check(not parameters, "parameters for a codec that has none")
+
+
+def decode_stored(coded, parameters, size):
+    no_parameters(parameters)
+    return coded
+
+
+def decode_fill(coded, parameters, size):
+    no_parameters(parameters)
+    check(len(coded) in (1, 2, 4, 8, 16), f"fill: pattern of {len(coded)} bytes")
+    check(len(coded) <= size, "fill: pattern longer than the block")
+    return (coded * (size // len(coded) + 1))[:size]
+
+
+ZSTD_WINDOW_LIMIT = 64 << 20
+
+
+def check_zstd_frame(coded):
+    """One frame with the six header bytes of codec 3, and nothing after it."""
+    fields = Fields(coded)
+    check(fields.bytes(4, "zstd: magic number") == b"\x28\xb5\x2f\xfd", "zstd: wrong magic number")
+    check(fields.u8("zstd: descriptor") == 0, "zstd: header of another form")
+    window = fields.u8("zstd: window descriptor")
+    base = 1 << 10 + (window >> 3)
+    check(base + base // 8 * (window & 7) <= ZSTD_WINDOW_LIMIT, "zstd: window too large")
+    last = False
+    while not last:
+        header = fields.number(3, "zstd: block header")
+        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        check(kind != 3, "zstd: reserved block type")
+        fields.bytes(1 if kind == 1 else size, "zstd: block")
+    fields.end("zstd: frame")
+
+
+def decode_zstd(coded, parameters, size):
+    no_parameters(parameters)
+    check_zstd_frame(coded)
+    try:
+        import zstandard
+    except ImportError:
+        return run_zstd(coded, size)
+    try:
+        decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_LIMIT).decompressobj()
+        return decoder.decompress(coded)
+    except zstandard.ZstdError as error:
+        raise Damaged(f"zstd: {error}") from error
+
+
+def run_zstd(coded, size):
+    with tempfile.TemporaryFile() as file:
+        file.write(coded)
+        file.seek(0)
+        with subprocess.Popen(["zstd", "-d", "-c", "-q"], stdin=file, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            decoded = process.stdout.read(size + 1)
+            if len(decoded) <= size:
+                message = process.stderr.read().decode(errors="replace").strip()
+                check(process.wait() == 0, f"zstd: {message}")
+            else:
+                process.kill()
+    return decoded
+
+
+def decode_lzma(coded, parameters, size):
+    check(parameters is not None and len(parameters) == 1, "lzma: parameters are not one byte")
+    code = parameters[0]
+    check(code <= 28, f"lzma: dictionary size code {code}")
+    dictionary = min((2 + code % 2) << code // 2 + 11, max(4096, size))
+    try:
+        decoder = lzma.LZMADecompressor(
+            lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}])
+        decoded = decoder.decompress(coded, max_length=size + 1)
+        # The end chunk makes no bytes: it may still be unread when all bytes are there.
+        if len(decoded) == size and not decoder.eof:
+            decoded += decoder.decompress(b"", max_length=1)
+    except lzma.LZMAError as error:
+        raise Damaged(f"lzma: {error}") from error
+    check(decoder.eof, "lzma: no end where the block ends")
+    check(not decoder.unused_data, "lzma: bytes after the end")
+    return decoded
+
+
+def decode_planes(coded, parameters, size):
+    check(parameters in (b"\x02", b"\x04", b"\x08"), "planes: wrong parameters")
+    width = parameters[0]
+    count, rest = divmod(size, width)
+    check(count, "planes: block without an element")
+    fields = Fields(coded)
+    transform = fields.u8("planes: transform")
+    check(transform <= 1, f"planes: unknown transform {transform}")
+    elements = bytearray(count * width)
+    for i in range(width):
+        elements[i::width] = decode_plane(fields, count)
+    if transform == 1:
+        letter = {2: "H", 4: "I", 8: "Q"}[width]
+        numbers = list(struct.unpack(f"<{count}{letter}", elements))
+        mask = (1 << 8 * width) - 1
+        for i in range(1, count):
+            numbers[i] = numbers[i - 1] + numbers[i] & mask
+        elements = struct.pack(f"<{count}{letter}", *numbers)
+    tail = fields.bytes(rest, "planes: left over")
+    fields.end("planes")
+    return bytes(elements) + tail
+
+
+def decode_plane(fields, count):
+    kind = fields.u8("planes: kind")
+    if kind == 0:
+        return fields.bytes(count, "planes: raw plane")
+    if kind == 1:
+        return fields.bytes(1, "planes: fill") * count
+    check(kind == 2, f"planes: unknown kind {kind}")
+    size = fields.varint("planes: size")
+    plane = decode_zstd(fields.bytes(size, "planes: zstd plane"), None, count)
+    check(len(plane) == count, f"planes: {len(plane)} bytes instead of {count}")
+    return plane
+
+
+DUPLICATE = 2
+
+Codec = collections.namedtuple("Codec", "name decode")
+CODECS = {
+    0: Codec("stored", decode_stored),
+    1: Codec("fill", decode_fill),
+    DUPLICATE: Codec("duplicate", None),
+    3: Codec("zstd", decode_zstd),
+    4: Codec("lzma", decode_lzma),
+    6: Codec("planes", decode_planes),
+}
+
+# ---------------------------------------------------------------------------------------------
+# Container
+
+MAGIC = b"\x89ZLLM\r\n\x1a"
+END_MAGIC = b"ZLLMEND\n"
+HEADER_SIZE, PREFIX_SIZE, TRAILER_SIZE = 32, 12, 44
+MAJOR_VERSION = 1
+
+ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
+FRAME_NAMES = {ENTRY: "Entry", BLOCKS: "Blocks", ENTRY_END: "EntryEnd", INDEX: "Index",
+               TRAILER: "Trailer"}
+FILE, DIRECTORY, LINK = 0, 1, 2
+KIND_NAMES = ("file", "directory", "link")
+
+MAX_HEAD = 1 << 24
+MAX_BLOCK = 1 << 26
+MAX_FRAME = 1 << 27
+MAX_PARAMETERS = 65536
+MAX_PATH = 4096
+MAX_PART = 255
+MAX_PIECE = 1 << 20
+MAX_FILE = (1 << 63) - 1
+
+# Element types of dtypes.md.
+DTYPES = dict(enumerate((
+    "bytes F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0 F4 F6_E2M3 F6_E3M2 F8_E4M3FNUZ "
+    "F8_E5M2FNUZ").split()))
+DTYPES.update(enumerate("I8 I16 I32 I64 U8 U16 U32 U64 BOOL C64 C128".split(), 16))
+DTYPES.update((64 + number, name) for number, name in {
+    2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS",
+    19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0",
+    35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0", 42: "Q2_0"}.items())
+
+
+@dataclasses.dataclass
+class Entry:
+    """What an Entry frame says, and with `segments` what the index adds."""
+    kind: int
+    path: bytes
+    mode: int = None  # None: this and the time are not recorded
+    seconds: int = None
+    nanoseconds: int = None
+    target: bytes = b""
+    size: int = 0
+    sha256: bytes = b""
+    # One (offset, head length, data length, decoded size, number of blocks) a Blocks frame.
+    frames: list = dataclasses.field(default_factory=list)
+    format: str = None
+    segments: list = None
+
+
+Segment = collections.namedtuple("Segment", "dtype length name shape")
+Frame = collections.namedtuple("Frame", "offset type head data fields")
+
+
+def check_path(path, kind):
+    check(len(path) <= MAX_PATH, "path too long")
+    if not path:
+        check(kind != LINK, "symbolic link without a path")
+        return
+    check(b"\0" not in path, "path with NUL")
+    for part in path.split(b"/"):
+        check(part not in (b"", b".", b".."), f"unsafe path {path!r}")
+        check(len(part) <= MAX_PART, f"part of path too long: {path!r}")
+
+
+def read_entry(fields):
+    """The fields of an Entry head, which the index repeats."""
+    kind = fields.varint("kind", 0, 2)
+    entry = Entry(kind, fields.string("path", MAX_PATH))
+    check_path(entry.path, kind)
+    if fields.varint("has metadata", 0, 1):
+        entry.mode = fields.varint("mode", 0, 0o7777)
+        entry.seconds = fields.svarint("seconds")
+        entry.nanoseconds = fields.varint("nanoseconds", 0, 10**9 - 1)
+    if kind == LINK:
+        entry.target = fields.string("target", MAX_PATH, 1)
+        check(b"\0" not in entry.target, "target with NUL")
+    return entry
+
+
+class Decoder:
+    """Decodes a stream of archives.
+
+    `events` yields ("entry", Entry) for each entry, then for a file ("bytes", decoded block) as
+    often as needed and ("end", Entry); after each archive ("archive", [Entry]) with what the index
+    adds. What has been yielded is checked but for what comes later: the bytes of a file are its
+    bytes for sure only after its "end".
+    """
+
+    def __init__(self, stream, max_memory=512 << 20, trace=None):
+        self._stream = stream
+        self._max_memory = max_memory
+        self._trace = trace
+        self._position = 0
+
+    def events(self):
+        start = self._stream.read(1)
+        check(start, "empty: no archive")
+        while start:
+            yield from self._archive(start)
+            start = self._stream.read(1)
+
+    # Bytes of the stream ----------------------------------------------------------------------
+
+    def _read(self, count, what):
+        pieces, missing = [], count
+        while missing:  # in pieces: a declared length is a claim
+            piece = self._stream.read(min(missing, 1 << 20))
+            check(piece, f"{what}: the archive is cut off")
+            pieces.append(piece)
+            missing -= len(piece)
+        self._position += count
+        return b"".join(pieces)
+
+    def _fields(self, data, offset):
+        return Fields(data, self._begin + offset, self._trace)
+
+    def _title(self, text):
+        if self._trace:
+            self._trace(None, None, text, None)
+
+    # Archive ----------------------------------------------------------------------------------
+
+    def _archive(self, start):
+        self._begin, self._position = getattr(self, "_end", 0), 1
+        self._read_header(start)
+        self._entries = []
+        self._directories = set()
+        self._paths = set()
+        self._blocks = 0  # in the archive so far
+        self._kept = {}  # number of a block that may be referred to: (offset in spool, size)
+        with tempfile.TemporaryFile() as self._spool:
+            frame = self._frame()
+            while frame.type == ENTRY:
+                yield from self._entry(frame)
+                frame = self._frame()
+        yield "archive", self._index(frame)
+        self._end = self._begin + self._position
+
+    def _read_header(self, start):
+        self._title("Header")
+        header = start + self._read(HEADER_SIZE - 1, "header")
+        fields = self._fields(header, 0)
+        check(fields.bytes(8, "magic") == MAGIC, "not a zipllm archive")
+        major, minor = fields.u8("major version"), fields.u8("minor version")
+        if major != MAJOR_VERSION:
+            raise TooNew(f"format version {major}.{minor}; this decoder knows {MAJOR_VERSION}.x")
+        zero = fields.u16("0")
+        self._max_block, self._max_frame = fields.u32("max_block"), fields.u32("max_frame")
+        zero |= fields.u32("0")
+        check(fields.u64("XXH3 of the above") == xxh3_64(header[:24]), "header: wrong checksum")
+        check(zero == 0, "header: reserved field is not 0")
+        check(self._max_block <= MAX_BLOCK, "header: max_block above the limit")
+        check(self._max_frame <= MAX_FRAME, "header: max_frame above the limit")
+        if self._max_frame + 2 * self._max_block > self._max_memory:
+            raise OverLimit(f"needs {self._max_frame + 2 * self._max_block} bytes of memory")
+
+    def _frame(self):
+        """The next frame of a known type; what is unknown and optional is skipped."""
+        while True:
+            offset = self._position
+            prefix = self._read(PREFIX_SIZE, "frame")
+            kind, flags, zero, head_size, data_size = struct.unpack("<BBHII", prefix)
+            check(head_size <= MAX_HEAD, f"frame at {offset}: head above the limit")
+            head = self._read(head_size, "head of a frame")
+            checksum = self._read(8, "checksum of a frame")
+            check(xxh3_64(prefix + head) == int.from_bytes(checksum, "little"),
+                  f"frame at {offset}: wrong checksum")
+            check(flags <= 1 and zero == 0, f"frame at {offset}: reserved bits are not 0")
+            check(data_size <= self._max_frame, f"frame at {offset}: data above max_frame")
+            name = FRAME_NAMES.get(kind)
+            if not name and not flags:
+                raise TooNew(f"frame of unknown type {kind} that may not be skipped")
+            check(not name or not flags, f"{name} frame marked as optional")
+            check(kind in (BLOCKS, INDEX) or not name or not data_size, f"{name} frame with data")
+            data = self._read(data_size, "data of a frame")
+            self._title(f"{name or 'Unknown optional'} frame")
+            self._trace_prefix(prefix, offset)
+            fields = self._fields(head, offset + PREFIX_SIZE)
+            if name:
+                return Frame(offset, kind, head, data, fields)
+            fields.bytes(head_size, "head")
+            self._trace_data(Frame(offset, kind, head, data, fields))
+
+    def _trace_prefix(self, prefix, offset):
+        fields = self._fields(prefix, offset)
+        for size, name in ((1, "type"), (1, "flags"), (2, "0"), (4, "head length h"),
+                           (4, "data length d")):
+            fields.number(size, name)
+
+    def _trace_data(self, frame):
+        """Tells the trace of what follows the head, once that is read."""
+        offset = frame.offset + PREFIX_SIZE + len(frame.head)
+        prefix = struct.pack("<BBHII", frame.type, frame.type not in FRAME_NAMES, 0,
+                             len(frame.head), len(frame.data))
+        checksum = xxh3_64(prefix + frame.head).to_bytes(8, "little")
+        self._fields(checksum, offset).u64("XXH3 of prefix and head")
+        if frame.data:
+            self._fields(frame.data, offset + 8).bytes(len(frame.data), "data")
+
+    # Entries ----------------------------------------------------------------------------------
+
+    def _entry(self, frame):
+        entry = read_entry(frame.fields)
+        frame.fields.end("Entry frame")
+        self._trace_data(frame)
+        check(entry.path not in self._paths, f"path twice: {entry.path!r}")
+        self._check_place(entry)
+        self._paths.add(entry.path)
+        self._entries.append(entry)
+        yield "entry", entry
+        if entry.kind != FILE:
+            return
+        sha256 = hashlib.sha256()
+        while (frame := self._frame()).type == BLOCKS:
+            for block in self._decode_blocks(frame, entry):
+                sha256.update(block)
+                yield "bytes", block
+        check(frame.type == ENTRY_END, f"{FRAME_NAMES[frame.type]} frame inside a file")
+        size = frame.fields.varint("size")
+        entry.sha256 = frame.fields.bytes(32, "SHA-256")
+        frame.fields.end("EntryEnd frame")
+        self._trace_data(frame)
+        check(size == entry.size, f"size {size} of {entry.path!r} is not that of its blocks")
+        check(sha256.digest() == entry.sha256, f"wrong SHA-256 of {entry.path!r}")
+        yield "end", entry
+
+    def _check_place(self, entry):
+        """A tree starts with its root, and a directory comes before what is in it."""
+        if entry.path == b"":
+            check(not self._entries, "entry without a path that is not the first")
+        elif b"" in self._directories or b"/" in entry.path:
+            parent = entry.path.rpartition(b"/")[0]
+            check(parent in self._directories, f"{entry.path!r} comes before its directory")
+        if entry.kind == DIRECTORY:
+            self._directories.add(entry.path)
+
+    def _decode_blocks(self, frame, entry):
+        fields = frame.fields
+        kept = fields.varint("flags", 0, 1)
+        block_size = fields.varint("block_size", 1, self._max_block)
+        total = fields.varint("decoded size", 1, self._max_frame)
+        parameters = {}
+        last = -1
+        for _ in range(fields.varint("number of parameter sets")):
+            codec = fields.u8("codec of the parameters")
+            check(codec > last, "parameter sets are not in ascending order")
+            last = codec
+            parameters[codec] = fields.string("parameters", MAX_PARAMETERS)
+        rows = []
+        for begin in range(0, total, block_size):
+            size = min(block_size, total - begin)
+            rows.append((size, fields.u8("codec"), fields.varint("coded size", 0, size),
+                         fields.u64("XXH3 of the decoded block")))
+        fields.end("Blocks frame")
+        check(sum(row[2] for row in rows) == len(frame.data),
+              "coded sizes do not add up to the frame's data")
+        self._trace_data(frame)
+        entry.frames.append((frame.offset, len(frame.head), len(frame.data), total, len(rows)))
+        entry.size += total
+        check(entry.size <= MAX_FILE, "file too large")
+        begin = 0
+        for size, codec, coded_size, checksum in rows:
+            where = f"block {self._blocks} (codec {codec})"
+            coded = frame.data[begin:begin + coded_size]
+            begin += coded_size
+            if codec not in CODECS:
+                raise TooNew(f"{where}: unknown codec")
+            if codec == DUPLICATE:
+                block = self._duplicate(coded, size, where)
+            else:
+                block = CODECS[codec].decode(coded, parameters.get(codec), size)
+            check(len(block) == size, f"{where}: wrong decoded size")
+            check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
+            if kept and codec != DUPLICATE:
+                self._kept[self._blocks] = self._spool.seek(0, os.SEEK_END), size
+                self._spool.write(block)
+            self._blocks += 1
+            yield block
+
+    def _duplicate(self, coded, size, where):
+        fields = Fields(coded)
+        source = self._blocks - fields.varint(f"{where}: distance", 1, self._blocks)
+        fields.end(where)
+        check(source in self._kept, f"{where}: block {source} may not be referred to")
+        offset, source_size = self._kept[source]
+        check(source_size == size, f"{where}: block {source} has another size")
+        self._spool.seek(offset)
+        return self._spool.read(size)
+
+    # Index and trailer ------------------------------------------------------------------------
+
+    def _index(self, frame):
+        begin = frame.offset
+        index = bytearray()
+        check(frame.type == INDEX, f"{FRAME_NAMES[frame.type]} frame instead of an Index frame")
+        while frame.type == INDEX:
+            index += self._index_piece(frame)
+            if len(index) > self._max_memory // 4:
+                raise OverLimit("index larger than allowed")
+            frame = self._frame()
+        self._check_index(bytes(index))
+        check(frame.type == TRAILER, f"{FRAME_NAMES[frame.type]} frame instead of the Trailer")
+        fields = frame.fields
+        check(fields.u64("offset of the first Index frame") == begin,
+              "trailer: wrong offset of the index")
+        check(fields.u64("size of the archive") == self._position, "trailer: wrong archive size")
+        check(fields.bytes(8, "end mark") == END_MAGIC, "trailer: wrong end mark")
+        fields.end("Trailer frame")
+        self._trace_data(frame)
+        return self._entries
+
+    def _index_piece(self, frame):
+        size = frame.fields.varint("decoded size", 1, MAX_PIECE)
+        codec = frame.fields.u8("codec")
+        checksum = frame.fields.u64("XXH3 of the decoded piece")
+        frame.fields.end("Index frame")
+        self._trace_data(frame)
+        check(codec in (0, 3), f"index: codec {codec}")
+        piece = CODECS[codec].decode(frame.data, None, size)
+        check(len(piece) == size, "index: piece of the wrong size")
+        check(xxh3_64(piece) == checksum, "index: wrong checksum")
+        return piece
+
+    def _check_index(self, index):
+        """Compares the index with what stood in the frames, and adds the layouts to the entries."""
+        self._title("Index, decoded (offsets count from its start)")
+        fields = Fields(index, 0, self._trace)
+        count = fields.varint("number of entries")
+        check(count == len(self._entries), "index: wrong number of entries")
+        previous = 0
+        for entry in self._entries:
+            told = read_entry(fields)
+            if told.kind == FILE:
+                told.size = fields.varint("size", 0, MAX_FILE)
+                told.sha256 = fields.bytes(32, "SHA-256")
+                told.format, told.segments = self._read_layout(fields, told.size)
+                for _ in range(fields.varint("number of Blocks frames")):
+                    previous += fields.varint("offset, from the one before")
+                    told.frames.append((previous, *(fields.varint(name) for name in (
+                        "head length h", "data length d", "decoded size", "number of blocks"))))
+            entry.format, entry.segments = told.format, told.segments
+            check(told == entry, f"index: not what the frames say of {entry.path!r}")
+        fields.end("index")
+
+    @staticmethod
+    def _read_layout(fields, size):
+        name = fields.string("format", 64).decode("latin-1")
+        segments, total = [], 0
+        for _ in range(fields.varint("number of segments")):
+            dtype = fields.u8("element type")
+            length = fields.varint("length")
+            segment_name = fields.string("name", 65535)
+            shape = [fields.varint("dimension")
+                     for _ in range(fields.varint("number of dimensions", 0, 64))]
+            segments.append(Segment(DTYPES.get(dtype, "bytes"), length, segment_name, shape))
+            total += length
+        check(total == size, f"index: segments add up to {total}, not {size}")
+        return name, segments
+
+
+# ---------------------------------------------------------------------------------------------
+# Command line
+
+
+def describe(entry):
+    """An entry as JSON; bytes of names as the file system's own encoding has them."""
+    result = {"kind": KIND_NAMES[entry.kind], "path": os.fsdecode(entry.path)}
+    if entry.mode is not None:
+        result.update(mode=f"{entry.mode:04o}", mtime=[entry.seconds, entry.nanoseconds])
+    if entry.kind == LINK:
+        result["target"] = os.fsdecode(entry.target)
+    if entry.kind == FILE:
+        result.update(size=entry.size, sha256=entry.sha256.hex(), format=entry.format,
+                      segments=[{"dtype": s.dtype, "length": s.length,
+                                 "name": os.fsdecode(s.name), "shape": s.shape}
+                                for s in entry.segments])
+    return result
+
+
+class Extractor:
+    """Writes entries below a directory that it makes; a file without name becomes `unnamed`."""
+
+    def __init__(self, root):
+        os.mkdir(root)
+        self._root = os.fsencode(root)
+        self._file = None
+        self._directories = []
+
+    def _place(self, entry):
+        if entry.path == b"":
+            return self._root if entry.kind == DIRECTORY else os.path.join(self._root, b"unnamed")
+        return os.path.join(self._root, entry.path)
+
+    def entry(self, entry):
+        place = self._place(entry)
+        if entry.kind == FILE:
+            self._file = open(place, "xb")  # pylint: disable=consider-using-with
+        elif entry.kind == LINK:
+            os.symlink(entry.target, place)
+            self._set_time(entry, place)
+        else:
+            if entry.path:
+                os.mkdir(place)
+            self._directories.append(entry)
+
+    def bytes(self, block):
+        self._file.write(block)
+
+    def end(self, entry):
+        self._file.close()
+        self._set_mode(entry, self._place(entry))
+
+    def archive(self, _):
+        for entry in reversed(self._directories):
+            self._set_mode(entry, self._place(entry))
+        self._directories.clear()
+
+    def _set_mode(self, entry, place):
+        if entry.mode is not None:
+            os.chmod(place, entry.mode)
+            self._set_time(entry, place)
+
+    @staticmethod
+    def _set_time(entry, place):
+        if entry.seconds is not None:
+            time = entry.seconds * 10**9 + entry.nanoseconds
+            os.utime(place, ns=(time, time), follow_symlinks=False)
+
+
+def show_field(offset, data, name, value):
+    """One field as lines of `offset  bytes  name  value`."""
+    if offset is None:
+        print(f"\n{name}\n")
+        return
+    if isinstance(value, bytes):
+        value = repr(value)[1:]
+    text = name if value is None else f"{name}: {value}"
+    for begin in range(0, max(1, len(data)), 8):
+        print(f"{offset + begin:04x}  {data[begin:begin + 8].hex(' '):23}  {text}".rstrip())
+        text = ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("archive", metavar="ARCHIVE", help="`-` is standard input")
+    parser.add_argument("-o", metavar="DIR", help="restore to this new directory")
+    parser.add_argument("--list", action="store_true", help="print the entries, one JSON a line")
+    parser.add_argument("--dump", action="store_true", help="print each field with its bytes")
+    parser.add_argument("--max-memory", metavar="MIB", type=int, default=512,
+                        help="refuse archives that need more (512)")
+    options = parser.parse_args()
+    try:
+        with (sys.stdin.buffer if options.archive == "-" else open(options.archive, "rb")) as file:
+            run(file, options)
+    except Refused as refused:
+        sys.exit(f"spec_decoder: {options.archive}: {refused.word}: {refused}")
+    except OSError as error:
+        sys.exit(f"spec_decoder: {error}")
+
+
+def run(file, options):
+    extractor = Extractor(options.o) if options.o else None
+    decoder = Decoder(file, options.max_memory << 20, show_field if options.dump else None)
+    done = False
+    try:
+        for event, value in decoder.events():
+            if extractor:
+                getattr(extractor, event)(value)
+            if event == "archive" and options.list:
+                for entry in value:
+                    print(json.dumps(describe(entry), ensure_ascii=True))
+        done = True
+    finally:
+        if extractor and not done:  # what is not whole does not stay
+            shutil.rmtree(options.o, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
