@@ -18,6 +18,7 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
   std::shared_ptr<FrameDecoder> made(new FrameDecoder);
   made->start_ = frame.start;
   made->data_offset_ = frame.offset + frame.start->size();
+  made->size_ = frame.prefix.FrameSize();
   ASSIGN_OR_RETURN(
       made->head_,
       container::ParseBlocksHead(frame.head(), frame.prefix.data_size, header));

@@ -134,6 +134,7 @@ TEST(Random, ReadsTensorsAndRangesAndNothingElse) {
   auto coding = archive->Coding(*archive->FindTensor("lm_head"));
   ASSERT_TRUE(coding.ok());
   EXPECT_EQ(coding->codecs.at(0).codec, "duplicate");
+  EXPECT_GT(coding->coded_bytes, coding->codecs.at(0).coded_bytes);
 }
 
 TEST(Random, Concatenations) {
