@@ -81,7 +81,7 @@ absl::StatusOr<Measurement> Measure(int level, ByteSpan plain,
                      archive.clear();
                      auto in = MakeMemorySource(plain, name);
                      auto out = MakeMemorySink(&archive);
-                     return compressor.CompressStream(*in, name, *out).status();
+                     return compressor.CompressStream(*in, "", *out).status();
                    }));
   result.archive_bytes = archive.size();
   ASSIGN_OR_RETURN(result.decompress_seconds,

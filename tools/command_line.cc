@@ -61,7 +61,6 @@ class CommandLineBuilder {
     app_ = std::make_unique<CLI::App>(
         "Lossless compressor for the weights of language models.", "zipllm");
     app_->formatter(std::make_shared<HelpFormatter>());
-    app_->set_help_flag("-h,--help", "Show help and exit.");
     app_->set_version_flag("--version", "zipllm " ZIPLLM_VERSION,
                            "Show the version and exit.");
     app_->require_subcommand(1);
@@ -78,6 +77,11 @@ class CommandLineBuilder {
     AddTest();
     AddCat();
     AddBench();
+    // Last, so that it is listed last.
+    app_->set_help_flag("-h,--help", "Show help and exit.");
+    for (CLI::App* command : app_->get_subcommands(nullptr)) {
+      command->set_help_flag("-h,--help", "Show help and exit.");
+    }
     return std::move(app_);
   }
 
@@ -229,7 +233,6 @@ class CommandLineBuilder {
   void Begin(const char* name, const char* alias, const char* description) {
     command_ = app_->add_subcommand(name, description);
     if (*alias != '\0') command_->alias(alias);
-    command_->set_help_flag("-h,--help", "Show help and exit.");
     command_->option_defaults()->multi_option_policy(
         CLI::MultiOptionPolicy::TakeLast);
   }

@@ -188,8 +188,11 @@ void Console::Detail(const std::string& line) {
 }
 
 void Console::Warn(const std::string& subject, const std::string& message) {
-  WriteError(StrCat("zipllm: ", Printable(subject),
-                    ": warning: ", Printable(message), "\n"));
+  // A warning about something inside a directory names it in full.
+  const bool named = message.find(subject) != std::string::npos;
+  WriteError(StrCat("zipllm: warning: ",
+                    Printable(named ? message : subject + ": " + message),
+                    "\n"));
   Raise(kExitWarning);
 }
 
@@ -198,6 +201,9 @@ void Console::Fail(const std::string& subject, const absl::Status& status) {
   if (status.code() == absl::StatusCode::kAborted) return;
   std::string message(status.message());
   if (message.empty()) message = absl::StatusCodeToString(status.code());
+  if (status.code() == absl::StatusCode::kAlreadyExists) {
+    message += "; use -f to replace files, or -o for another place";
+  }
   std::string prefix;
   if (!Mentions(message, subject)) prefix = subject + ": ";
   WriteError(StrCat("zipllm: ", Printable(prefix + message), "\n"));

@@ -55,7 +55,7 @@ class Console {
   void Note(const std::string& line);
   /// A line on standard error, shown if verbose.
   void Detail(const std::string& line);
-  /// "zipllm: SUBJECT: warning: MESSAGE"; the exit code becomes kExitWarning
+  /// "zipllm: warning: SUBJECT: MESSAGE"; the exit code becomes kExitWarning
   /// where it was kExitOk.
   void Warn(const std::string& subject, const std::string& message);
   /// "zipllm: SUBJECT: MESSAGE", the subject left out where the message names

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tools/command_line.h"
+#include "tools/format.h"
 
 namespace zipllm::tools {
 namespace {
@@ -130,7 +131,7 @@ constexpr JsonDocument kJsonDocuments[] = {
 std::string Roff(const std::string& text) {
   std::string out;
   bool line_start = true;
-  for (char c : text) {
+  for (char c : Wrap(text, 70, 0)) {
     if (line_start && (c == '.' || c == '\'')) out += "\\&";
     line_start = c == '\n';
     if (c == '\\') {

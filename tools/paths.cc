@@ -16,6 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kSuffixSize = sizeof kSuffix - 1;
+
 bool IsDirectory(const std::string& path) {
   struct stat st;
   return stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
@@ -43,43 +45,40 @@ std::string BaseName(const std::string& path) {
 
 bool HasSuffix(const std::string& path) { return path.ends_with(kSuffix); }
 
-// Applies -o to the path that the input's name suggests. `directory_ok`: an
-// existing directory as -o means "into it".
-absl::StatusOr<std::string> ApplyOutput(const std::string& suggested,
-                                        const CommandOptions& options,
-                                        bool directory_ok) {
-  const std::string& output = options.output;
-  if (output.empty()) return suggested;
-  const bool several = options.inputs.size() > 1;
-  if (!several && !output.ends_with('/') &&
-      !(directory_ok && IsDirectory(output))) {
-    return output;
+// True where nothing but a suffix could be the name of a file beside `path`.
+bool IsNameless(const std::string& path) {
+  const std::string name = BaseName(path);
+  return name.empty() || name == "." || name == "..";
+}
+
+// True where -o names a directory to put outputs into.
+bool OutputIsFolder(const CommandOptions& options) {
+  return options.inputs.size() > 1 || options.output.ends_with('/');
+}
+
+absl::StatusOr<std::string> InFolder(const std::string& folder,
+                                     const std::string& path) {
+  if (!IsDirectory(folder)) {
+    return InvalidArgument(folder, " is no directory; create it first");
   }
-  if (several && !IsDirectory(output)) {
-    return InvalidArgument(
-        output, " is no directory; several outputs need -o DIRECTORY");
-  }
-  if (suggested.empty()) {
-    return InvalidArgument(output,
-                           " is a directory; name the output file with -o");
-  }
-  return output + (output.ends_with('/') ? "" : "/") + BaseName(suggested);
+  return folder + (folder.ends_with('/') ? "" : "/") + BaseName(path);
 }
 
 // Whether the user lets `target` be written, and what to do with what is there.
+// A directory is for the library to look into: only it knows whether the
+// archive holds a directory or a file.
 absl::Status AskToWrite(const CommandOptions& options, Console& console,
                         Target* target) {
   struct stat st;
   if (lstat(target->path.c_str(), &st) != 0) return absl::OkStatus();
-  const std::string what =
-      S_ISDIR(st.st_mode) ? " exists and is not empty" : " exists";
-  if (S_ISDIR(st.st_mode) && IsEmptyDirectory(target->path)) {
+  if (S_ISDIR(st.st_mode)) {
+    target->overwrite = options.force || IsEmptyDirectory(target->path);
     return absl::OkStatus();
   }
   if (!options.force &&
-      !console.Confirm(target->path + what + "; replace files in the way?")) {
-    return MakeStatus(absl::StatusCode::kAlreadyExists, target->path, what,
-                      "; use -f to replace files, or -o for another place");
+      !console.Confirm(target->path + " exists; replace it?")) {
+    return MakeStatus(absl::StatusCode::kAlreadyExists, target->path,
+                      " exists already");
   }
   target->overwrite = true;
   return absl::OkStatus();
@@ -171,35 +170,41 @@ absl::StatusOr<Target> ArchiveTarget(const std::string& input,
     if (console.OutputIsTerminal() && !options.force) {
       return absl::FailedPreconditionError(
           "refusing to write an archive to a terminal; redirect it, name a "
-          "file "
-          "with -o, or force it with -f");
+          "file with -o, or force it with -f");
     }
     return target;
   }
-  std::string suggested;
+  std::string suggested;  // empty where the input has no name to go by
   if (input != "-") {
     suggested = WithoutTrailingSlashes(input);
-    const std::string name = BaseName(suggested);
-    if (name.empty() || name == "." || name == "..") {
-      suggested.clear();
-      if (options.output.empty()) {
-        return InvalidArgument(input,
-                               " gives the archive no name; use -o FILE");
-      }
-    } else {
-      suggested += kSuffix;
-    }
-    if (HasSuffix(name) && !options.force) {
+    if (HasSuffix(suggested) && !options.force) {
       return InvalidArgument(input, " has the suffix ", kSuffix,
                              " already; use -f to compress it again");
     }
+    suggested = IsNameless(suggested) ? "" : suggested + kSuffix;
   }
-  ASSIGN_OR_RETURN(target.path, ApplyOutput(suggested, options, true));
+  target.path = options.output.empty() ? suggested : options.output;
+  if (OutputIsFolder(options) || IsDirectory(target.path)) {
+    if (suggested.empty()) {
+      return InvalidArgument(target.path,
+                             " is a directory; name the archive with -o FILE");
+    }
+    if (!options.output.empty()) {
+      ASSIGN_OR_RETURN(target.path, InFolder(options.output, suggested));
+    }
+  }
+  if (target.path.empty()) {
+    return InvalidArgument(input, " gives the archive no name; use -o FILE");
+  }
   if (IsSpecial(target.path)) {
     target.kind = Target::Kind::kSpecial;
     return target;
   }
   target.kind = Target::Kind::kPath;
+  if (IsDirectory(target.path)) {
+    return InvalidArgument(target.path,
+                           " is a directory; name the archive with -o FILE");
+  }
   if (input != "-" && IsDirectory(input) && LiesInside(target.path, input)) {
     return InvalidArgument(target.path, " would lie inside ", input,
                            ", which it is made of; use -o for another place");
@@ -213,22 +218,19 @@ absl::StatusOr<Target> ContentTarget(const std::string& input,
                                      Console& console) {
   Target target;
   if (ToStandardOutput(input, options)) return target;
-  std::string suggested;
-  if (input != "-") {
-    suggested = input;
-    if (HasSuffix(suggested)) {
-      suggested.resize(suggested.size() - (sizeof kSuffix - 1));
-    }
-    const bool nameless = suggested == input || BaseName(suggested).empty() ||
-                          BaseName(suggested) == "." ||
-                          BaseName(suggested) == "..";
-    if (nameless && (options.output.empty() || options.inputs.size() > 1 ||
-                     options.output.ends_with('/'))) {
+  target.path = options.output;
+  if (input != "-" && (options.output.empty() || OutputIsFolder(options))) {
+    std::string suggested = input;
+    if (HasSuffix(input)) suggested.resize(input.size() - kSuffixSize);
+    if (!HasSuffix(input) || IsNameless(suggested)) {
       return InvalidArgument(input, " has no name ending in ", kSuffix,
                              " to take the output's from; use -o PATH");
     }
+    target.path = suggested;
+    if (!options.output.empty()) {
+      ASSIGN_OR_RETURN(target.path, InFolder(options.output, suggested));
+    }
   }
-  ASSIGN_OR_RETURN(target.path, ApplyOutput(suggested, options, false));
   if (IsSpecial(target.path)) {
     target.kind = Target::Kind::kSpecial;
     return target;
