@@ -83,10 +83,11 @@ TEST(SampleTest, TakesAllOrFourPieces) {
   const ByteSpan sample = TakeSample({large, 4096, DType::kBytes, 3}, &buffer);
   ASSERT_EQ(sample.size(), 65536u);
   for (const size_t piece : {0, 1, 2, 3}) {
+    const ByteSpan bytes = sample.subspan(piece * 16384, 16384);
     const auto found =
-        std::ranges::search(large, sample.subspan(piece * 16384, 16384));
-    EXPECT_FALSE(found.empty());
-    EXPECT_EQ((found.begin() - large.begin()) % 16, 0);
+        std::search(large.begin(), large.end(), bytes.begin(), bytes.end());
+    ASSERT_NE(found, large.end());
+    EXPECT_EQ((found - large.begin()) % 16, 0);
   }
 }
 
@@ -163,9 +164,9 @@ Bytes ZstdFrame(const Bytes& data, bool checksum, bool size, int window_log) {
 }
 
 TEST(ZstdTest, WritesTheHeaderOfTheSpec) {
-  for (const size_t size : {100, 5000, 100000, 1 << 20}) {
+  for (const size_t size : {100, 5000, 100000}) {
     const Bytes data = MakeInput(Kind::kText, DType::kBytes, size);
-    for (int level = 1; level <= 9; ++level) {
+    for (const int level : {1, 3, 6, 9}) {
       const auto coded = Encode(kZstd, data, DType::kBytes, level);
       if (size == 100 && !coded) continue;
       ASSERT_TRUE(coded.has_value());
@@ -185,7 +186,7 @@ TEST(ZstdTest, WritesTheHeaderOfTheSpec) {
 }
 
 TEST(ZstdTest, HigherLevelsAreNotLarger) {
-  const Bytes data = MakeInput(Kind::kText, DType::kBytes, 200000);
+  const Bytes data = MakeInput(Kind::kText, DType::kBytes, 100000);
   size_t last = data.size();
   for (const int level : {1, 4, 6, 9}) {
     const auto coded = Encode(kZstd, data, DType::kBytes, level);
@@ -196,7 +197,7 @@ TEST(ZstdTest, HigherLevelsAreNotLarger) {
 }
 
 TEST(ZstdTest, GivesUpOnRandomData) {
-  const Bytes data = MakeInput(Kind::kRandom, DType::kBytes, 1 << 20);
+  const Bytes data = MakeInput(Kind::kRandom, DType::kBytes, 300000);
   for (const int level : {1, 3, 6, 9}) {
     EXPECT_EQ(Encode(kZstd, data, DType::kBytes, level), std::nullopt);
   }

@@ -111,8 +111,9 @@ TEST_P(CodecTest, RoundTripsSmallInputsOfEveryType) {
         SCOPED_TRACE(testing::Message()
                      << dtype.name << " " << KindName(kind) << " " << elements);
         const Bytes data = MakeInput(kind, dtype.dtype, elements);
-        for (const int level : {1, 3, 7}) {
-          CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, level});
+        CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, 3});
+        if (elements == 129) {
+          CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, 7});
         }
       }
     }
@@ -122,7 +123,7 @@ TEST_P(CodecTest, RoundTripsSmallInputsOfEveryType) {
 // Types that stand for all ways in which codecs choose.
 constexpr DType kMainTypes[] = {
     DType::kBytes,  DType::kF64, DType::kF32, DType::kF16, DType::kBF16,
-    DType::kF8E4M3, DType::kI8,  DType::kI32, DType::kI64, DType::kGgmlQ4K};
+    DType::kF8E4M3, DType::kI8,  DType::kI32, DType::kI64, DType::kGgmlQ80};
 
 TEST_P(CodecTest, RoundTripsAtEveryLevel) {
   for (const DType dtype : kMainTypes) {
@@ -132,8 +133,10 @@ TEST_P(CodecTest, RoundTripsAtEveryLevel) {
                                         << KindName(kind) << " " << elements);
         const Bytes data = MakeInput(kind, dtype, elements);
         for (int level = 1; level <= 9; ++level) {
-          if (level >= 7 && elements != 4097) continue;
-          CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+          // Once is enough where levels only differ in effort.
+          if (level == 3 || elements == 4097) {
+            CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+          }
         }
       }
     }
@@ -142,7 +145,7 @@ TEST_P(CodecTest, RoundTripsAtEveryLevel) {
 
 TEST_P(CodecTest, RoundTripsLargeInputs) {
   for (const DType dtype : kMainTypes) {
-    if (dtype == DType::kGgmlQ4K) continue;  // 38 MB
+    if (dtype == DType::kGgmlQ80) continue;  // 9 MB
     for (const Kind kind : kKinds) {
       for (const size_t elements : {size_t{65537}, size_t{1} << 18}) {
         SCOPED_TRACE(testing::Message() << FindDType(dtype)->name << " "
