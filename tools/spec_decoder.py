@@ -138,21 +138,15 @@ class Fields:
 
 
 # ---------------------------------------------------------------------------------------------
-# Codecs: (coded bytes, parameters or None, decoded size) -> decoded bytes. The caller checks the
-# size of what they return.
-
-
-def no_parameters(parameters):
-    check(not parameters, "parameters for a codec that has none")
+# Codecs. `parse` makes parameters of their bytes; `decode` makes decoded bytes of (coded bytes,
+# parameters or None, decoded size), and its caller checks how many they are.
 
 
 def decode_stored(coded, parameters, size):
-    no_parameters(parameters)
     return coded
 
 
 def decode_fill(coded, parameters, size):
-    no_parameters(parameters)
     check(len(coded) in (1, 2, 4, 8, 16), f"fill: pattern of {len(coded)} bytes")
     check(len(coded) <= size, "fill: pattern longer than the block")
     return (coded * (size // len(coded) + 1))[:size]
@@ -179,7 +173,6 @@ def check_zstd_frame(coded):
 
 
 def decode_zstd(coded, parameters, size):
-    no_parameters(parameters)
     check_zstd_frame(coded)
     try:
         import zstandard
@@ -207,11 +200,17 @@ def run_zstd(coded, size):
     return decoded
 
 
-def decode_lzma(coded, parameters, size):
-    check(parameters is not None and len(parameters) == 1, "lzma: parameters are not one byte")
+def parse_lzma(parameters):
+    """The dictionary size."""
+    check(len(parameters) == 1, "lzma: parameters are not one byte")
     code = parameters[0]
     check(code <= 28, f"lzma: dictionary size code {code}")
-    dictionary = min((2 + code % 2) << code // 2 + 11, max(4096, size))
+    return (2 + code % 2) << code // 2 + 11
+
+
+def decode_lzma(coded, dictionary, size):
+    check(dictionary, "lzma: no parameters")
+    dictionary = min(dictionary, max(4096, size))
     try:
         decoder = lzma.LZMADecompressor(
             lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary}])
@@ -226,9 +225,14 @@ def decode_lzma(coded, parameters, size):
     return decoded
 
 
-def decode_planes(coded, parameters, size):
+def parse_planes(parameters):
+    """The size of an element."""
     check(parameters in (b"\x02", b"\x04", b"\x08"), "planes: wrong parameters")
-    width = parameters[0]
+    return parameters[0]
+
+
+def decode_planes(coded, width, size):
+    check(width, "planes: no parameters")
     count, rest = divmod(size, width)
     check(count, "planes: block without an element")
     fields = Fields(coded)
@@ -264,14 +268,14 @@ def decode_plane(fields, count):
 
 DUPLICATE = 2
 
-Codec = collections.namedtuple("Codec", "name decode")
+Codec = collections.namedtuple("Codec", "name parse decode")
 CODECS = {
-    0: Codec("stored", decode_stored),
-    1: Codec("fill", decode_fill),
-    DUPLICATE: Codec("duplicate", None),
-    3: Codec("zstd", decode_zstd),
-    4: Codec("lzma", decode_lzma),
-    6: Codec("planes", decode_planes),
+    0: Codec("stored", None, decode_stored),
+    1: Codec("fill", None, decode_fill),
+    DUPLICATE: Codec("duplicate", None, None),
+    3: Codec("zstd", None, decode_zstd),
+    4: Codec("lzma", parse_lzma, decode_lzma),
+    6: Codec("planes", parse_planes, decode_planes),
 }
 
 # ---------------------------------------------------------------------------------------------
@@ -412,6 +416,7 @@ class Decoder:
             while frame.type == ENTRY:
                 yield from self._entry(frame)
                 frame = self._frame()
+        check(self._entries, "an archive of no entry")
         yield "archive", self._index(frame)
         self._end = self._begin + self._position
 
@@ -427,7 +432,8 @@ class Decoder:
         self._max_block, self._max_frame = fields.u32("max_block"), fields.u32("max_frame")
         zero |= fields.u32("0")
         check(fields.u64("XXH3 of the above") == xxh3_64(header[:24]), "header: wrong checksum")
-        check(zero == 0, "header: reserved field is not 0")
+        if zero:
+            raise TooNew("header: a reserved field is not 0")
         check(self._max_block <= MAX_BLOCK, "header: max_block above the limit")
         check(self._max_frame <= MAX_FRAME, "header: max_frame above the limit")
         if self._max_frame + 2 * self._max_block > self._max_memory:
@@ -504,10 +510,12 @@ class Decoder:
         yield "end", entry
 
     def _check_place(self, entry):
-        """A tree starts with its root, and a directory comes before what is in it."""
-        if entry.path == b"":
-            check(not self._entries, "entry without a path that is not the first")
-        elif b"" in self._directories or b"/" in entry.path:
+        """One file alone, or a tree: its root, then each directory before what is in it."""
+        if not self._entries:
+            check(entry.kind == FILE or entry.kind == DIRECTORY and not entry.path,
+                  "the first entry is neither a file nor the root of a tree")
+        else:
+            check(self._directories, f"{entry.path!r} comes after a file without a tree")
             parent = entry.path.rpartition(b"/")[0]
             check(parent in self._directories, f"{entry.path!r} comes before its directory")
         if entry.kind == DIRECTORY:
@@ -524,7 +532,10 @@ class Decoder:
             codec = fields.u8("codec of the parameters")
             check(codec > last, "parameter sets are not in ascending order")
             last = codec
-            parameters[codec] = fields.string("parameters", MAX_PARAMETERS)
+            if codec not in CODECS:
+                raise TooNew(f"parameters of unknown codec {codec}")
+            check(CODECS[codec].parse, f"parameters of codec {codec}, which has none")
+            parameters[codec] = CODECS[codec].parse(fields.string("parameters", MAX_PARAMETERS))
         rows = []
         for begin in range(0, total, block_size):
             size = min(block_size, total - begin)
@@ -664,6 +675,7 @@ class Extractor:
         self._root = os.fsencode(root)
         self._file = None
         self._directories = []
+        self._links = []
 
     def _place(self, entry):
         if entry.path == b"":
@@ -675,8 +687,7 @@ class Extractor:
         if entry.kind == FILE:
             self._file = open(place, "xb")  # pylint: disable=consider-using-with
         elif entry.kind == LINK:
-            os.symlink(entry.target, place)
-            self._set_time(entry, place)
+            self._links.append(entry)
         else:
             if entry.path:
                 os.mkdir(place)
@@ -690,13 +701,19 @@ class Extractor:
         self._set_mode(entry, self._place(entry))
 
     def archive(self, _):
+        pass
+
+    def finish(self):
+        """Links come last, so that nothing is created through one; then what files changed."""
+        for entry in self._links:
+            os.symlink(entry.target, self._place(entry))
+            self._set_time(entry, self._place(entry))
         for entry in reversed(self._directories):
             self._set_mode(entry, self._place(entry))
-        self._directories.clear()
 
     def _set_mode(self, entry, place):
         if entry.mode is not None:
-            os.chmod(place, entry.mode)
+            os.chmod(place, entry.mode & 0o777)
             self._set_time(entry, place)
 
     @staticmethod
@@ -748,6 +765,8 @@ def run(file, options):
             if event == "archive" and options.list:
                 for entry in value:
                     print(json.dumps(describe(entry), ensure_ascii=True))
+        if extractor:
+            extractor.finish()
         done = True
     finally:
         if extractor and not done:  # what is not whole does not stay

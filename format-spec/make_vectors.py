@@ -1,0 +1,856 @@
+#!/usr/bin/env python3
+"""Makes format-spec/vectors/ and format-spec/example.md, always the same.
+
+usage: make_vectors.py                  makes again what is made here in Python
+       make_vectors.py --check          says what of that differs, and changes nothing
+       make_vectors.py --zipllm PATH    makes also again the archives that the command makes
+
+Archives in vectors/ decode to what MANIFEST.json says; those in vectors/bad/ must be refused for
+the reason it gives: `damaged`, `too new` or `over the limit`. An archive of the command stays as
+it is once the format is final, whatever later encoders write: what was written must be read.
+"""
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import lzma
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+VECTORS = HERE / "vectors"
+sys.path.insert(0, str(HERE.parent / "tools"))
+
+import spec_decoder  # noqa: E402
+from xxh3 import xxh3_64  # noqa: E402
+
+ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
+FILE, DIRECTORY, LINK = 0, 1, 2
+STORED, FILL, DUPLICATE, ZSTD, LZMA, PLANES = 0, 1, 2, 3, 4, 6
+MAX_BLOCK = MAX_FRAME = 1 << 16
+TIME = 1_600_000_000
+
+# ---------------------------------------------------------------------------------------------
+# A writer, as container.md has it; with ways to write what it forbids.
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def svarint(value):
+    return varint(value << 1 ^ value >> 63)
+
+
+def string(value):
+    return varint(len(value)) + value
+
+
+def header(major=1, minor=0, max_block=MAX_BLOCK, max_frame=MAX_FRAME, zero16=0, zero32=0,
+           magic=spec_decoder.MAGIC):
+    body = magic + struct.pack("<BBHIII", major, minor, zero16, max_block, max_frame, zero32)
+    return body + u64(xxh3_64(body))
+
+
+def frame(kind, head=b"", data=b"", flags=0, zero=0, size=None):
+    size = len(data) if size is None else size
+    start = struct.pack("<BBHII", kind, flags, zero, len(head), size) + head
+    return start + u64(xxh3_64(start)) + data
+
+
+def optional_frame(kind=77):
+    return frame(kind, b"some head", b"some data", flags=1)
+
+
+def entry_fields(kind, path, mode=None, seconds=TIME, nanoseconds=0, target=None):
+    out = varint(kind) + string(path)
+    if mode is None:
+        out += varint(0)
+    else:
+        out += varint(1) + varint(mode) + svarint(seconds) + varint(nanoseconds)
+    if target is not None:
+        out += string(target)
+    return out
+
+
+class Block:
+    """A coded block and what it decodes to."""
+
+    def __init__(self, codec, coded, plain, checksum=None):
+        self.codec, self.coded, self.plain = codec, coded, plain
+        self.checksum = xxh3_64(plain) if checksum is None else checksum
+
+
+def stored(plain):
+    return Block(STORED, plain, plain)
+
+
+def duplicate(distance, plain, rest=b""):
+    return Block(DUPLICATE, varint(distance) + rest, plain)
+
+
+class Blocks:
+    """A Blocks frame."""
+
+    def __init__(self, *blocks, parameters=(), kept=0, block_size=None, size=None, sets=None,
+                 rest=b""):
+        self.blocks = blocks
+        self.size = sum(len(block.plain) for block in blocks) if size is None else size
+        block_size = len(blocks[0].plain) if block_size is None else block_size
+        self.head = varint(kept) + varint(block_size) + varint(self.size)
+        self.head += varint(len(parameters) if sets is None else sets)
+        for codec, value in parameters:
+            self.head += bytes([codec]) + string(value)
+        for block in blocks:
+            self.head += bytes([block.codec]) + varint(len(block.coded)) + u64(block.checksum)
+        self.head += rest
+        self.data = b"".join(block.coded for block in blocks)
+
+
+def segment(length, dtype=0, name=b"", shape=()):
+    return (bytes([dtype]) + varint(length) + string(name) + varint(len(shape)) +
+            b"".join(varint(dimension) for dimension in shape))
+
+
+class Archive:
+    """Writes one archive. Frames that stand out of place are added to `out` by the caller."""
+
+    def __init__(self, **fields):
+        self.out = bytearray(header(**fields))
+        self._entries = []
+        self._previous = 0
+
+    def frame(self, *args, **fields):
+        self.out += frame(*args, **fields)
+        return self
+
+    def entry(self, kind, path, **fields):
+        self.frame(ENTRY, entry_fields(kind, path, **fields))
+        self._entries.append(entry_fields(kind, path, **fields))
+        return self
+
+    def file(self, path, *frames, layout=None, between=b"", size=None, sha256=None, **fields):
+        plain = b"".join(block.plain for part in frames for block in part.blocks)
+        self.entry(FILE, path, **fields)
+        places = []
+        for part in frames:
+            self.out += between
+            places.append(varint(len(self.out) - self._previous) + varint(len(part.head)) +
+                          varint(len(part.data)) + varint(part.size) + varint(len(part.blocks)))
+            self._previous = len(self.out)
+            self.frame(BLOCKS, part.head, part.data)
+        self.out += between
+        end = varint(len(plain) if size is None else size)
+        end += sha256 or hashlib.sha256(plain).digest()
+        self.frame(ENTRY_END, end)
+        if layout is None:
+            layout = string(b"bytes") + (varint(1) + segment(len(plain)) if plain else varint(0))
+        self._entries[-1] += end + layout + varint(len(places)) + b"".join(places)
+        return self
+
+    def root(self, mode=0o755):
+        return self.entry(DIRECTORY, b"", mode=mode)
+
+    def index(self):
+        return varint(len(self._entries)) + b"".join(self._entries)
+
+    def end(self, index=None, piece=1 << 20, between=b"", frames=None, offset=0, size=0,
+            mark=spec_decoder.END_MAGIC, data=b"", rest=b""):
+        """Writes index and trailer; `offset` and `size` are errors to make."""
+        begin = len(self.out)
+        index = self.index() if index is None else index
+        for at in range(0, len(index), piece):
+            if frames is None:
+                self.frame(*index_frame(index[at:at + piece]))
+            self.out += between
+        self.out += frames or b""
+        head = u64(begin + offset) + u64(len(self.out) + 44 + len(data) + size) + mark + rest
+        self.frame(TRAILER, head, data)
+        return bytes(self.out)
+
+
+def index_frame(piece, codec=STORED, size=None, checksum=None, data=None):
+    head = varint(len(piece) if size is None else size) + bytes([codec])
+    head += u64(xxh3_64(piece) if checksum is None else checksum)
+    return INDEX, head, piece if data is None else data
+
+
+def one_file(*frames, path=b"f", **fields):
+    """An archive of one file."""
+    return Archive().file(path, *frames, **fields).end()
+
+
+# ---------------------------------------------------------------------------------------------
+# Coded bytes
+
+
+def zstd_frame(*blocks, window=0x00, descriptor=0, magic=b"\x28\xb5\x2f\xfd"):
+    """Blocks: bytes (raw), or (byte, count) (repeated)."""
+    out = magic + bytes([descriptor, window])
+    for i, block in enumerate(blocks):
+        last = i == len(blocks) - 1
+        if isinstance(block, bytes):
+            out += (len(block) << 3 | last).to_bytes(3, "little") + block
+        else:
+            out += (block[1] << 3 | 1 << 1 | last).to_bytes(3, "little") + block[0]
+    return out
+
+
+def lzma2(plain, **options):
+    """An LZMA2 stream; a dictionary of 4 KiB is size code 0."""
+    return lzma.compress(plain, lzma.FORMAT_RAW, filters=[
+        {"id": lzma.FILTER_LZMA2, "dict_size": 4096, **options}])
+
+
+def lzma2_plain(*pieces, first=b"\x01", end=b"\x00"):
+    """An LZMA2 stream of plain chunks."""
+    out = b""
+    for i, piece in enumerate(pieces):
+        out += (b"\x02" if i else first) + struct.pack(">H", len(piece) - 1) + piece
+    return out + end
+
+
+def differences(numbers, width):
+    mask = (1 << 8 * width) - 1
+    return [b - a & mask for a, b in zip([0] + numbers, numbers)]
+
+
+def byte_planes(numbers, width):
+    return [bytes(number >> 8 * i & 255 for number in numbers) for i in range(width)]
+
+
+def pack(numbers, width):
+    return b"".join(number.to_bytes(width, "little") for number in numbers)
+
+
+TEXT = b"".join(b"line %d of a text that a codec makes smaller\n" % i for i in range(60))
+
+
+def words(seed, count, below):
+    source = random.Random(seed)
+    return [source.randrange(below) for _ in range(count)]
+
+
+def noise(seed, count):
+    return bytes(words(seed, count, 256))
+
+
+# ---------------------------------------------------------------------------------------------
+# Good archives: (name, what it shows, archive)
+
+
+def good_container():
+    yield "example", "the example of example.md", Archive().file(
+        b"hi.txt", Blocks(stored(b"Hi!\n")), mode=0o644).end()
+    yield "empty-file", "a file of no bytes: no Blocks frame", one_file()
+    yield "one-byte", "a file of one byte", one_file(Blocks(stored(b"\0")))
+    yield "no-name", "a stream: no name, no metadata", one_file(Blocks(stored(b"stream")), path=b"")
+    yield "frames", "three frames; blocks of several sizes, the last of a frame shorter", one_file(
+        Blocks(stored(b"abcd"), stored(b"efgh"), stored(b"i")), Blocks(stored(b"j")),
+        Blocks(stored(b"klm"), stored(b"n")), mode=0o600)
+    yield "long-name", "a name of 255 bytes, not UTF-8", one_file(
+        Blocks(stored(b"x")), path=b"\xff" + b"n" * 254)
+    yield "tree", "directories, an empty one, links, times before 1970, modes", (
+        Archive().root(mode=0o750)
+        .file(b"a", Blocks(stored(b"A")), mode=0o640, seconds=-1, nanoseconds=999_999_999)
+        .entry(DIRECTORY, b"empty", mode=0o755, seconds=-(1 << 40))
+        .entry(LINK, b"link", mode=0o777, target=b"sub/file")
+        .entry(LINK, b"out", mode=0o777, seconds=0, target=b"../../etc/passwd")
+        .entry(DIRECTORY, b"sub", mode=0o700)
+        .file(b"sub/...", Blocks(stored(b"B")), mode=0o400)
+        .entry(DIRECTORY, b"sub/deeper", mode=0o755)
+        .file(b"sub/deeper/f", mode=0o644).file(b"sub/file", Blocks(stored(b"C"))).end())
+    yield "bare-root", "a tree of nothing but its root", Archive().root().end()
+    skipped = optional_frame()
+    archive = Archive(minor=7)
+    archive.out += skipped
+    archive.root().file(b"f", Blocks(stored(b"1")), Blocks(stored(b"2")), between=skipped)
+    archive.out += skipped + optional_frame(255)
+    yield "optional-frames", "unknown optional frames wherever they may stand, a newer minor " \
+        "version", archive.end(piece=40, between=optional_frame(0))
+    yield "index-pieces", "an index in pieces of 16 bytes", Archive().root().file(
+        b"f", Blocks(stored(b"1"))).end(piece=16)
+    archive = Archive().file(b"f", Blocks(stored(b"1")))
+    yield "index-zstd", "an index coded by zstd", archive.end(frames=frame(*index_frame(
+        archive.index(), codec=ZSTD, data=zstd_frame(archive.index()))))
+    layout = string(b"new") + varint(3) + segment(3, 200, b"unknown type", [3]) + segment(
+        0, 2, b"nothing", [0, 1 << 60]) + segment(1, 20, b"\xff", [1] * 64)
+    yield "layout", "an unknown element type, an empty tensor, a name that is no UTF-8, 64 " \
+        "dimensions", one_file(Blocks(stored(b"abcd")), layout=layout)
+    yield "two-archives", "a concatenation: a file, then a tree", one_file(
+        Blocks(stored(b"first"), kept=1), path=b"first") + Archive().root().entry(
+            DIRECTORY, b"d", mode=0o755).file(
+                b"d/second", Blocks(stored(b"second"), kept=1),
+                Blocks(duplicate(1, b"second"))).end()
+
+
+def good_codecs():
+    yield "stored", "codec 0, noise", one_file(Blocks(stored(noise(1, 1000)), stored(noise(2, 1000))))
+    patterns = [b"\0", b"\x00\x3c", b"abcd", b"12345678", b"sixteen bytes ab"]
+    yield "fill", "codec 1: each pattern size, repeated and cut, and as long as the block", one_file(
+        *(Blocks(Block(FILL, p, (p * 40)[:size])) for p in patterns for size in (len(p), 301)))
+    text, other = TEXT[:300], noise(3, 300)
+    yield "duplicate", "codec 2: of the same frame, of another frame, of another file", (
+        Archive().root().file(
+            b"a", Blocks(stored(b"frame not kept"), kept=0),
+            Blocks(stored(text), stored(other), duplicate(2, text), stored(b"short"), kept=1),
+            Blocks(duplicate(3, other), duplicate(2, b"short")))
+        .file(b"b", Blocks(duplicate(6, text), kept=1)).end())
+    yield "zstd", "codec 3: frames of raw and repeated blocks", one_file(
+        Blocks(Block(ZSTD, zstd_frame((b"z", 1024), (b"z", 1000)), b"z" * 2024)),
+        Blocks(Block(ZSTD, zstd_frame(b"raw", (b"-", 200), b"end"), b"raw" + b"-" * 200 + b"end")),
+        Blocks(Block(ZSTD, zstd_frame(b"", (b"w", 500), b"", window=16 << 3), b"w" * 500)))
+    yield "lzma", "codec 4: all properties; plain chunks; the largest dictionary", one_file(
+        *(Blocks(Block(LZMA, lzma2(TEXT, lc=lc, lp=lp, pb=pb), TEXT), parameters=[(LZMA, b"\0")])
+          for lc, lp, pb in ((3, 0, 2), (0, 4, 0), (4, 0, 4), (1, 3, 1))),
+        Blocks(Block(LZMA, lzma2_plain(b"plain chunk", end=lzma2(TEXT)), b"plain chunk" + TEXT),
+               parameters=[(LZMA, b"\x1c")]),
+        Blocks(Block(LZMA, lzma2(TEXT)[:-1] + lzma2_plain(b"plain", first=b"\x02"),
+                     TEXT + b"plain"), parameters=[(LZMA, b"\x01")]))
+    yield "planes", "codec 6: each element size, transform and kind of plane", one_file(
+        *planes_frames())
+
+
+def planes_frames():
+    for width in (2, 4, 8):
+        numbers = [768 + i for i in range(200)]
+        for transform in (0, 1):
+            coded = bytes([transform])
+            planes = byte_planes(differences(numbers, width) if transform else numbers, width)
+            for i, plane in enumerate(planes):
+                if plane.count(plane[0]) == len(plane):
+                    coded += b"\x01" + plane[:1]
+                elif transform:  # all alike but for the first
+                    packed = zstd_frame(plane[:1], (plane[1:2], len(plane) - 1))
+                    coded += b"\x02" + varint(len(packed)) + packed
+                else:
+                    coded += b"\x00" + plane
+            tail = b"tail..."[:width - 1]
+            yield Blocks(Block(PLANES, coded + tail, pack(numbers, width) + tail),
+                         parameters=[(PLANES, bytes([width]))])
+    falling = [0xFF80 - 3 * i for i in range(100)]
+    low, high = byte_planes(differences(falling, 2), 2)
+    yield Blocks(Block(PLANES, b"\x01\x00" + low + b"\x01" + high[:1], pack(falling, 2)),
+                 parameters=[(PLANES, b"\x02")])
+
+
+# ---------------------------------------------------------------------------------------------
+# Archives to refuse: (name, why, archive)
+
+X = Blocks(stored(b"x"))
+TREE_FILE = {"mode": 0o644}
+
+
+def raw(*parts, **fields):
+    """An archive whose frames are given one by one; index and trailer follow."""
+    archive = Archive(**fields)
+    for part in parts:
+        archive.out += part
+    return archive.end(index=b"\0")
+
+
+def one_block(codec, coded, plain, parameters=None, **fields):
+    """An archive of one block; what it decodes to pads the rule that coded is not longer."""
+    sets = [] if parameters is None else [(codec, parameters)]
+    return one_file(Blocks(Block(codec, coded, plain), parameters=sets, **fields))
+
+
+def blocks_head(*numbers, rest=b"", data=b""):
+    """An archive of one file whose Blocks frame has a head of these varints, then `rest`."""
+    head = b"".join(varint(number) for number in numbers) + rest
+    return raw(frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, head, data),
+               frame(ENTRY_END, varint(1) + bytes(32)))
+
+
+def changed(archive, at, *replacement):
+    """With other bytes from `at` on, all checksums left as they are."""
+    out = bytearray(archive)
+    out[at:at + len(replacement)] = bytes(replacement)
+    return bytes(out)
+
+
+def bad_container():
+    good = one_file(Blocks(stored(b"contents")), mode=0o644)
+    yield "nothing", "no archive at all", b""
+    yield "magic", "wrong magic", Archive(magic=b"\x89ZLLM\r\n\n").file(b"f", X).end()
+    yield "text-mode", "line ends translated on the way", good.replace(b"\r\n", b"\n")
+    yield "header-checksum", "header changed", changed(good, 12, 1)
+    yield "max-block", "max_block above the format's limit", Archive(
+        max_block=(1 << 26) + 1).file(b"f", X).end()
+    yield "max-frame", "max_frame above the format's limit", Archive(
+        max_frame=(1 << 27) + 1).file(b"f", X).end()
+    yield "cut-header", "cut inside the header", good[:20]
+    yield "cut-head", "cut inside the head of a frame", good[:50]
+    yield "cut-data", "cut inside the data of a frame", good[:good.index(b"contents") + 3]
+    yield "cut-trailer", "cut by one byte", good[:-1]
+    yield "no-trailer", "cut before the trailer", good[:-44]
+    yield "trailing-byte", "a byte after the archive", good + b"\0"
+    yield "trailing-zeros", "zeros after the archive", good + bytes(512)
+    yield "second-cut", "a concatenation whose second archive is cut", good + good[:-1]
+    yield "data-changed", "a stored block changed", good.replace(b"contents", b"c0ntents")
+    yield "no-entry", "an archive of no entry", Archive().end()
+    yield "frame-checksum", "head of an Entry frame changed", good.replace(b"\x01f\x01", b"\x01g\x01")
+    yield "frame-flags", "reserved flag of a frame", raw(
+        frame(ENTRY, entry_fields(FILE, b"f"), flags=2))
+    yield "frame-reserved", "reserved bytes of a frame", raw(
+        frame(ENTRY, entry_fields(FILE, b"f"), zero=1))
+    yield "optional-flags", "reserved flag of an unknown optional frame", raw(
+        frame(77, flags=3))
+    yield "optional-entry", "an Entry frame marked as optional", raw(
+        frame(ENTRY, entry_fields(FILE, b"f"), flags=1))
+    yield "optional-changed", "head of an unknown optional frame changed", raw(
+        optional_frame().replace(b"some head", b"s0me head"))
+    yield "optional-large", "an unknown optional frame above max_frame", raw(
+        frame(77, flags=1, size=MAX_FRAME + 1))
+    yield "head-huge", "a head of 2^32 - 1 bytes", raw(b"\x01\0\0\0" + b"\xff" * 4 + bytes(4))
+    yield "head-above-limit", "a head above 2^24 bytes", raw(
+        struct.pack("<BBHII", ENTRY, 0, 0, (1 << 24) + 1, 0))
+    yield "data-huge", "data of 2^32 - 1 bytes", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, X.head, X.data, size=(1 << 32) - 1))
+    yield "entry-data", "an Entry frame with data", raw(
+        frame(ENTRY, entry_fields(DIRECTORY, b""), b"data"))
+    yield "entry-end-data", "an EntryEnd frame with data", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")),
+        frame(ENTRY_END, varint(0) + hashlib.sha256().digest(), b"data"))
+    yield "trailer-data", "a Trailer frame with data", Archive().file(b"f", X).end(data=b"data")
+    yield "blocks-first", "a Blocks frame before any entry", raw(frame(BLOCKS, X.head, X.data))
+    yield "blocks-of-directory", "a Blocks frame of a directory", raw(
+        frame(ENTRY, entry_fields(DIRECTORY, b"")), frame(BLOCKS, X.head, X.data))
+    yield "end-first", "an EntryEnd frame before any entry", raw(
+        frame(ENTRY_END, varint(0) + hashlib.sha256().digest()))
+    yield "end-missing", "a file without EntryEnd frame", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, X.head, X.data))
+    yield "entry-in-file", "an Entry frame inside a file", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")), frame(ENTRY, entry_fields(FILE, b"g")))
+    archive = Archive().root()
+    archive.frame(*index_frame(archive.index()))
+    yield "entry-after-index", "an Entry frame after an Index frame", archive.entry(
+        DIRECTORY, b"d").end()
+    yield "size", "EntryEnd says another size", one_file(X, size=2)
+    yield "sha256", "EntryEnd says another SHA-256", one_file(X, sha256=bytes(32))
+    yield "end-rest", "EntryEnd with bytes left over", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")),
+        frame(ENTRY_END, varint(0) + hashlib.sha256().digest() + b"\0"))
+
+
+def bad_entries():
+    for name, path in (("dot-dot", b"../x"), ("dot-dot-inside", b"a/../../x"), ("dot", b"a/./b"),
+                       ("absolute", b"/x"), ("empty-part", b"a//b"), ("slash-end", b"a/"),
+                       ("nul", b"a\0b"), ("long-part", b"n" * 256), ("only-dots", b".."),
+                       ("long", b"/".join([b"n" * 255] * 17))):
+        yield f"path-{name}", f"unsafe or invalid path: {name}", Archive().root().entry(
+            DIRECTORY, b"a").file(path, X).end()
+    yield "path-twice", "two entries with one path", Archive().root().file(b"f", X).file(
+        b"f", X).end()
+    yield "path-twice-kinds", "a link, then a directory with its path", Archive().root().entry(
+        LINK, b"d", target=b"/tmp").entry(DIRECTORY, b"d").file(b"d/f", X).end()
+    yield "parent-later", "a file before its directory", Archive().root().file(b"d/f", X).entry(
+        DIRECTORY, b"d").end()
+    yield "parent-missing", "a file of a directory that is not there", Archive().root().file(
+        b"d/f", X).end()
+    yield "parent-file", "a file inside a file", Archive().root().file(b"d", X).file(b"d/f", X).end()
+    yield "parent-link", "a file inside a link", Archive().root().entry(
+        LINK, b"d", target=b"/tmp").file(b"d/f", X).end()
+    yield "two-files", "two files and no root", Archive().file(b"f", X).file(b"g", X).end()
+    yield "no-root", "a directory that is not the root comes first", Archive().entry(
+        DIRECTORY, b"d").file(b"d/f", X).end()
+    yield "link-alone", "a link and nothing else", Archive().entry(LINK, b"l", target=b"t").end()
+    yield "root-later", "the root is not the first entry", Archive().file(b"f", X).root().end()
+    yield "no-name-in-tree", "a file without name in a tree", Archive().root().file(b"", X).end()
+    yield "link-no-path", "a link without a path", Archive().root().entry(
+        LINK, b"", target=b"t").end()
+    yield "link-no-target", "a link without a target", Archive().root().entry(
+        LINK, b"l", target=b"").end()
+    yield "link-nul", "a link's target with NUL", Archive().root().entry(
+        LINK, b"l", target=b"a\0b").end()
+    yield "link-long", "a link's target of 4097 bytes", Archive().root().entry(
+        LINK, b"l", target=b"t" * 4097).end()
+    yield "kind", "an entry of unknown kind", Archive().root().entry(3, b"x").end()
+    yield "mode", "a mode above 07777", Archive().root(mode=0o10000).end()
+    yield "nanoseconds", "10^9 nanoseconds", Archive().entry(
+        DIRECTORY, b"", mode=0o755, nanoseconds=10**9).end()
+    for name, head in (
+            ("metadata", varint(FILE) + string(b"f") + varint(2)),
+            ("entry-cut", varint(FILE) + varint(9) + b"f"),
+            ("entry-rest", entry_fields(FILE, b"f") + b"\0"),
+            ("varint-long", b"\x80\0" + string(b"f") + varint(0)),
+            ("varint-65-bits", varint(FILE) + string(b"f") + b"\x01" + varint(0) +
+             b"\xff" * 9 + b"\x02" + varint(0)),
+            ("varint-11-bytes", varint(FILE) + string(b"f") + b"\x01" + varint(0) +
+             b"\x80" * 10 + b"\x01" + varint(0))):
+        yield name, "Entry head: " + name, raw(
+            frame(ENTRY, head), frame(ENTRY_END, varint(0) + hashlib.sha256().digest()))
+
+
+def bad_blocks():
+    record = bytes([STORED]) + varint(1) + u64(xxh3_64(b"x"))
+    yield "blocks-flags", "reserved flag of a Blocks frame", blocks_head(
+        2, 1, 1, 0, rest=record, data=b"x")
+    yield "blocks-rest", "a Blocks head with bytes left over", blocks_head(
+        0, 1, 1, 0, rest=record + b"\0", data=b"x")
+    yield "block-size-0", "blocks of no bytes", blocks_head(0, 0, 1, 0, rest=record, data=b"x")
+    yield "block-size-large", "blocks above max_block", blocks_head(
+        0, MAX_BLOCK + 1, 1, 0, rest=record, data=b"x")
+    yield "frame-size-0", "a Blocks frame of no bytes", blocks_head(0, 1, 0, 0)
+    yield "frame-size-large", "a Blocks frame above max_frame", blocks_head(
+        0, MAX_BLOCK, MAX_FRAME + 1, 0, rest=record + record, data=b"xx")
+    yield "many-blocks", "more blocks than the head has room for", blocks_head(
+        0, 1, MAX_FRAME, 0, rest=record, data=b"x")
+    yield "many-sets", "2^60 parameter sets", blocks_head(0, 1, 1, 1 << 60)
+    yield "sets-order", "parameter sets out of order", one_file(
+        Blocks(stored(b"x"), parameters=[(PLANES, b"\2"), (LZMA, b"\0")]))
+    yield "sets-twice", "two parameter sets of a codec", one_file(
+        Blocks(stored(b"x"), parameters=[(LZMA, b"\0"), (LZMA, b"\0")]))
+    yield "sets-large", "a parameter set of 65537 bytes", blocks_head(
+        0, 1, 1, 1, LZMA, 65537)
+    yield "sets-stored", "parameters for a codec that has none", one_file(
+        Blocks(stored(b"x"), parameters=[(STORED, b"")]))
+    yield "sets-unused", "wrong parameters for a codec that no block uses", one_file(
+        Blocks(stored(b"x"), parameters=[(PLANES, b"\3")]))
+    yield "coded-short", "coded sizes above the data", blocks_head(0, 1, 1, 0, rest=record)
+    yield "coded-long", "coded sizes below the data", blocks_head(
+        0, 1, 1, 0, rest=record, data=b"xy")
+    yield "coded-larger", "a coded block longer than the decoded one", one_block(
+        DUPLICATE, b"\x80\x01", b"x")
+    yield "checksum", "wrong XXH3 of a block", one_file(Blocks(Block(STORED, b"x", b"x", 1)))
+    yield "stored-short", "codec 0: coded and decoded size differ", one_block(STORED, b"x", b"xx")
+    yield "fill-3", "codec 1: a pattern of 3 bytes", one_block(FILL, b"abc", b"abcabc")
+    yield "fill-0", "codec 1: a pattern of no bytes", one_block(FILL, b"", b"abc")
+
+
+def bad_duplicates():
+    text = b"some text"
+    first = Blocks(stored(text), kept=1)
+
+    def second(*blocks, before=first, **fields):
+        return one_file(before, Blocks(*blocks, **fields))
+
+    yield "duplicate-self", "a duplicate of itself", second(duplicate(0, text))
+    yield "duplicate-before-all", "a duplicate of a block before the first", second(
+        duplicate(2, text))
+    yield "duplicate-forward", "a duplicate of a later block, by overflow", second(
+        duplicate((1 << 64) - 1, b"0123456789"), stored(b"0123456789"), kept=1)
+    yield "duplicate-of-duplicate", "a duplicate of a duplicate", second(
+        duplicate(1, text), duplicate(1, text), kept=1)
+    yield "duplicate-not-kept", "a duplicate of a block that is not kept", second(
+        duplicate(1, text), before=Blocks(stored(text)))
+    yield "duplicate-size", "a duplicate of a block of another size", second(
+        duplicate(1, text[:-1]))
+    yield "duplicate-rest", "a duplicate with bytes left over", second(
+        duplicate(1, text, rest=b"\0"))
+    yield "duplicate-checksum", "a duplicate of a block that is not equal", second(
+        duplicate(1, b"some t3xt"))
+    yield "duplicate-other-archive", "a duplicate of a block of the archive before", one_file(
+        first) + one_file(Blocks(duplicate(1, text)))
+
+
+def bad_codecs():
+    plain = b"z" * 200
+    good = zstd_frame((b"z", 200))
+    for name, coded, size in (
+            ("magic", zstd_frame((b"z", 200), magic=b"\x27\xb5\x2f\xfd"), 200),
+            ("checksum-flag", zstd_frame((b"z", 200), descriptor=4) + bytes(4), 200),
+            ("content-size", good[:4] + b"\x20\xc8" + good[6:], 200),
+            ("window", zstd_frame((b"z", 200), window=16 << 3 | 1), 200),
+            ("two-frames", zstd_frame((b"z", 100)) * 2, 200),
+            ("skippable", good + b"\x50\x2a\x4d\x18\0\0\0\0", 200),
+            ("rest", good + b"\0", 200), ("cut", good[:-1], 200),
+            ("long", good, 199), ("short", good, 201),
+            ("bomb", zstd_frame(*[(b"z", 1 << 17)] * 30, window=10 << 3), 200),
+            ("reserved", good[:6] + b"\x07" + good[7:], 200)):
+        yield f"zstd-{name}", f"codec 3: {name}", one_block(ZSTD, coded, (plain + b"z")[:size])
+    packed = lzma2(TEXT)
+    for name, coded, size, parameters in (
+            ("no-parameters", packed, len(TEXT), None), ("parameters-2", packed, len(TEXT), b"\0\0"),
+            ("dictionary", packed, len(TEXT), b"\x1d"), ("no-end", packed[:-1], len(TEXT), b"\0"),
+            ("rest", packed + b"\0", len(TEXT), b"\0"), ("long", packed, len(TEXT) - 1, b"\0"),
+            ("short", packed, len(TEXT) + 1, b"\0"),
+            ("control", b"\x03" + packed[1:], len(TEXT), b"\0"),
+            ("no-reset", b"\x80" + packed[1:5] + packed[6:], len(TEXT), b"\0"),
+            ("no-dictionary-reset", b"\xc0" + packed[1:], len(TEXT), b"\0")):
+        yield f"lzma-{name}", f"codec 4: {name}", one_block(
+            LZMA, coded, (TEXT + b"+")[:size], parameters)
+    fill2 = b"\0\x01a\x01b"
+    for name, coded, size, parameters in (
+            ("no-parameters", fill2, 20, None), ("width", fill2, 20, b"\3"),
+            ("parameters-2", fill2, 20, b"\2\0"), ("transform", b"\2" + fill2[1:], 20, b"\2"),
+            ("kind", b"\0\1a\3b", 20, b"\2"), ("rest", fill2 + b"b", 20, b"\2"),
+            ("cut", fill2[:-1], 20, b"\2"), ("no-element", b"\0a", 7, b"\x08"),
+            ("no-tail", fill2, 21, b"\2"), ("raw-cut", b"\0\1a\0bbb", 20, b"\2"),
+            ("zstd-size", b"\0\1a\2\x7f" + zstd_frame((b"b", 10)), 20, b"\2"),
+            ("zstd-short", b"\0\1a\2" + string(zstd_frame((b"b", 9))), 20, b"\2")):
+        yield f"planes-{name}", f"codec 6: {name}", one_block(
+            PLANES, coded, (b"ab" * 11)[:size], parameters)
+
+
+def bad_index():
+    def archive():
+        return Archive().root().entry(LINK, b"l", target=b"t").file(b"f", X, layout=layout)
+
+    layout = string(b"bytes") + varint(1) + segment(1)
+    index = archive().index()
+    yield "index-missing", "no Index frame", archive().end(frames=b" "[:0])[:-44] + \
+        archive().end(index=b"", size=0)[-44:]
+    yield "index-count", "one entry more than there are", archive().end(
+        index=b"\x04" + index[1:] + entry_fields(DIRECTORY, b"d"))
+    yield "index-entry-less", "one entry less than there are", Archive().file(b"f", X).end(
+        index=varint(0))
+    yield "index-huge", "2^60 entries", archive().end(index=varint(1 << 60) + index[1:])
+    yield "index-rest", "bytes left over in the index", archive().end(index=index + b"\0")
+    yield "index-cut", "the index ends early", archive().end(index=index[:-1])
+    yield "index-path", "another path", archive().end(index=index.replace(b"\x01f", b"\x01g"))
+    yield "index-target", "another link target", archive().end(
+        index=index.replace(b"\x01t", b"\x01u"))
+    yield "index-sha256", "another SHA-256", archive().end(
+        index=index.replace(hashlib.sha256(b"x").digest(), bytes(32)))
+    yield "index-offset", "another offset of a frame", archive().end(
+        index=index[:-5] + bytes([index[-5] ^ 1]) + index[-4:])
+    yield "index-head", "another head length", archive().end(
+        index=index[:-4] + bytes([index[-4] ^ 1]) + index[-3:])
+    yield "index-blocks", "another number of blocks", archive().end(index=index[:-1] + b"\0")
+    yield "index-codec", "a codec that an index may not have", archive().end(
+        frames=frame(*index_frame(index, codec=FILL, data=b"\0")))
+    yield "index-checksum", "wrong XXH3 of the piece", archive().end(
+        frames=frame(*index_frame(index, checksum=1)))
+    yield "index-size", "a piece that decodes to another size", archive().end(
+        frames=frame(*index_frame(index, size=len(index) + 1)))
+    yield "index-empty-piece", "a piece of no bytes", archive().end(
+        frames=frame(*index_frame(index)) + frame(*index_frame(b"")))
+    yield "index-large-piece", "a piece above 2^20 bytes", archive().end(
+        frames=frame(*index_frame(index, size=(1 << 20) + 1)))
+    for name, wrong in (
+            ("sum", string(b"bytes") + varint(1) + segment(2)),
+            ("sum-overflow", string(b"bytes") + varint(2) + segment((1 << 64) - 1) + segment(2)),
+            ("dimensions", string(b"bytes") + varint(1) + segment(1, 20, b"t", [1] * 65)),
+            ("format", string(b"f" * 65) + varint(1) + segment(1)),
+            ("segments-huge", string(b"bytes") + varint(1 << 60) + segment(1))):
+        yield f"layout-{name}", f"layout: {name}", Archive().file(b"f", X, layout=wrong).end()
+    long_name = Archive().file(b"f", X, layout=string(b"bytes") + varint(1) + segment(
+        1, 20, b"n" * 65536))
+    head, tail = long_name.index().split(b"n" * 65536)
+    packed = zstd_frame(head, (b"n", 65536), tail, window=6 << 3)
+    yield "layout-name", "layout: a name of 65536 bytes", long_name.end(
+        frames=frame(*index_frame(long_name.index(), codec=ZSTD, data=packed)))
+    yield "trailer-offset", "trailer: another offset of the index", archive().end(offset=1)
+    yield "trailer-size", "trailer: another size of the archive", archive().end(size=-1)
+    yield "trailer-mark", "trailer: another end mark", archive().end(mark=b"ZLLMEND\0")
+    yield "trailer-rest", "trailer: bytes left over", archive().end(rest=b"\0", size=1)
+
+
+def too_new():
+    yield "version-2", "major version 2", Archive(major=2).file(b"f", X).end()
+    yield "version-0", "major version 0", Archive(major=0).file(b"f", X).end()
+    yield "header-reserved", "a reserved field of the header is not 0", Archive(
+        zero16=1).file(b"f", X).end()
+    yield "header-reserved-2", "the other reserved field of the header is not 0", Archive(
+        zero32=1).file(b"f", X).end()
+    yield "frame-unknown", "an unknown frame that may not be skipped", raw(frame(77, b"h", b"d"))
+    yield "frame-unknown-in-file", "an unknown frame inside a file that may not be skipped", raw(
+        frame(ENTRY, entry_fields(FILE, b"f")), frame(6))
+    yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
+    yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
+        Blocks(stored(b"x"), parameters=[(200, b"")]))
+
+
+def over_the_limit():
+    yield "memory", "declares the most memory that the format allows, to a reader that has 64 " \
+        "MiB", Archive(max_block=1 << 26, max_frame=1 << 27).file(b"f", X).end()
+
+
+def crafted():
+    """name below vectors/ -> (bytes, description, reason to refuse or None, memory in MiB)"""
+    out = {}
+
+    def add(vectors, folder="", reason=None, memory=512):
+        for name, what, archive in vectors:
+            path = f"{folder}{name}.zllm"
+            assert path not in out, path
+            out[path] = archive, what, reason, memory
+
+    add(good_container())
+    add(good_codecs())
+    for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_codecs, bad_index):
+        add(vectors(), "bad/", "damaged")
+    add(too_new(), "bad/", "too new")
+    add(over_the_limit(), "bad/", "over the limit", 64)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------
+# Archives that the command makes
+
+
+def bell(source, count):
+    """Numbers around 0 as weights have them, equal on every machine: sums of integers."""
+    return [sum(source.randrange(-1000, 1001) for _ in range(6)) / 100_000 for _ in range(count)]
+
+
+def floats(kind, values):
+    if kind == "BF16":
+        return b"".join(struct.pack("<f", value)[2:] for value in values)
+    letter = {"F16": "e", "F32": "f", "F64": "d"}[kind]
+    return struct.pack(f"<{len(values)}{letter}", *values)
+
+
+def safetensors(tensors):
+    head, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        head[name] = {"dtype": dtype, "shape": shape,
+                      "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return u64(len(text)) + text + data
+
+
+def gguf(tensors):
+    """Version 3 without metadata; tensors: name -> (ggml type, shape, bytes)."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 0)
+    data = b""
+    for name, (kind, shape, values) in tensors.items():
+        data += bytes(-len(data) % 32)
+        head += u64(len(name)) + name.encode() + struct.pack("<I", len(shape))
+        head += b"".join(u64(dimension) for dimension in shape) + struct.pack("<IQ", kind, len(data))
+        data += values
+    return head + bytes(-len(head) % 32) + data
+
+
+def model_files():
+    source = random.Random(7)
+    embedding = floats("BF16", bell(source, 64 * 32))
+    shard1 = {"embed": ("BF16", [64, 32], embedding),
+              "zeros": ("BF16", [40, 32], bytes(2560)),
+              "half": ("F16", [30, 32], floats("F16", bell(source, 960))),
+              "single": ("F32", [20, 32], floats("F32", bell(source, 640))),
+              "double": ("F64", [100], floats("F64", bell(source, 100))),
+              "bias": ("F32", [], b"\0\0\x80\x3f"), "none": ("F32", [0, 4], b"")}
+    shard2 = {"head": ("BF16", [64, 32], embedding),
+              "ids": ("I64", [300], struct.pack("<300q", *range(300))),
+              "upcast": ("F32", [2, 500], b"".join(
+                  b"\0\0" + floats("BF16", [value]) for value in bell(source, 1000)))}
+    q8_0 = b"".join(floats("F16", [0.01]) + bytes(source.randrange(256) for _ in range(32))
+                    for _ in range(20))
+    return {
+        "config.json": b'{"architectures": ["Example"], "hidden_size": 32}\n',
+        "tokenizer.txt": b"".join(b"token%d\n" % (i * i) for i in range(300)),
+        "model-1.safetensors": safetensors(shard1),
+        "model-2.safetensors": safetensors(shard2),
+        "model.gguf": gguf({"embed": (30, [32, 64], embedding), "q": (8, [32, 20], q8_0),
+                            "norm": (0, [32], floats("F32", bell(source, 32)))})}
+
+
+def made_by_command(zipllm):
+    """name -> (archive, description)"""
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder, "model")
+        (root / "empty").mkdir(parents=True)
+        for name, data in model_files().items():
+            (root / name).write_bytes(data)
+        (root / "latest").symlink_to("model-1.safetensors")
+        for path in [*root.iterdir(), root]:
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
+        for name, path, level, what in (
+                ("safetensors", root / "model-1.safetensors", 3, "BF16, FP16, FP32, FP64"),
+                ("safetensors-9", root / "model-1.safetensors", 9, "the same at level 9"),
+                ("gguf", root / "model.gguf", 3, "BF16, Q8_0, FP32"),
+                ("text", root / "tokenizer.txt", 6, "text"),
+                ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF")):
+            out = pathlib.Path(folder, "out.zllm")
+            subprocess.run([zipllm, "compress", f"-{level}", "-q", "-f", "-o", out, path],
+                           check=True)
+            yield f"made-{name}.zllm", out.read_bytes(), f"zipllm compress -{level}: {what}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Manifest, example, command line
+
+
+def decode(archive, memory=512):
+    entries = []
+    for event, value in spec_decoder.Decoder(io.BytesIO(archive), memory << 20).events():
+        if event == "archive":
+            entries += [spec_decoder.describe(entry) for entry in value]
+    return entries
+
+
+def manifest(vectors):
+    """Text of MANIFEST.json. What bad archives do is what they were made for, not what was seen."""
+    good, bad = {}, {}
+    for name, (archive, what, reason, memory) in sorted(vectors.items()):
+        if reason:
+            bad[name] = {"what": what, "refused": reason, "memory_mib": memory}
+        else:
+            good[name] = {"what": what, "entries": decode(archive)}
+    return json.dumps({"good": good, "bad": bad}, indent=1) + "\n"
+
+
+EXAMPLE_TEXT = """# Example
+
+`vectors/example.zllm`, an archive of one file: `hi.txt`, mode 0644, holding `Hi!` and a line feed.
+Each line has an offset, bytes, and what they are. All numbers are in decimal, offsets in
+hexadecimal. This page is made by `make_vectors.py` with `tools/spec_decoder.py --dump`, and a test
+keeps it true.
+
+```
+"""
+
+
+def example(archive):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        for _ in spec_decoder.Decoder(io.BytesIO(archive), trace=spec_decoder.show_field).events():
+            pass
+    return EXAMPLE_TEXT + out.getvalue().lstrip("\n") + "```\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--zipllm", metavar="PATH")
+    options = parser.parse_args()
+
+    vectors = crafted()
+    if options.zipllm:
+        for name, archive, what in made_by_command(os.path.abspath(options.zipllm)):
+            vectors[name] = archive, what, None, 512
+    else:
+        known = json.loads((VECTORS / "MANIFEST.json").read_text())["good"]
+        for path in sorted(VECTORS.glob("made-*.zllm")):
+            vectors[path.name] = path.read_bytes(), known[path.name]["what"], None, 512
+    files = {VECTORS / name: vector[0] for name, vector in vectors.items()}
+    files[VECTORS / "MANIFEST.json"] = manifest(vectors).encode()
+    files[HERE / "example.md"] = example(vectors["example.zllm"][0]).encode()
+
+    there = {path for path in VECTORS.rglob("*") if path.is_file()}
+    wrong = sorted(there - set(files)) + sorted(
+        path for path, data in files.items() if path not in there | {HERE / "example.md"} or
+        path.read_bytes() != data)
+    if options.check:
+        sys.exit("\n".join(f"{path} is not what make_vectors.py makes" for path in wrong) or None)
+    (VECTORS / "bad").mkdir(parents=True, exist_ok=True)
+    for path in wrong:
+        if path in files:
+            path.write_bytes(files[path])
+        else:
+            path.unlink()
+        print(path.relative_to(HERE))
+
+
+if __name__ == "__main__":
+    main()
