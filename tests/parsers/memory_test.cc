@@ -40,9 +40,9 @@ void operator delete[](void* memory, size_t) noexcept { Release(memory); }
 namespace zipllm::parsers {
 namespace {
 
-// What is asserted is in proportion to the length, so that a quarter of the
+// What is asserted is in proportion to the length, so that a part of the
 // greatest will do.
-constexpr size_t kLength = kMaxPrefix / 4;
+constexpr size_t kLength = kMaxPrefix / 16;
 
 /// Most bytes allocated at one time while `file` was labelled, not counting
 /// what was there before.
