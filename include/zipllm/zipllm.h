@@ -174,8 +174,9 @@ typedef struct zipllm_totals {
 
 // ---- Buffers in memory ------------------------------------------------------
 
-/// The most bytes that an archive of `src_size` bytes made by `zipllm_compress`
-/// takes, whatever they are; 0 where that does not fit a size_t.
+/// A size of `dst` with which `zipllm_compress` always succeeds, whatever the
+/// `src_size` bytes are: a little more than they. 0 where that does not fit a
+/// size_t.
 ZIPLLM_EXPORT size_t zipllm_compress_bound(size_t src_size);
 
 /// Compresses `src_size` bytes at `src` into an archive of one unnamed file at

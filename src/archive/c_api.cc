@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "archive/stored_archive.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "parsers/parser.h"
 #include "zipllm/archive.h"
 #include "zipllm/compressor.h"
 #include "zipllm/decompressor.h"
@@ -441,6 +441,7 @@ class BufferSink : public Sink {
   }
   std::string Name() const override { return "buffer"; }
   size_t used() const { return used_; }
+  bool overflowed() const { return overflowed_; }
   /// What a failed operation that wrote here is to be called.
   Outcome Explain(absl::Status status) const {
     if (!status.ok() && overflowed_) {
@@ -687,17 +688,10 @@ void zipllm_decompress_options_init(zipllm_decompress_options* options,
 // ---- Buffers in memory ------------------------------------------------------
 
 size_t zipllm_compress_bound(size_t src_size) {
-  // Frames are the input and checksums; what can be larger than that is a file
-  // of many tiny tensors, whose segments take a frame and a record of the index
-  // each, at most kPerSegment bytes together, and their names a second time.
-  // The parsers stop at kMaxSegments tensors and at kMaxPrefix bytes of header.
-  constexpr uint64_t kPerSegment = 80;
-  constexpr uint64_t kSmallestTensor = 25;  // a GGUF record and one byte
-  const uint64_t tensors =
-      std::min<uint64_t>(src_size / kSmallestTensor, parsers::kMaxSegments);
-  const uint64_t names = std::min<uint64_t>(src_size, parsers::kMaxPrefix);
-  uint64_t extra = 2 * tensors * kPerSegment + names + src_size / 1024 + 4096;
+  // Never below archive::StoredBound, and with some room, so that files of a
+  // thousand tiny tensors keep their layout.
   size_t bound = 0;
+  size_t extra = src_size / 256 + 65536;
   return __builtin_add_overflow(src_size, extra, &bound) ? 0 : bound;
 }
 
@@ -709,12 +703,20 @@ zipllm_status zipllm_compress(void* dst, size_t dst_capacity, size_t* dst_size,
     REQUIRE_BUFFER(dst, dst_capacity);
     REQUIRE(dst_size);
     REQUIRE_BUFFER(src, src_size);
-    std::unique_ptr<Source> in = MakeMemorySource(Bytes(src, src_size));
-    BufferSink out(Bytes(dst, dst_capacity));
+    ByteSpan plain = Bytes(src, src_size);
+    const size_t bound = zipllm_compress_bound(src_size);
+    MutableByteSpan room = Bytes(dst, std::min(dst_capacity, bound));
+    std::unique_ptr<Source> in = MakeMemorySource(plain);
+    BufferSink out(room);
     absl::Status status =
         RunWithTotals(options, nullptr, [&](CompressOptions with) {
           return Compressor(std::move(with)).CompressStream(*in, "", out);
         });
+    if (out.overflowed() && room.size() == bound) {
+      // Thousands of tensors of a few bytes: frames cost more than they save.
+      out = BufferSink(room);
+      status = archive::WriteStored(plain, out);
+    }
     if (status.ok()) *dst_size = out.used();
     return out.Explain(std::move(status));
   });
