@@ -5,7 +5,7 @@
 #include <tuple>
 
 #include "base/file.h"
-#include "base/xxh3.h"
+#include "container/xxh3.h"
 #include "parsers/parser.h"
 
 namespace zipllm::archive {

@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "base/bytes.h"
-#include "base/xxh3.h"
 #include "codecs/codec.h"
 #include "container/format.h"
+#include "container/xxh3.h"
 
 namespace zipllm::archive {
 namespace {

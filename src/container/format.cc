@@ -5,8 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/memory_budget.h"
-#include "base/xxh3.h"
 #include "codecs/codec.h"
+#include "container/xxh3.h"
 
 namespace zipllm::container {
 namespace {
