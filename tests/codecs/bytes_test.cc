@@ -407,20 +407,19 @@ Bytes ReadFile(const std::filesystem::path& path) {
   return plain;
 }
 
-/// Every codec on a file as if it were of each of the types.
+/// Every codec on a file, and on its head as if it were of each of the types.
 void CheckFile(const std::filesystem::path& path,
                std::initializer_list<DType> dtypes) {
   SCOPED_TRACE(path);
   const Bytes data = ReadFile(path);
   ASSERT_FALSE(data.empty());
+  const ByteSpan head =
+      ByteSpan(data).first(std::min<size_t>(data.size(), 50000));
   for (const Encoder* encoder : AllEncoders()) {
+    CheckRoundTrip(encoder->id, {data, size_t{1} << 19, *dtypes.begin(), 3});
+    CheckRoundTrip(encoder->id, {head, 20000, *dtypes.begin(), 9});
     for (const DType dtype : dtypes) {
-      CheckRoundTrip(encoder->id, {data, size_t{1} << 19, dtype, 3});
-      const ByteSpan head =
-          ByteSpan(data).first(std::min<size_t>(data.size(), 100000));
-      for (const int level : {1, 9}) {
-        CheckRoundTrip(encoder->id, {head, 40000, dtype, level});
-      }
+      CheckRoundTrip(encoder->id, {head, 20000, dtype, 1});
     }
   }
 }
@@ -446,9 +445,9 @@ TEST(RealDataTest, Weights) {
     GTEST_SKIP() << "no " << DataFolder();
   }
   CheckFile(DataFolder() / "family/base.bf16.safetensors",
-            {DType::kBytes, DType::kBF16});
+            {DType::kBF16, DType::kBytes});
   CheckFile(DataFolder() / "family/base.fp32.safetensors",
-            {DType::kBytes, DType::kF32, DType::kI32});
+            {DType::kF32, DType::kBytes, DType::kI32});
 }
 
 TEST(RealDataTest, TextCodesAsSmallAsTheLibraryAlone) {
