@@ -1,5 +1,496 @@
+// Kernels for x86-64 with AVX2 and BMI2. Calls nothing inline from the standard
+// library: such code would be compiled for AVX2 and might be linked into other
+// targets.
 #include "kernels/kernels.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define ZIPLLM_INLINE inline __attribute__((always_inline))
+
+namespace zipllm::kernels {
+namespace {
+
+ZIPLLM_INLINE __m256i Load(const void* from) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+}
+ZIPLLM_INLINE __m128i Load128(const void* from) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(from));
+}
+ZIPLLM_INLINE void Store(void* to, __m256i value) {
+  _mm256_storeu_si256(static_cast<__m256i*>(to), value);
+}
+ZIPLLM_INLINE __m256i Words(int value) {
+  return _mm256_set1_epi16(static_cast<int16_t>(value));
+}
+ZIPLLM_INLINE __m256i Dwords(int value) { return _mm256_set1_epi32(value); }
+
+// The lanes of 32 bits whose sign is set.
+ZIPLLM_INLINE uint32_t Signs(__m256i dwords) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(dwords)));
+}
+
+// The 64-bit pieces 0, 2, 1, 3: the order that packing within 128 bits needs.
+ZIPLLM_INLINE __m256i SwapMiddle(__m256i value) {
+  return _mm256_permute4x64_epi64(value, 0xd8);
+}
+
+// The low bytes of 32 words, of which the high bytes are 0.
+ZIPLLM_INLINE __m256i PackWords(__m256i a, __m256i b) {
+  return SwapMiddle(_mm256_packus_epi16(a, b));
+}
+
+// ---- rANS ----
+
+constexpr size_t kDwords = 8;  // in a vector
+
+// Byte shuffles by a mask of 8 words.
+struct Shuffles {
+  // Word k of the source goes to the k-th set bit; the others become 0.
+  alignas(64) uint8_t expand[256][16];
+  // The set bits' words go to the end, in order.
+  alignas(64) uint8_t compress[256][16];
+};
+
+constexpr Shuffles MakeShuffles() {
+  Shuffles shuffles{};
+  for (unsigned mask = 0; mask < 256; ++mask) {
+    unsigned taken = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+      const bool set = (mask >> i & 1) != 0;
+      for (unsigned byte = 0; byte < 2; ++byte) {
+        shuffles.expand[mask][2 * i + byte] =
+            static_cast<uint8_t>(set ? 2 * taken + byte : 0x80);
+      }
+      taken += set;
+    }
+    unsigned to = 8;
+    for (unsigned i = 8; i-- > 0;) {
+      if ((mask >> i & 1) == 0) continue;
+      --to;
+      for (unsigned byte = 0; byte < 2; ++byte) {
+        shuffles.compress[mask][2 * to + byte] =
+            static_cast<uint8_t>(2 * i + byte);
+      }
+    }
+  }
+  return shuffles;
+}
+constexpr Shuffles kShuffles = MakeShuffles();
+
+// ---- rANS decoding ----
+
+// The low or high bytes of a table's keys, 16 symbols each in both halves.
+struct KeyBytes {
+  __m256i first;
+  __m256i second;
+};
+
+ZIPLLM_INLINE KeyBytes SplitKeys(__m256i a, __m256i b) {
+  const __m256i bytes = PackWords(a, b);
+  return {_mm256_permute2x128_si256(bytes, bytes, 0x00),
+          _mm256_permute2x128_si256(bytes, bytes, 0x11)};
+}
+
+// The bytes for 32 symbols.
+ZIPLLM_INLINE __m256i LookUp(const KeyBytes& bytes, __m256i symbols) {
+  return _mm256_blendv_epi8(_mm256_shuffle_epi8(bytes.first, symbols),
+                            _mm256_shuffle_epi8(bytes.second, symbols),
+                            _mm256_slli_epi16(symbols, 3));
+}
+
+// The next 8 words, zeros beyond the end; `count` of them are taken.
+ZIPLLM_INLINE __m128i TakeWordsCarefully(RansStream& stream, size_t count,
+                                         bool& complete) {
+  const auto left = static_cast<size_t>(stream.words_end - stream.words) / 2;
+  uint16_t words[8] = {};
+  if (count > left) {
+    complete = false;
+    count = left;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    std::memcpy(&words[i], stream.words + 2 * i, 2);
+  }
+  stream.words += 2 * count;
+  return Load128(words);
+}
+
+// The stream's next 64 extra bits, of which `count` are taken.
+ZIPLLM_INLINE uint64_t TakeExtraBits(RansStream& stream, unsigned count,
+                                     bool& complete) {
+  const uint64_t byte = stream.extra_bit >> 3;
+  const unsigned shift = stream.extra_bit & 7;
+  const auto size = static_cast<uint64_t>(stream.extra_end - stream.extra);
+  uint64_t first = 0;
+  uint8_t last = 0;
+  if (byte + 9 <= size) [[likely]] {
+    std::memcpy(&first, stream.extra + byte, 8);
+    last = stream.extra[byte + 8];
+  } else {
+    for (uint64_t i = byte; i < size; ++i) {
+      first |= uint64_t{stream.extra[i]} << (8 * (i - byte));
+    }
+    const uint64_t left = 8 * size - stream.extra_bit;
+    if (count > left) {
+      complete = false;
+      count = static_cast<unsigned>(left);
+    }
+  }
+  stream.extra_bit += count;
+  return first >> shift | uint64_t{last} << 1 << (63 - shift);
+}
+
+// 2 bits for each lane of `bare`, in a byte a lane.
+ZIPLLM_INLINE __m256i TakeMantissas(RansStream& stream, uint32_t bare,
+                                    bool& complete) {
+  const auto count = static_cast<unsigned>(__builtin_popcount(bare));
+  const uint64_t bits = TakeExtraBits(stream, 2 * count, complete);
+  const uint64_t fields =
+      _pdep_u64(bits, 3 * _pdep_u64(bare, 0x5555555555555555));
+  const auto spread = [fields](int shift) {
+    return static_cast<int64_t>(_pdep_u64(fields >> shift, 0x0303030303030303));
+  };
+  return _mm256_setr_epi64x(spread(0), spread(16), spread(32), spread(48));
+}
+
+// One step of one stream. Unless kCareful, 64 bytes of words can be read.
+template <bool kCareful>
+ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
+                              const KeyBytes& high_bytes, RansStream& stream,
+                              uint16_t* keys, bool& complete) {
+  const auto decode = [&](size_t i) {
+    uint32_t* const states = stream.states + kDwords * i;
+    __m256i state = Load(states);
+    const __m256i entry = _mm256_i32gather_epi32(
+        static_cast<const int*>(static_cast<const void*>(slots)),
+        _mm256_and_si256(state, Dwords(kSlots - 1)), 4);
+    const __m256i frequency = _mm256_add_epi32(
+        _mm256_and_si256(entry, Dwords(kSlots - 1)), Dwords(1));
+    const __m256i rank =
+        _mm256_and_si256(_mm256_srli_epi32(entry, 12), Dwords(kSlots - 1));
+    state = _mm256_add_epi32(
+        _mm256_mullo_epi32(frequency,
+                           _mm256_srli_epi32(state, kProbabilityBits)),
+        rank);
+    const __m256i small = _mm256_cmpeq_epi32(_mm256_srli_epi32(state, 16),
+                                             _mm256_setzero_si256());
+    const uint32_t mask = Signs(small);
+    const auto count = static_cast<size_t>(__builtin_popcount(mask));
+    __m128i words;
+    if constexpr (kCareful) {
+      words = TakeWordsCarefully(stream, count, complete);
+    } else {
+      words = Load128(stream.words);
+      stream.words += 2 * count;
+    }
+    words = _mm_shuffle_epi8(words, Load128(kShuffles.expand[mask]));
+    state = _mm256_or_si256(
+        _mm256_sllv_epi32(state, _mm256_and_si256(small, Dwords(16))),
+        _mm256_cvtepu16_epi32(words));
+    Store(states, state);
+    return _mm256_srli_epi32(entry, 24);
+  };
+  const __m256i first = decode(0);
+  const __m256i second = decode(1);
+  const __m256i third = decode(2);
+  const __m256i fourth = decode(3);
+  const __m256i symbols = _mm256_permutevar8x32_epi32(
+      _mm256_packus_epi16(_mm256_packus_epi32(first, second),
+                          _mm256_packus_epi32(third, fourth)),
+      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+
+  __m256i low = LookUp(low_bytes, symbols);
+  __m256i high = LookUp(high_bytes, symbols);
+  const auto bare = static_cast<uint32_t>(_mm256_movemask_epi8(high));
+  uint32_t escaped = 0;
+  if (bare != 0) {
+    escaped =
+        static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi16(high, 1)));
+    low = _mm256_add_epi8(low, TakeMantissas(stream, bare, complete));
+    high = _mm256_and_si256(high, _mm256_set1_epi8(0x3f));
+  }
+  const __m256i even = _mm256_unpacklo_epi8(low, high);
+  const __m256i odd = _mm256_unpackhi_epi8(low, high);
+  Store(keys, _mm256_permute2x128_si256(even, odd, 0x20));
+  Store(keys + 16, _mm256_permute2x128_si256(even, odd, 0x31));
+  for (; escaped != 0; escaped &= escaped - 1) {
+    if (stream.escapes == stream.escapes_end) {
+      complete = false;
+      break;
+    }
+    uint16_t& key = keys[__builtin_ctz(escaped)];
+    key = static_cast<uint16_t>(key + (*stream.escapes++ << 2));
+  }
+}
+
+bool RansDecode(RansStream* streams_state, int streams,
+                const RansDecodeTable& table, uint16_t* keys, size_t steps) {
+  const __m256i a = Load(table.keys);
+  const __m256i b = Load(table.keys + 16);
+  const KeyBytes low_bytes = SplitKeys(_mm256_and_si256(a, Words(255)),
+                                       _mm256_and_si256(b, Words(255)));
+  const KeyBytes high_bytes =
+      SplitKeys(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+  bool complete = true;
+  while (steps > 0) {
+    size_t safe = steps;
+    for (int s = 0; s < streams; ++s) {
+      const auto left = static_cast<size_t>(streams_state[s].words_end -
+                                            streams_state[s].words);
+      if (left / 64 < safe) safe = left / 64;
+    }
+    if (safe == 0) {
+      for (int s = 0; s < streams; ++s, keys += kLanes) {
+        DecodeStep<true>(table.slots, low_bytes, high_bytes, streams_state[s],
+                         keys, complete);
+      }
+      --steps;
+    }
+    steps -= safe;
+    for (; safe > 0; --safe) {
+      for (int s = 0; s < streams; ++s, keys += kLanes) {
+        DecodeStep<false>(table.slots, low_bytes, high_bytes, streams_state[s],
+                          keys, complete);
+      }
+    }
+  }
+  return complete;
+}
+
+// ---- rANS encoding ----
+
+// Floor(state / frequency), or 1 less, for quotients up to 2^20. In 32-bit
+// floats the quotient is off by less than 1/4, which is taken off it.
+ZIPLLM_INLINE __m256i Quotients(__m256i states, __m256i frequencies) {
+  const __m256 value = _mm256_add_ps(
+      _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(states, 16)),
+                    _mm256_set1_ps(65536)),
+      _mm256_cvtepi32_ps(_mm256_and_si256(states, Dwords(0xffff))));
+  return _mm256_cvttps_epi32(
+      _mm256_sub_ps(_mm256_div_ps(value, _mm256_cvtepi32_ps(frequencies)),
+                    _mm256_set1_ps(0.25f)));
+}
+
+// Encodes 8 lanes. Writes 16 bytes below `words_end`, there being room for 8
+// words.
+ZIPLLM_INLINE void EncodeLanes(const int* ranges, const uint16_t* slot_of,
+                               uint32_t* states, const uint8_t* symbols,
+                               uint8_t*& words_end) {
+  uint64_t bytes;
+  std::memcpy(&bytes, symbols, sizeof bytes);
+  const __m256i range = _mm256_i32gather_epi32(
+      ranges,
+      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))), 4);
+  const __m256i frequency = _mm256_and_si256(range, Dwords(0xffff));
+  __m256i state = Load(states);
+
+  const __m256i kept =
+      _mm256_cmpgt_epi32(frequency, _mm256_srli_epi32(state, 20));
+  const uint32_t mask = Signs(kept) ^ 0xff;
+  const __m256i low = _mm256_and_si256(state, Dwords(0xffff));
+  const __m128i words =
+      _mm_shuffle_epi8(_mm_packus_epi32(_mm256_castsi256_si128(low),
+                                        _mm256_extracti128_si256(low, 1)),
+                       Load128(kShuffles.compress[mask]));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(words_end - 16)),
+                   words);
+  words_end -= 2 * __builtin_popcount(mask);
+  state = _mm256_srlv_epi32(state, _mm256_andnot_si256(kept, Dwords(16)));
+
+  __m256i quotient = Quotients(state, frequency);
+  __m256i rank =
+      _mm256_sub_epi32(state, _mm256_mullo_epi32(quotient, frequency));
+  const __m256i right = _mm256_cmpgt_epi32(frequency, rank);
+  rank = _mm256_sub_epi32(rank, _mm256_andnot_si256(right, frequency));
+  quotient = _mm256_add_epi32(quotient, _mm256_andnot_si256(right, Dwords(1)));
+
+  // The gather takes 32 bits: the slot and, below it, what lies before it, so
+  // that nothing behind the table is read.
+  const __m256i slot = _mm256_srli_epi32(
+      _mm256_i32gather_epi32(
+          static_cast<const int*>(static_cast<const void*>(slot_of - 1)),
+          _mm256_add_epi32(_mm256_srli_epi32(range, 16), rank), 2),
+      16);
+  Store(states,
+        _mm256_add_epi32(_mm256_slli_epi32(quotient, kProbabilityBits), slot));
+}
+
+void RansEncode(uint32_t* states, int streams, const RansEncodeTable& table,
+                const uint8_t* symbols, size_t steps, uint8_t** words_end) {
+  alignas(32) int ranges[kMaxSymbols];  // frequency | start << 16
+  for (size_t i = 0; i < kMaxSymbols; i += kDwords) {
+    Store(ranges + i,
+          _mm256_or_si256(Load(table.frequency + i),
+                          _mm256_slli_epi32(Load(table.start + i), 16)));
+  }
+  const size_t lanes = static_cast<size_t>(streams) * kLanes;
+  symbols += steps * lanes;
+  for (; steps > 0; --steps) {
+    symbols -= lanes;
+    for (size_t i = lanes; i > 0;) {
+      i -= kDwords;
+      EncodeLanes(ranges, table.slot_of, states + i, symbols + i,
+                  words_end[i / kLanes]);
+    }
+  }
+}
+
+// ---- Planes ----
+
+constexpr size_t kWords = 16;  // in a vector
+
+ZIPLLM_INLINE __m256i ShiftRight(__m256i words, int shift) {
+  return _mm256_srl_epi16(words, _mm_cvtsi32_si128(shift));
+}
+ZIPLLM_INLINE __m256i ShiftLeft(__m256i words, int shift) {
+  return _mm256_sll_epi16(words, _mm_cvtsi32_si128(shift));
+}
+
+void ExtractPlane(const uint16_t* values, size_t groups, int width, int shift,
+                  uint8_t* plane) {
+  for (; groups > 0; --groups, values += kGroup) {
+    const auto field = [&](size_t i, int mask) {
+      return _mm256_and_si256(ShiftRight(Load(values + kWords * i), shift),
+                              Words(mask));
+    };
+    if (width == 1) {
+      const auto signs = [&](size_t i) {
+        return ShiftLeft(Load(values + kWords * i), 15 - shift);
+      };
+      for (size_t i = 0; i < 4; ++i) {
+        const int bits = _mm256_movemask_epi8(
+            SwapMiddle(_mm256_packs_epi16(signs(2 * i), signs(2 * i + 1))));
+        std::memcpy(plane + 4 * i, &bits, 4);
+      }
+      plane += kGroup / 8;
+    } else if (width == 4) {
+      const auto pair = [&](size_t i) {
+        return _mm256_or_si256(field(i, 15),
+                               _mm256_slli_epi16(field(i + 4, 15), 4));
+      };
+      Store(plane, PackWords(pair(0), pair(1)));
+      Store(plane + 32, PackWords(pair(2), pair(3)));
+      plane += kGroup / 2;
+    } else {
+      for (size_t i = 0; i < 4; ++i) {
+        Store(plane + 32 * i,
+              PackWords(field(2 * i, 255), field(2 * i + 1, 255)));
+      }
+      plane += kGroup;
+    }
+  }
+}
+
+void InsertPlane(uint16_t* values, size_t groups, int width, int shift,
+                 const uint8_t* plane) {
+  const __m256i each_bit =
+      _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                        8192, 16384, -32768);
+  for (; groups > 0; --groups, values += kGroup) {
+    const auto insert = [&](size_t i, __m256i bits) {
+      uint16_t* const at = values + kWords * i;
+      Store(at, _mm256_or_si256(Load(at), ShiftLeft(bits, shift)));
+    };
+    const auto bytes = [&](size_t i) {
+      return _mm256_cvtepu8_epi16(Load128(plane + kWords * i));
+    };
+    if (width == 1) {
+      for (size_t i = 0; i < 8; ++i) {
+        int16_t bits;
+        std::memcpy(&bits, plane + 2 * i, 2);
+        const __m256i set = _mm256_cmpeq_epi16(
+            _mm256_and_si256(_mm256_set1_epi16(bits), each_bit), each_bit);
+        insert(i, _mm256_and_si256(set, Words(1)));
+      }
+      plane += kGroup / 8;
+    } else if (width == 4) {
+      for (size_t i = 0; i < 4; ++i) {
+        insert(i, _mm256_and_si256(bytes(i), Words(15)));
+        insert(i + 4, _mm256_srli_epi16(bytes(i), 4));
+      }
+      plane += kGroup / 2;
+    } else {
+      for (size_t i = 0; i < 8; ++i) insert(i, bytes(i));
+      plane += kGroup;
+    }
+  }
+}
+
+void MapSymbols(const uint16_t* values, size_t count, int shift, uint16_t mask,
+                const uint8_t* map, uint8_t* symbols) {
+  ScalarTable()->map_symbols(values, count, shift, mask, map, symbols);
+}
+
+void PlaceKeys(const uint16_t* keys, size_t count, int shift,
+               uint16_t* values) {
+  size_t i = 0;
+  for (; i + kWords <= count; i += kWords) {
+    Store(values + i, ShiftLeft(Load(keys + i), shift));
+  }
+  ScalarTable()->place_keys(keys + i, count - i, shift, values + i);
+}
+
+void SplitHalves(const uint8_t* elements, size_t count, uint16_t* low,
+                 uint16_t* high) {
+  size_t i = 0;
+  for (; i + kWords <= count; i += kWords) {
+    const __m256i a = Load(elements + 4 * i);
+    const __m256i b = Load(elements + 4 * i + 32);
+    Store(low + i,
+          SwapMiddle(_mm256_packus_epi32(_mm256_and_si256(a, Dwords(0xffff)),
+                                         _mm256_and_si256(b, Dwords(0xffff)))));
+    Store(high + i, SwapMiddle(_mm256_packus_epi32(_mm256_srli_epi32(a, 16),
+                                                   _mm256_srli_epi32(b, 16))));
+  }
+  ScalarTable()->split_halves(elements + 4 * i, count - i, low + i, high + i);
+}
+
+void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
+                uint8_t* elements) {
+  size_t i = 0;
+  for (; i + kWords <= count; i += kWords) {
+    const __m256i l = SwapMiddle(Load(low + i));
+    const __m256i h = SwapMiddle(Load(high + i));
+    Store(elements + 4 * i, _mm256_unpacklo_epi16(l, h));
+    Store(elements + 4 * i + 32, _mm256_unpackhi_epi16(l, h));
+  }
+  ScalarTable()->join_halves(low + i, high + i, count - i, elements + 4 * i);
+}
+
+uint64_t Xxh3(const uint8_t* data, size_t size) {
+  return XXH3_64bits(data, size);
+}
+
+constexpr Table kTable = {
+    .target = Target::kAvx2,
+    .name = "avx2",
+    .rans_decode = RansDecode,
+    .rans_encode = RansEncode,
+    .extract_plane = ExtractPlane,
+    .insert_plane = InsertPlane,
+    .map_symbols = MapSymbols,
+    .place_keys = PlaceKeys,
+    .split_halves = SplitHalves,
+    .join_halves = JoinHalves,
+    .xxh3 = Xxh3,
+};
+
+}  // namespace
+
+const Table* Avx2Table() { return &kTable; }
+
+}  // namespace zipllm::kernels
+
+#else
 
 namespace zipllm::kernels {
 const Table* Avx2Table() { return nullptr; }
 }  // namespace zipllm::kernels
+
+#endif

@@ -326,7 +326,12 @@ TEST_P(SimdTest, RansEncodesFromAnyState) {
       table_->rans_encode(states.data(), kMaxStreams, tables.encode(),
                           drawn.symbols.data(), 1, ends);
       ASSERT_EQ(states, wanted);
-      ASSERT_EQ(room.ToVector(), wanted_room.ToVector());
+      for (size_t s = 0; s < kMaxStreams; ++s) {
+        uint8_t* const end = room.data() + 2 * kLanes * (s + 1);
+        uint8_t* const wanted_end = wanted_room.data() + 2 * kLanes * (s + 1);
+        ASSERT_EQ(std::vector<uint8_t>(ends[s], end),
+                  std::vector<uint8_t>(wanted_ends[s], wanted_end));
+      }
     }
   }
 }
