@@ -28,11 +28,12 @@ VECTORS = HERE / "vectors"
 sys.path.insert(0, str(HERE.parent / "tools"))
 
 import spec_decoder  # noqa: E402
+from spec_decoder import Fields  # noqa: E402
 from xxh3 import xxh3_64  # noqa: E402
 
 ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FILE, DIRECTORY, LINK = 0, 1, 2
-STORED, FILL, DUPLICATE, ZSTD, LZMA, PLANES = 0, 1, 2, 3, 4, 6
+STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES = range(7)
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -249,6 +250,125 @@ def noise(seed, count):
     return bytes(words(seed, count, 256))
 
 
+class FloatEncoder:
+    """Codes elements of codec 5 as it is told to.
+
+    kind: 1, 2 or 3. listed: exponent -> whether it is joined. tables: K. modes: of the planes, in
+    order. A table is made of the elements that use it; chunk c uses table c mod K. Attributes may
+    be changed before `coded` is called.
+    """
+
+    def __init__(self, kind, elements, listed, modes, tables=1):
+        self.kind, self.elements, self.modes = kind, elements, modes
+        facts = spec_decoder.FLOAT_KINDS[kind]
+        self.planes = [(16 * half, *plane) for half, planes in enumerate(
+            (facts.low, facts.high)) for plane in planes] if kind == 3 else [
+                (0, *plane) for plane in facts.high]
+        shift = facts.key_shift + 16 * (kind == 3)
+        self.keys = [element >> shift & 4 * facts.greatest_exponent + 3 for element in elements]
+        self.size = facts.bytes
+        self.streams = 4 if len(elements) >= 65536 else 1
+        self.step = 32 * self.streams
+        self.selectors = [c % tables for c in range(-(-len(elements) // 1024))]
+        symbols = [(exponent, top) for exponent in sorted(listed)
+                   for top in (range(4) if listed[exponent] else (None,))]
+        self.parameters = bytes([kind, len(listed), *sorted(listed)]) + sum(
+            listed[exponent] << i for i, exponent in enumerate(sorted(listed))).to_bytes(
+                (len(listed) + 7) // 8, "little") + bytes([tables])
+        for table in range(tables):
+            used = [self._symbol(key, listed) for i, key in enumerate(self.keys)
+                    if self.selectors[i // 1024] == table]
+            left = 4096 - 96 * (not set(used) <= set(symbols))  # for the escape
+            counts = [used.count(symbol) for symbol in symbols]
+            frequencies = [count and max(1, count * (left - 32) // len(used)) for count in counts]
+            if used and counts:  # the most frequent symbol takes what is left
+                frequencies[counts.index(max(counts))] += left - sum(frequencies)
+            self.parameters += b"".join(varint(frequency) for frequency in frequencies)
+        self.listed = listed
+        self.first_state = 65536
+        self.more = ([], b"", b"")  # words, pairs, escapes that no lane takes
+
+    @staticmethod
+    def _symbol(key, listed):
+        exponent, top = key >> 2, key & 3
+        if exponent not in listed:
+            return spec_decoder.ESCAPE
+        return exponent, (top if listed[exponent] else None)
+
+    def _stream(self, stream):
+        tables = spec_decoder.parse_float(self.parameters).tables
+        encode = []
+        for slots in tables:
+            of_symbol = {}
+            for slot, (symbol, _, _) in enumerate(slots):
+                of_symbol.setdefault(symbol, []).append(slot)  # by rank
+            encode.append(of_symbol)
+        states, words, pairs, escapes = [self.first_state] * 32, [], [], []
+        for first in reversed(range(0, len(self.keys), self.step)):
+            of_symbol = encode[self.selectors[first // 1024]]
+            for lane in reversed(range(32)):
+                i = first + 32 * stream + lane
+                key = self.keys[min(i, len(self.keys) - 1)]
+                symbol = self._symbol(key, self.listed)
+                slots = of_symbol[symbol]
+                state, frequency = states[lane], len(slots)
+                if state >= frequency << 20:
+                    words.append(state & 65535)
+                    state >>= 16
+                states[lane] = state // frequency << 12 | slots[state % frequency]
+                if symbol[1] is None:
+                    pairs.append(key & 3)
+                if symbol[0] is None:
+                    escapes.append(key >> 2)
+        words, pairs, escapes = words[::-1], pairs[::-1], escapes[::-1]
+        words += self.more[0]
+        pairs += self.more[1]
+        escapes += self.more[2]
+        sizes = varint(len(words)) + varint(len(pairs)) + varint(len(escapes))
+        packed = sum(pair << 2 * i for i, pair in enumerate(pairs)).to_bytes(
+            (len(pairs) + 3) // 4, "little")
+        return sizes, struct.pack(f"<32I{len(words)}H", *states, *words) + packed + bytes(escapes)
+
+    def _plane(self, base, width, shift, mode):
+        groups = []
+        for begin in range(0, len(self.elements), 128):
+            bits = [element >> base + shift & (1 << width) - 1
+                    for element in self.elements[begin:begin + 128]]
+            bits += [0] * (128 - len(bits))
+            if width == 4:
+                groups.append(bytes(a | b << 4 for a, b in zip(bits[:64], bits[64:])))
+            else:  # 1 or 8: bit after bit is byte after byte
+                groups.append(sum(x << width * i for i, x in enumerate(bits)).to_bytes(
+                    16 * width, "little"))
+        data = b"".join(groups)
+        if mode == 0:
+            assert not any(data)
+            return b"\0"
+        if mode == 1:
+            return b"\1" + data
+        if mode == 2:
+            there = sum(any(group) << g for g, group in enumerate(groups))
+            return b"\2" + there.to_bytes((len(groups) + 7) // 8, "little") + b"".join(
+                group for group in groups if any(group))
+        assert data == data[:1] * len(data)  # coded as a repeated byte
+        packed = zstd_frame((data[:1], len(data)), window=6 << 3)
+        return b"\3" + varint(len(packed)) + packed
+
+    def coded(self):
+        streams = [self._stream(stream) for stream in range(self.streams)]
+        out = b"".join(sizes for sizes, _ in streams)
+        if self.parameters[2 + self.parameters[1] + (self.parameters[1] + 7) // 8] > 1:
+            out += sum(table << 2 * c for c, table in enumerate(self.selectors)).to_bytes(
+                (len(self.selectors) + 3) // 4, "little")
+        out += b"".join(data for _, data in streams)
+        return out + b"".join(self._plane(*plane, mode)
+                              for plane, mode in zip(self.planes, self.modes))
+
+    def frame(self):
+        return Blocks(Block(FLOAT, self.coded(), pack(self.elements, self.size)),
+                      parameters=[(FLOAT, self.parameters)])
+
+
 # ---------------------------------------------------------------------------------------------
 # Good archives: (name, what it shows, archive)
 
@@ -304,12 +424,12 @@ def good_codecs():
     yield "fill", "codec 1: each pattern size, repeated and cut, and as long as the block", one_file(
         *(Blocks(Block(FILL, p, (p * 40)[:size])) for p in patterns for size in (len(p), 301)))
     text, other = TEXT[:300], noise(3, 300)
-    yield "duplicate", "codec 2: of the same frame, of another frame, of another file", (
+    yield "duplicate", "codec 2: of the frame before, of an earlier one, of another file", (
         Archive().root().file(
             b"a", Blocks(stored(b"frame not kept"), kept=0),
-            Blocks(stored(text), stored(other), duplicate(2, text), stored(b"short"), kept=1),
-            Blocks(duplicate(3, other), duplicate(2, b"short")))
-        .file(b"b", Blocks(duplicate(6, text), kept=1)).end())
+            Blocks(stored(text), stored(other), stored(b"short"), kept=1),
+            Blocks(duplicate(2, other), stored(text), duplicate(3, b"short"), kept=1))
+        .file(b"b", Blocks(duplicate(6, text), kept=1), Blocks(duplicate(3, text))).end())
     yield "zstd", "codec 3: frames of raw and repeated blocks", one_file(
         Blocks(Block(ZSTD, zstd_frame((b"z", 1024), (b"z", 1000)), b"z" * 2024)),
         Blocks(Block(ZSTD, zstd_frame(b"raw", (b"-", 200), b"end"), b"raw" + b"-" * 200 + b"end")),
@@ -321,8 +441,67 @@ def good_codecs():
                parameters=[(LZMA, b"\x1c")]),
         Blocks(Block(LZMA, lzma2(TEXT)[:-1] + lzma2_plain(b"plain", first=b"\x02"),
                      TEXT + b"plain"), parameters=[(LZMA, b"\x01")]))
+    for name, what, encoder in good_floats():
+        yield f"float-{name}", f"codec 5: {what}", Archive(
+            max_block=1 << 18, max_frame=1 << 18).file(b"f", encoder.frame()).end()
     yield "planes", "codec 6: each element size, transform and kind of plane", one_file(
         *planes_frames())
+
+
+def float_elements(seed, count, kind, zeros=()):
+    """Elements around 1, of two exponents mostly, 0 in the bits of mask `zeros`."""
+    source = random.Random(seed)
+    mantissa, one = {1: (7, 127), 2: (10, 15), 3: (23, 127)}[kind]
+    out = []
+    for _ in range(count):
+        exponent = one - (source.randrange(256) & source.randrange(256)).bit_length() // 3
+        element = source.randrange(2) << (31 if kind == 3 else 15)
+        element |= exponent << mantissa | source.randrange(1 << mantissa)
+        out.append(element & ~sum(1 << bit for bit in zeros))
+    return out
+
+
+def good_floats():
+    yield "bf16", "BF16, joined and bare exponents, raw planes", FloatEncoder(
+        1, float_elements(1, 1000, 1), {125: False, 126: True, 127: True}, (1, 1, 1))
+    special = float_elements(2, 1500, 1, zeros=range(5))
+    special[::100] = [0x0000, 0x8000, 0x7F80, 0xFF80, 0x7FC0, 0xFFE0, 0x0040, 0x8060, 0x0080,
+                      0x7F60, 0x2000, 0xA020, 0x5FE0, 0x0020, 0x7FE0]
+    yield "escapes", "BF16, escapes: zeros, infinities, NaN, subnormal numbers; planes all zero", \
+        FloatEncoder(1, special, {126: False, 127: True}, (0, 0, 1))
+    yield "no-exponents", "BF16, no listed exponent", FloatEncoder(
+        1, float_elements(3, 700, 1, zeros=[*range(5), 15]), {}, (0, 0, 0))
+    yield "all-symbols", "BF16, 31 bare exponents, 32 symbols", FloatEncoder(
+        1, [(100 + i * i % 31) << 7 | i * 5 % 128 for i in range(999)],
+        {exponent: False for exponent in range(100, 131)}, (1, 1, 0))
+    yield "tables", "BF16, four tables and their selectors", FloatEncoder(
+        1, [element + ((i >> 10 & 3) << 7) for i, element in enumerate(
+            float_elements(4, 5000, 1, zeros=range(5)))],
+        {125: True, 126: True, 127: True, 128: True, 129: False, 130: False}, (0, 0, 1), 4)
+    constant = [0x3F80] * 65613
+    for i in range(0, len(constant), 997):
+        constant[i] = 0xBF00 | i & 31
+    yield "four-streams", "BF16, four streams; planes by runs", FloatEncoder(
+        1, constant, {126: False, 127: True}, (2, 2, 2), 2)
+    yield "fp16", "FP16, each mode of planes", FloatEncoder(
+        2, [element if i < 300 or i > 700 else element & 0xFFFE for i, element in enumerate(
+            float_elements(5, 1001, 2, zeros=[2]))],
+        {13: True, 14: True, 15: True}, (2, 1, 0, 1, 1, 1))
+    yield "fp16-repeated", "FP16, planes by zstd", FloatEncoder(
+        2, [0x3C00 | 0xFF] * 1024, {15: True}, (3, 3, 3, 3, 3, 0))
+    yield "fp16-escapes", "FP16, the greatest exponent by escape", FloatEncoder(
+        2, float_elements(6, 800, 2, zeros=[0, 1, 2]) + [0x7C00, 0xFE00, 0x0000, 0x83F8],
+        {13: False, 14: False, 15: True}, (0, 0, 0, 1, 1, 1))
+    yield "fp32", "FP32, raw planes", FloatEncoder(
+        3, float_elements(7, 700, 3), {125: True, 126: True, 127: True}, (1,) * 9)
+    yield "fp32-of-bf16", "FP32 that was BF16: planes of the low half all zero", FloatEncoder(
+        3, float_elements(8, 600, 3, zeros=range(16)), {125: True, 126: True, 127: True},
+        (0,) * 6 + (1,) * 3)
+    yield "fp32-of-fp16", "FP32 that was FP16 in part: planes by runs", FloatEncoder(
+        3, [element if 256 <= i < 400 else element & ~0x1FFF for i, element in enumerate(
+            float_elements(9, 900, 3))], {125: True, 126: True, 127: True}, (2,) * 9)
+    yield "one-table-sure", "BF16, one symbol of frequency 4096: no words", FloatEncoder(
+        1, [0x3F80] * 300, {127: True}, (0, 0, 0))
 
 
 def planes_frames():
@@ -544,8 +723,10 @@ def bad_duplicates():
         duplicate(2, text))
     yield "duplicate-forward", "a duplicate of a later block, by overflow", second(
         duplicate((1 << 64) - 1, b"0123456789"), stored(b"0123456789"), kept=1)
-    yield "duplicate-of-duplicate", "a duplicate of a duplicate", second(
-        duplicate(1, text), duplicate(1, text), kept=1)
+    yield "duplicate-of-duplicate", "a duplicate of a duplicate", one_file(
+        first, Blocks(duplicate(1, text), kept=1), Blocks(duplicate(1, text)))
+    yield "duplicate-same-frame", "a duplicate of a block of its own frame", second(
+        stored(text), duplicate(1, text), kept=1)
     yield "duplicate-not-kept", "a duplicate of a block that is not kept", second(
         duplicate(1, text), before=Blocks(stored(text)))
     yield "duplicate-size", "a duplicate of a block of another size", second(
@@ -595,6 +776,100 @@ def bad_codecs():
             ("zstd-short", b"\0\1a\2" + string(zstd_frame((b"b", 9))), 20, b"\2")):
         yield f"planes-{name}", f"codec 6: {name}", one_block(
             PLANES, coded, (b"ab" * 11)[:size], parameters)
+
+
+def bad_floats():
+    good = FloatEncoder(1, float_elements(1, 1000, 1), {125: False, 126: True, 127: True},
+                        (1, 1, 1)).parameters
+    table = b"".join(varint(512) for _ in range(8))
+    for name, parameters in (
+            ("empty", b""), ("kind-0", b"\0" + good[1:]), ("kind-4", b"\4" + good[1:]),
+            ("many-exponents", bytes([1, 32, *range(32), 0, 0, 0, 0, 1]) + b"\1" * 32),
+            ("order", b"\1\2\x7f\x7e\3\1" + table), ("twice", b"\1\2\x7f\x7f\3\1" + table),
+            ("exponent", b"\2\2\x0f\x20\3\1" + table),
+            ("joined-rest", b"\1\2\x7e\x7f\7\1" + table),
+            ("33-symbols", b"\1\x08" + bytes(range(8)) + b"\xff\1" + b"\1" * 32),
+            ("tables-0", b"\1\2\x7e\x7f\3\0"),
+            ("tables-5", b"\1\2\x7e\x7f\3\5" + table * 5),
+            ("sum", b"\1\2\x7e\x7f\3\1" + varint(513) + table[2:]),
+            ("sum-overflow", b"\1\2\x7e\x7f\3\1" + varint((1 << 64) - 1) + table[2:]),
+            ("rest", good + b"\0"), ("cut", good[:-1])):
+        yield f"float-parameters-{name}", f"codec 5, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(FLOAT, parameters)]))
+
+    def encoder(kind=1, modes=(0, 0, 1), tables=1):
+        return FloatEncoder(kind, float_elements(2, 1100, kind, zeros=range(5)),
+                            {13: False, 14: True} if kind == 2 else {126: True, 127: False},
+                            modes, tables)
+
+    def one(coded, parameters, plain=b"", size=2200):
+        return one_block(FLOAT, coded, (plain + bytes(size))[:size], parameters)
+
+    good = encoder()
+    coded, plain = good.coded(), pack(good.elements, 2)
+    sizes = Fields(coded)
+    words, pairs, escapes = (sizes.varint("") for _ in range(3))
+    start = len(coded) - sizes.left()
+    extra = start + 128 + 2 * words
+    planes = extra + (pairs + 3) // 4 + escapes
+    assert pairs % 4 and escapes
+
+    def told(words, pairs, escapes):
+        return varint(words) + varint(pairs) + varint(escapes)
+
+    for name, archive in (
+            ("no-parameters", one(coded, None, plain)),
+            ("part", one(coded, good.parameters, plain + b"\0", 2201)),
+            ("empty", one(b"", good.parameters, plain)),
+            ("many-words", one(told(1121, pairs, escapes) + coded[start:], good.parameters)),
+            ("words-huge", one(told((1 << 64) - 1, pairs, escapes) + coded[start:],
+                               good.parameters)),
+            ("word-missing", one(told(words - 1, pairs, escapes) + coded[start:extra - 2] +
+                                 coded[extra:], good.parameters)),
+            ("word-over", one(told(words + 1, pairs, escapes) + coded[start:extra] + b"\0\0" +
+                              coded[extra:], good.parameters, plain)),
+            ("pair-missing", one(told(words, pairs - 1, escapes) + coded[start:],
+                                 good.parameters, plain)),
+            ("pair-over", one(told(words, pairs + 1, escapes) + coded[start:],
+                              good.parameters, plain)),
+            ("pairs-rest", one(coded[:planes - escapes - 1] + bytes(
+                [coded[planes - escapes - 1] | 0xC0]) + coded[planes - escapes:],
+                good.parameters, plain)),
+            ("escape-missing", one(told(words, pairs, escapes - 1) + coded[start:planes - 1] +
+                                   coded[planes:], good.parameters, plain)),
+            ("escape-over", one(told(words, pairs, escapes + 1) + coded[start:planes] + b"\0" +
+                                coded[planes:], good.parameters, plain)),
+            ("mode", one(coded[:planes] + b"\4" + coded[planes + 1:], good.parameters, plain)),
+            ("cut", one(coded[:-1], good.parameters, plain)),
+            ("cut-states", one(coded[:start + 100], good.parameters, plain)),
+            ("rest", one(coded + b"\0", good.parameters, plain))):
+        yield f"float-{name}", f"codec 5: {name}", archive
+    packed = zstd_frame((b"\0", 143))
+    yield "float-zstd-short", "codec 5: a zstd plane of another size", one(
+        coded[:planes] + b"\0\0\3" + string(packed), good.parameters, plain)
+    good.first_state = 65537
+    yield "float-last-state", "codec 5: a state that does not end at 65536", one(
+        good.coded(), good.parameters, plain)
+    half = encoder(2, (0, 0, 0, 1, 1, 1))
+    coded = half.coded()
+    sizes = Fields(coded)
+    words, pairs, escapes = (sizes.varint("") for _ in range(3))
+    first_escape = len(coded) - sizes.left() + 128 + 2 * words + (pairs + 3) // 4
+    yield "float-escape-large", "codec 5: an escape above the greatest exponent", one(
+        changed(coded, first_escape, 32), half.parameters, pack(half.elements, 2))
+    two = encoder(tables=2)
+    plain = pack(two.elements, 2)
+    two.selectors = [0, 1, 1]
+    yield "float-selector-rest", "codec 5: a selector beyond the last", one(
+        two.coded(), two.parameters, plain)
+    coded = encoder(tables=2).coded()
+    at = coded.index(b"\4", 3)
+    yield "float-selector", "codec 5: a selector of no table", one(
+        changed(coded, at, 8), two.parameters, plain)
+    runs = encoder(modes=(0, 0, 2)).coded()
+    at = runs.index(b"\0\0\2\xff\1") + 4
+    yield "float-runs-rest", "codec 5: a run bit beyond the last group", one(
+        changed(runs, at, 3), good.parameters, plain)
 
 
 def bad_index():
@@ -683,7 +958,8 @@ def crafted():
 
     add(good_container())
     add(good_codecs())
-    for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_codecs, bad_index):
+    for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_codecs, bad_floats,
+                    bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)
@@ -774,7 +1050,12 @@ def made_by_command(zipllm):
             out = pathlib.Path(folder, "out.zllm")
             subprocess.run([zipllm, "compress", f"-{level}", "-q", "-f", "-o", out, path],
                            check=True)
-            yield f"made-{name}.zllm", out.read_bytes(), f"zipllm compress -{level}: {what}"
+            archive = out.read_bytes()
+            for entry in decode(archive):
+                if entry["kind"] == "file":
+                    plain = (root / pathlib.Path(entry["path"]).name).read_bytes()
+                    assert entry["sha256"] == hashlib.sha256(plain).hexdigest(), entry
+            yield f"made-{name}.zllm", archive, f"zipllm compress -{level}: {what}"
 
 
 # ---------------------------------------------------------------------------------------------
@@ -797,7 +1078,12 @@ def manifest(vectors):
             bad[name] = {"what": what, "refused": reason, "memory_mib": memory}
         else:
             good[name] = {"what": what, "entries": decode(archive)}
-    return json.dumps({"good": good, "bad": bad}, indent=1) + "\n"
+
+    def lines(group):  # one archive a line
+        return ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}"
+                          for name, value in group.items())
+
+    return f'{{"good": {{\n{lines(good)}\n}},\n"bad": {{\n{lines(bad)}\n}}}}\n'
 
 
 EXAMPLE_TEXT = """# Example
@@ -830,26 +1116,26 @@ def main():
         for name, archive, what in made_by_command(os.path.abspath(options.zipllm)):
             vectors[name] = archive, what, None, 512
     else:
-        known = json.loads((VECTORS / "MANIFEST.json").read_text())["good"]
-        for path in sorted(VECTORS.glob("made-*.zllm")):
+        for path in VECTORS.glob("made-*.zllm"):
+            known = json.loads((VECTORS / "MANIFEST.json").read_text())["good"]
             vectors[path.name] = path.read_bytes(), known[path.name]["what"], None, 512
     files = {VECTORS / name: vector[0] for name, vector in vectors.items()}
     files[VECTORS / "MANIFEST.json"] = manifest(vectors).encode()
     files[HERE / "example.md"] = example(vectors["example.zllm"][0]).encode()
 
-    there = {path for path in VECTORS.rglob("*") if path.is_file()}
-    wrong = sorted(there - set(files)) + sorted(
-        path for path, data in files.items() if path not in there | {HERE / "example.md"} or
-        path.read_bytes() != data)
+    there = {path for path in [*VECTORS.rglob("*"), HERE / "example.md"] if path.is_file()}
+    superfluous = sorted(there - files.keys())
+    stale = sorted(path for path, data in files.items()
+                   if path not in there or path.read_bytes() != data)
     if options.check:
-        sys.exit("\n".join(f"{path} is not what make_vectors.py makes" for path in wrong) or None)
-    (VECTORS / "bad").mkdir(parents=True, exist_ok=True)
-    for path in wrong:
-        if path in files:
-            path.write_bytes(files[path])
-        else:
-            path.unlink()
-        print(path.relative_to(HERE))
+        wrong = [str(path) for path in superfluous + stale]
+        sys.exit("not what make_vectors.py makes:\n" + "\n".join(wrong) if wrong else 0)
+    for path in superfluous:
+        path.unlink()
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(files[path])
+    print(f"{len(stale)} files written, {len(superfluous)} removed")
 
 
 if __name__ == "__main__":

@@ -266,6 +266,173 @@ def decode_plane(fields, count):
     return plane
 
 
+# Codec 5. A plane is (width, shift).
+FloatKind = collections.namedtuple("FloatKind", "bytes key_shift greatest_exponent low high")
+BF16_PLANES = ((4, 0), (1, 4), (1, 15))
+FLOAT_KINDS = {
+    1: FloatKind(2, 5, 255, (), BF16_PLANES),
+    2: FloatKind(2, 8, 31, (), ((1, 0), (1, 1), (1, 2), (4, 3), (1, 7), (1, 15))),
+    3: FloatKind(4, 5, 255, ((8, 0), (4, 8), (1, 12), (1, 13), (1, 14), (1, 15)), BF16_PLANES),
+}
+LANES = 32
+ESCAPE = (None, None)
+
+FloatParameters = collections.namedtuple("FloatParameters", "kind tables")
+
+
+def parse_float(parameters):
+    """The kind, and for each table the (exponent, top of mantissa), frequency, rank of each slot.
+
+    A bare exponent has None for the mantissa, the escape for both.
+    """
+    fields = Fields(parameters)
+    kind = FLOAT_KINDS.get(fields.u8("float: kind"))
+    check(kind, "float: unknown kind")
+    count = fields.u8("float: number of exponents")
+    check(count <= 31, "float: too many exponents")
+    exponents = fields.bytes(count, "float: exponents")
+    check(all(a < b for a, b in zip(exponents, exponents[1:])), "float: exponents out of order")
+    check(not exponents or exponents[-1] <= kind.greatest_exponent, "float: exponent too large")
+    joined = fields.number((count + 7) // 8, "float: joined")
+    check(joined >> count == 0, "float: joined bits beyond the exponents")
+    symbols = []
+    for i, exponent in enumerate(exponents):
+        symbols += [(exponent, top) for top in (range(4) if joined >> i & 1 else (None,))]
+    symbols.append(ESCAPE)
+    check(len(symbols) <= 32, "float: too many symbols")
+    tables = []
+    number = fields.u8("float: number of tables")
+    check(1 <= number <= 4, "float: wrong number of tables")
+    for _ in range(number):
+        frequencies = [fields.varint("float: frequency", 0, 4096) for _ in symbols[1:]]
+        check(sum(frequencies) <= 4096, "float: frequencies above 4096")
+        frequencies.append(4096 - sum(frequencies))
+        tables.append(float_slots(symbols, frequencies))
+    fields.end("float: parameters")
+    return FloatParameters(kind, tables)
+
+
+def float_slots(symbols, frequencies):
+    """(symbol, frequency, rank) of each of the 4096 slots."""
+    left = frequencies + [0] * (32 - len(frequencies))
+    small = collections.deque(s for s in range(32) if left[s] < 128)
+    large = collections.deque(s for s in range(32) if left[s] >= 128)
+    buckets = {}
+    while small:
+        s, donor = small.popleft(), large[0]
+        buckets[s] = [s] * left[s] + [donor] * (128 - left[s])
+        left[donor] -= 128 - left[s]
+        if left[donor] < 128:
+            small.append(large.popleft())
+    for s in large:
+        buckets[s] = [s] * 128
+    slots, seen = [], [0] * 32
+    for bucket in range(32):
+        for s in buckets[bucket]:
+            slots.append((symbols[s], frequencies[s], seen[s]))
+            seen[s] += 1
+    return slots
+
+
+def decode_float(coded, parameters, size):
+    check(parameters, "float: no parameters")
+    kind = parameters.kind
+    count, rest = divmod(size, kind.bytes)
+    check(rest == 0, "float: block with a part of an element")
+    fields = Fields(coded)
+    keys = decode_keys(fields, parameters, count)
+    high = [key << kind.key_shift for key in keys]
+    low = [0] * count
+    for units, planes in ((low, kind.low), (high, kind.high)):
+        for width, shift in planes:
+            for i, bits in enumerate(decode_float_plane(fields, width, count)):
+                units[i] |= bits << shift
+    fields.end("float")
+    if kind.bytes == 2:
+        return struct.pack(f"<{count}H", *high)
+    return struct.pack(f"<{count}I", *(a << 16 | b for a, b in zip(high, low)))
+
+
+def decode_keys(fields, parameters, count):
+    streams = 4 if count >= 65536 else 1
+    steps = -(-count // (LANES * streams))
+    sizes = [[fields.varint("float: " + name, 0, LANES * steps)
+              for name in ("number of words", "number of pairs", "number of escapes")]
+             for _ in range(streams)]
+    selectors = [0] * -(-count // 1024)
+    if len(parameters.tables) > 1:
+        packed = fields.number((len(selectors) + 3) // 4, "float: selectors")
+        selectors = [packed >> 2 * i & 3 for i in range(len(selectors))]
+        check(packed >> 2 * len(selectors) == 0, "float: selectors beyond the last")
+        check(max(selectors) < len(parameters.tables), "float: selector of no table")
+    keys = [0] * (steps * LANES * streams)
+    for stream, (words, pairs, escapes) in enumerate(sizes):
+        decode_stream(fields, parameters, selectors, keys, range(
+            stream * LANES, len(keys), streams * LANES), words, pairs, escapes)
+    return keys[:count]
+
+
+def decode_stream(fields, parameters, selectors, keys, steps, words, pairs, escapes):
+    """Fills keys[first] to keys[first + 31] for each `first` of `steps`."""
+    states = list(struct.unpack("<32I", fields.bytes(4 * LANES, "float: states")))
+    words = iter(struct.unpack(f"<{words}H", fields.bytes(2 * words, "float: words")))
+    packed = fields.bytes((pairs + 3) // 4, "float: extra bits")
+    values = [byte >> bit & 3 for byte in packed for bit in (0, 2, 4, 6)]
+    check(not any(values[pairs:]), "float: extra bits beyond the last")
+    pairs = iter(values[:pairs])
+    escapes = iter(fields.bytes(escapes, "float: escapes"))
+    try:
+        for first in steps:
+            slots = parameters.tables[selectors[first // 1024]]
+            for lane in range(LANES):
+                state = states[lane]
+                (exponent, top), frequency, rank = slots[state & 4095]
+                state = frequency * (state >> 12) + rank
+                if state < 65536:
+                    state = state << 16 | next(words)
+                states[lane] = state
+                if top is None:
+                    top = next(pairs)
+                if exponent is None:
+                    exponent = next(escapes)
+                    check(exponent <= parameters.kind.greatest_exponent, "float: escape too large")
+                keys[first + lane] = exponent << 2 | top
+    except StopIteration:
+        raise Damaged("float: a stream ends early") from None
+    check(all(state == 65536 for state in states), "float: wrong last state")
+    check(not any(list(left) for left in (words, pairs, escapes)), "float: left over in a stream")
+
+
+def decode_float_plane(fields, width, count):
+    groups = -(-count // 128)
+    group_size = 16 * width
+    mode = fields.u8("float: mode of a plane")
+    check(mode <= 3, f"float: unknown mode {mode} of a plane")
+    if mode == 0:
+        return [0] * count
+    if mode == 1:
+        data = fields.bytes(group_size * groups, "float: raw plane")
+    elif mode == 2:
+        there = fields.number((groups + 7) // 8, "float: runs")
+        check(there >> groups == 0, "float: runs beyond the last group")
+        data = b"".join(fields.bytes(group_size, "float: group") if there >> g & 1
+                        else bytes(group_size) for g in range(groups))
+    else:
+        packed = fields.bytes(fields.varint("float: size of a plane"), "float: zstd plane")
+        data = decode_zstd(packed, None, group_size * groups)
+        check(len(data) == group_size * groups, "float: plane of another size")
+    if width == 8:
+        values = data
+    elif width == 4:
+        values = []
+        for begin in range(0, len(data), 64):
+            group = data[begin:begin + 64]
+            values += [byte & 15 for byte in group] + [byte >> 4 for byte in group]
+    else:
+        values = [byte >> bit & 1 for byte in data for bit in range(8)]
+    return values[:count]
+
+
 DUPLICATE = 2
 
 Codec = collections.namedtuple("Codec", "name parse decode")
@@ -275,6 +442,7 @@ CODECS = {
     DUPLICATE: Codec("duplicate", None, None),
     3: Codec("zstd", None, decode_zstd),
     4: Codec("lzma", parse_lzma, decode_lzma),
+    5: Codec("float", parse_float, decode_float),
     6: Codec("planes", parse_planes, decode_planes),
 }
 
@@ -549,6 +717,7 @@ class Decoder:
         entry.size += total
         check(entry.size <= MAX_FILE, "file too large")
         begin = 0
+        kept_blocks = {}
         for size, codec, coded_size, checksum in rows:
             where = f"block {self._blocks} (codec {codec})"
             coded = frame.data[begin:begin + coded_size]
@@ -562,10 +731,11 @@ class Decoder:
             check(len(block) == size, f"{where}: wrong decoded size")
             check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
             if kept and codec != DUPLICATE:
-                self._kept[self._blocks] = self._spool.seek(0, os.SEEK_END), size
+                kept_blocks[self._blocks] = self._spool.seek(0, os.SEEK_END), size
                 self._spool.write(block)
             self._blocks += 1
             yield block
+        self._kept.update(kept_blocks)  # not earlier: a frame does not refer to itself
 
     def _duplicate(self, coded, size, where):
         fields = Fields(coded)
@@ -588,7 +758,6 @@ class Decoder:
             if len(index) > self._max_memory // 4:
                 raise OverLimit("index larger than allowed")
             frame = self._frame()
-        self._check_index(bytes(index))
         check(frame.type == TRAILER, f"{FRAME_NAMES[frame.type]} frame instead of the Trailer")
         fields = frame.fields
         check(fields.u64("offset of the first Index frame") == begin,
@@ -597,6 +766,7 @@ class Decoder:
         check(fields.bytes(8, "end mark") == END_MAGIC, "trailer: wrong end mark")
         fields.end("Trailer frame")
         self._trace_data(frame)
+        self._check_index(bytes(index))
         return self._entries
 
     def _index_piece(self, frame):
@@ -730,6 +900,10 @@ def show_field(offset, data, name, value):
         return
     if isinstance(value, bytes):
         value = repr(value)[1:]
+    elif name == "mode":
+        value = f"{value:o} octal"
+    elif name.startswith("XXH3"):
+        value = None
     text = name if value is None else f"{name}: {value}"
     for begin in range(0, max(1, len(data)), 8):
         print(f"{offset + begin:04x}  {data[begin:begin + 8].hex(' '):23}  {text}".rstrip())
