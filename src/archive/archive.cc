@@ -91,9 +91,9 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
     return DataLoss("not a zipllm archive, or one that is cut (", end,
                     " bytes)");
   }
-  ASSIGN_OR_RETURN(container::Frame last,
-                   container::ReadFrameAt(
-                       *member.source, end - container::kTrailerSize, false));
+  ASSIGN_OR_RETURN(
+      container::Frame last,
+      container::ReadFrameAt(*member.source, end - container::kTrailerSize));
   if (!last.prefix.Is(container::FrameType::kTrailer)) {
     return DataLoss("the archive does not end with a trailer");
   }
@@ -114,7 +114,7 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
   uint64_t offset = trailer.index_offset;
   while (offset < trailer.archive_size - container::kTrailerSize) {
     ASSIGN_OR_RETURN(container::Frame frame,
-                     container::ReadFrameAt(*member.source, offset, true));
+                     container::ReadFrameAt(*member.source, offset));
     offset += frame.prefix.FrameSize();
     if (!frame.prefix.Is(container::FrameType::kIndex)) {
       if (frame.prefix.optional) continue;
@@ -125,7 +125,10 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
       return ResourceExhausted(
           "the archive's index is larger than allowed: allow more (--memory)");
     }
-    RETURN_IF_ERROR(container::AppendIndexPiece(frame, &index));
+    Buffer data(frame.prefix.data_size);
+    RETURN_IF_ERROR(ReadAtExactly(
+        *member.source, offset - frame.prefix.data_size, data.mutable_span()));
+    RETURN_IF_ERROR(container::AppendIndexPiece(frame, data.span(), &index));
   }
   ASSIGN_OR_RETURN(std::vector<container::IndexEntry> indexed,
                    container::ParseIndex(index.span(), options_.max_memory));

@@ -26,9 +26,8 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> BlockStore::Frame(
     }
     offset = places_[frame].offset;
   }
-  ASSIGN_OR_RETURN(
-      container::Frame read,
-      container::ReadFrameAt(source_, offset, /*with_data=*/false));
+  ASSIGN_OR_RETURN(container::Frame read,
+                   container::ReadFrameAt(source_, offset));
   if (!read.prefix.Is(container::FrameType::kBlocks)) {
     return DataLoss("the archive has no blocks at byte ", offset,
                     ", where its index says so");

@@ -40,7 +40,7 @@ class Decompression {
  private:
   struct Block {
     std::shared_ptr<const FrameDecoder> decoder;
-    std::shared_ptr<Buffer> coded;  // of the whole frame
+    std::shared_ptr<Buffer> coded;
     std::shared_ptr<BlockStore> store;
     size_t index = 0;
     uint64_t number = 0;
@@ -121,15 +121,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
                     " has blocks of no file");
   ASSIGN_OR_RETURN(std::shared_ptr<const FrameDecoder> decoder,
                    FrameDecoder::Create(frame, header));
-  if (decoder->head().kept) {
-    if (in_.Seekable()) {
-      store_->Add(next_block_, frame.offset);
-    } else {
-      store_->Add(next_block_, *spool_.Size());
-      RETURN_IF_ERROR(spool_.Append(frame.start->span()));
-      RETURN_IF_ERROR(spool_.Append(frame.data->span()));
-    }
-  }
+  const bool spooled = decoder->head().kept && !in_.Seekable();
+  const uint64_t first_block = next_block_;
+  const uint64_t place = spooled ? *spool_.Size() : frame.offset;
+  if (spooled) RETURN_IF_ERROR(spool_.Append(frame.start->span()));
   if (check_all_) {
     seen_.back().frames.push_back(
         {.offset = frame.offset,
@@ -145,7 +140,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     while (window_.size() > limit) RETURN_IF_ERROR(PopOne());
     auto block = std::make_shared<Block>();
     block->decoder = decoder;
-    block->coded = frame.data;
+    block->coded = pool_.Get();
+    RETURN_IF_ERROR(reader_.ReadData(decoder->head().blocks[i].coded_size,
+                                     block->coded.get()));
+    if (spooled) RETURN_IF_ERROR(spool_.Append(block->coded->span()));
     block->store = store_;
     block->index = i;
     block->number = next_block_++;
@@ -156,8 +154,7 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
           block->decoder->head().blocks[block->index];
       block->plain->Resize(record.size);
       block->status = block->decoder->Decode(
-          block->index, block->number,
-          block->coded->span().subspan(record.coded_offset, record.coded_size),
+          block->index, block->number, block->coded->span(),
           block->plain->mutable_span(), block->store.get(), scratch);
     });
     if (decoder->head().blocks[i].codec == container::kDuplicate) {
@@ -165,6 +162,8 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     }
     window_.push_back({task, [this, block] { return FinishBlock(*block); }});
   }
+  // Now all of it is there to be referred to.
+  if (decoder->head().kept) store_->Add(first_block, place);
   return absl::OkStatus();
 }
 
@@ -263,7 +262,10 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
             return ResourceExhausted(
                 "the archive's index is larger than allowed (--memory)");
           }
-          RETURN_IF_ERROR(container::AppendIndexPiece(frame, &index));
+          std::shared_ptr<Buffer> data = pool_.Get();
+          RETURN_IF_ERROR(reader_.ReadData(frame.prefix.data_size, data.get()));
+          RETURN_IF_ERROR(
+              container::AppendIndexPiece(frame, data->span(), &index));
         }
         break;
       case FrameType::kTrailer: {

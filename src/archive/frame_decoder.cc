@@ -1,7 +1,7 @@
 #include "archive/frame_decoder.h"
 
 #include "base/bytes.h"
-#include "base/xxh3.h"
+#include "container/xxh3.h"
 
 namespace zipllm::archive {
 namespace {
@@ -44,7 +44,7 @@ absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
     ByteReader reader(coded, "duplicate block");
     ASSIGN_OR_RETURN(uint64_t distance, reader.Varint(number));
     RETURN_IF_ERROR(reader.ExpectEnd());
-    if (distance == 0 || fetcher == nullptr) {
+    if (distance <= i || fetcher == nullptr) {  // in this frame: refused too
       return DataLoss("block ", number,
                       " refers to no earlier block that it may refer to");
     }

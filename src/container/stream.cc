@@ -4,9 +4,9 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/xxh3.h"
 #include "codecs/bytes/zstd_encode.h"
 #include "codecs/codec.h"
+#include "container/xxh3.h"
 
 namespace zipllm::container {
 namespace {
@@ -50,8 +50,25 @@ absl::StatusOr<std::optional<Header>> FrameReader::NextArchive() {
   return header_;
 }
 
+absl::Status FrameReader::SkipData() {
+  Buffer skipped;
+  while (data_left_ > 0) {
+    RETURN_IF_ERROR(
+        ReadData(std::min<uint64_t>(data_left_, 1 << 16), &skipped));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FrameReader::ReadData(size_t size, Buffer* out) {
+  if (size > data_left_) return DataLoss("a frame has less data than it says");
+  out->Resize(size);
+  data_left_ -= size;
+  return ReadExactly(out->mutable_span());
+}
+
 absl::StatusOr<Frame> FrameReader::Next() {
   while (true) {
+    RETURN_IF_ERROR(SkipData());
     Frame frame;
     frame.offset = offset_;
     frame.start = pool_.Get();
@@ -69,6 +86,7 @@ absl::StatusOr<Frame> FrameReader::Next() {
       rest -= step;
     }
     RETURN_IF_ERROR(CheckHead(frame.start->span(), frame.offset));
+    data_left_ = frame.prefix.data_size;
     bool known = frame.prefix.type >= static_cast<uint8_t>(FrameType::kEntry) &&
                  frame.prefix.type <= static_cast<uint8_t>(FrameType::kTrailer);
     if (!known && !frame.prefix.optional) {
@@ -82,14 +100,11 @@ absl::StatusOr<Frame> FrameReader::Next() {
       return DataLoss("the frame at byte ", frame.offset,
                       " is larger than the archive declares");
     }
-    frame.data = pool_.Get();
-    frame.data->Resize(frame.prefix.data_size);
-    RETURN_IF_ERROR(ReadExactly(frame.data->mutable_span()));
     if (known) return frame;
   }
 }
 
-absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset, bool with_data) {
+absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset) {
   Frame frame;
   frame.offset = offset;
   frame.start = std::make_shared<Buffer>(kPrefixSize);
@@ -103,16 +118,11 @@ absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset, bool with_data) {
   RETURN_IF_ERROR(ReadAtExactly(in, offset + kPrefixSize,
                                 {frame.start->Extend(rest), rest}));
   RETURN_IF_ERROR(CheckHead(frame.start->span(), offset));
-  frame.data = std::make_shared<Buffer>();
-  if (with_data) {
-    frame.data->Resize(frame.prefix.data_size);
-    RETURN_IF_ERROR(ReadAtExactly(in, offset + kPrefixSize + rest,
-                                  frame.data->mutable_span()));
-  }
   return frame;
 }
 
-absl::Status AppendIndexPiece(const Frame& frame, Buffer* index) {
+absl::Status AppendIndexPiece(const Frame& frame, ByteSpan data,
+                              Buffer* index) {
   ASSIGN_OR_RETURN(IndexPiece piece, ParseIndexPiece(frame.head()));
   if (piece.codec != kStored && piece.codec != kZstd) {
     return DataLoss("the index at byte ", frame.offset, " has codec ",
@@ -121,8 +131,8 @@ absl::Status AppendIndexPiece(const Frame& frame, Buffer* index) {
   const codecs::Decoder* decoder = codecs::FindDecoder(piece.codec);
   codecs::Scratch scratch;
   MutableByteSpan out(index->Extend(piece.size), piece.size);
-  RETURN_IF_ERROR(Annotate(
-      decoder->decode(nullptr, frame.data->span(), out, scratch), "index: "));
+  RETURN_IF_ERROR(
+      Annotate(decoder->decode(nullptr, data, out, scratch), "index: "));
   if (Xxh3(out) != piece.hash) {
     return DataLoss("the index at byte ", frame.offset,
                     " is damaged (checksum)");

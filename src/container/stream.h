@@ -19,7 +19,6 @@ struct Frame {
   FramePrefix prefix;
   uint64_t offset = 0;  ///< of its prefix, from the start of the source
   std::shared_ptr<Buffer> start;  ///< prefix, head and hash
-  std::shared_ptr<Buffer> data;
 
   ByteSpan head() const {
     return start->span().subspan(kPrefixSize, prefix.head_size);
@@ -37,30 +36,35 @@ class FrameReader {
   /// Reads the header of the first or next archive; nullopt at the end of the
   /// source.
   absl::StatusOr<std::optional<Header>> NextArchive();
-  /// Reads the next frame of the archive, up to its trailer; skips unknown
-  /// optional ones.
+  /// Reads the next frame of the archive up to its data; skips what is left of
+  /// the frame before, and unknown optional frames.
   absl::StatusOr<Frame> Next();
+  /// Reads the next `size` bytes of the frame's data; no more than it has.
+  absl::Status ReadData(size_t size, Buffer* out);
   /// Bytes read so far.
   uint64_t offset() const { return offset_; }
 
  private:
   absl::Status ReadExactly(MutableByteSpan out);
+  absl::Status SkipData();
 
   Source& in_;
   uint64_t max_memory_;
   Header header_;
   uint64_t offset_ = 0;
+  uint64_t data_left_ = 0;  // of the current frame
   BufferPool pool_;
 };
 
-/// Reads one frame at `offset` of a seekable source.
-absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset, bool with_data);
+/// Reads one frame of a seekable source up to its data, which must all be
+/// there.
+absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset);
 
 /// Refuses a header whose bounds need more than `max_memory`.
 absl::Status CheckBounds(const Header& header, uint64_t max_memory);
 
-/// Decodes an Index frame and appends its piece to `*index`.
-absl::Status AppendIndexPiece(const Frame& frame, Buffer* index);
+/// Decodes the data of an Index frame and appends its piece to `*index`.
+absl::Status AppendIndexPiece(const Frame& frame, ByteSpan data, Buffer* index);
 
 /// Writes one archive: Begin, then for each entry Entry, Blocks..., EndFile;
 /// then Finish. Thread-compatible.

@@ -189,8 +189,9 @@ TEST(Damage, BitFlipsGiveAnErrorOrTheRightBytes) {
     auto opened = Archive::Open(MakeMemorySource(damaged), options);
     if (!opened.ok()) continue;
     auto tensor = opened->Read("y");
-    if (tensor.ok() && opened->entries()[0].size == plain.size())
+    if (tensor.ok() && opened->entries()[0].size == plain.size()) {
       EXPECT_EQ(*tensor, tied);
+    }
   }
   EXPECT_GT(errors, 9'000);
 }

@@ -104,11 +104,12 @@ inline Bytes Safetensors(const std::vector<Tensor>& tensors) {
     data.insert(data.end(), tensor.bytes.begin(), tensor.bytes.end());
   }
   head += "}";
-  Bytes file(8);
-  uint64_t size = head.size();
+  Bytes file(8 + head.size() + data.size());
+  const uint64_t size = head.size();
   std::memcpy(file.data(), &size, 8);
-  file.insert(file.end(), head.begin(), head.end());
-  file.insert(file.end(), data.begin(), data.end());
+  std::copy(head.begin(), head.end(), file.begin() + 8);
+  std::copy(data.begin(), data.end(),
+            file.end() - static_cast<ptrdiff_t>(data.size()));
   return file;
 }
 
