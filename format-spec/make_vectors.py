@@ -139,12 +139,14 @@ class Archive:
         self.out += frame(*args, **fields)
         return self
 
-    def entry(self, kind, path, **fields):
-        self.frame(ENTRY, entry_fields(kind, path, **fields))
-        self._entries.append(entry_fields(kind, path, **fields))
+    def entry(self, kind, path, head=None, rest=b"", entry_frame=None, **fields):
+        head = entry_fields(kind, path, **fields) if head is None else head
+        self.frame(ENTRY, head + rest, **entry_frame or {})
+        self._entries.append(head)
         return self
 
-    def file(self, path, *frames, layout=None, between=b"", size=None, sha256=None, **fields):
+    def file(self, path, *frames, layout=None, between=b"", size=None, sha256=None, end_rest=b"",
+             end_frame=None, **fields):
         plain = b"".join(block.plain for part in frames for block in part.blocks)
         self.entry(FILE, path, **fields)
         places = []
@@ -157,7 +159,7 @@ class Archive:
         self.out += between
         end = varint(len(plain) if size is None else size)
         end += sha256 or hashlib.sha256(plain).digest()
-        self.frame(ENTRY_END, end)
+        self.frame(ENTRY_END, end + end_rest, **end_frame or {})
         if layout is None:
             layout = string(b"bytes") + (varint(1) + segment(len(plain)) if plain else varint(0))
         self._entries[-1] += end + layout + varint(len(places)) + b"".join(places)
@@ -534,25 +536,24 @@ X = Blocks(stored(b"x"))
 TREE_FILE = {"mode": 0o644}
 
 
-def raw(*parts, **fields):
-    """An archive whose frames are given one by one; index and trailer follow."""
-    archive = Archive(**fields)
-    for part in parts:
-        archive.out += part
-    return archive.end(index=b"\0")
-
-
 def one_block(codec, coded, plain, parameters=None, **fields):
     """An archive of one block; what it decodes to pads the rule that coded is not longer."""
     sets = [] if parameters is None else [(codec, parameters)]
     return one_file(Blocks(Block(codec, coded, plain), parameters=sets, **fields))
 
 
-def blocks_head(*numbers, rest=b"", data=b""):
+def blocks_head(*numbers, rest=b"", data=b"x", plain=b"x", **fields):
     """An archive of one file whose Blocks frame has a head of these varints, then `rest`."""
-    head = b"".join(varint(number) for number in numbers) + rest
-    return raw(frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, head, data),
-               frame(ENTRY_END, varint(1) + bytes(32)))
+    part = Blocks(stored(plain))
+    part.head, part.data = b"".join(varint(number) for number in numbers) + rest, data
+    return Archive(**fields).file(b"f", part).end()
+
+
+def after_header(extra):
+    """An archive of one file with bytes between its header and its first frame."""
+    archive = Archive()
+    archive.out += extra
+    return archive.file(b"f", X).end()
 
 
 def changed(archive, at, *replacement):
@@ -583,47 +584,50 @@ def bad_container():
     yield "data-changed", "a stored block changed", good.replace(b"contents", b"c0ntents")
     yield "no-entry", "an archive of no entry", Archive().end()
     yield "frame-checksum", "head of an Entry frame changed", good.replace(b"\x01f\x01", b"\x01g\x01")
-    yield "frame-flags", "reserved flag of a frame", raw(
-        frame(ENTRY, entry_fields(FILE, b"f"), flags=2))
-    yield "frame-reserved", "reserved bytes of a frame", raw(
-        frame(ENTRY, entry_fields(FILE, b"f"), zero=1))
-    yield "optional-flags", "reserved flag of an unknown optional frame", raw(
+    yield "frame-flags", "reserved flag of a frame", one_file(X, entry_frame={"flags": 2})
+    yield "frame-reserved", "reserved bytes of a frame", one_file(X, entry_frame={"zero": 1})
+    yield "optional-flags", "reserved flag of an unknown optional frame", after_header(
         frame(77, flags=3))
-    yield "optional-entry", "an Entry frame marked as optional", raw(
-        frame(ENTRY, entry_fields(FILE, b"f"), flags=1))
-    yield "optional-changed", "head of an unknown optional frame changed", raw(
+    yield "optional-entry", "an Entry frame marked as optional", one_file(
+        X, entry_frame={"flags": 1})
+    yield "optional-end", "an EntryEnd frame marked as optional", one_file(
+        X, end_frame={"flags": 1})
+    yield "optional-changed", "head of an unknown optional frame changed", after_header(
         optional_frame().replace(b"some head", b"s0me head"))
-    yield "optional-large", "an unknown optional frame above max_frame", raw(
-        frame(77, flags=1, size=MAX_FRAME + 1))
-    yield "head-huge", "a head of 2^32 - 1 bytes", raw(b"\x01\0\0\0" + b"\xff" * 4 + bytes(4))
-    yield "head-above-limit", "a head above 2^24 bytes", raw(
+    archive = Archive(max_block=100, max_frame=100)
+    archive.out += frame(77, data=bytes(101), flags=1)
+    yield "optional-large", "an unknown optional frame above max_frame", archive.file(
+        b"f", X).end()
+    yield "head-huge", "a head of 2^32 - 1 bytes", after_header(
+        struct.pack("<BBHII", ENTRY, 0, 0, (1 << 32) - 1, 0))
+    yield "head-above-limit", "a head above 2^24 bytes", after_header(
         struct.pack("<BBHII", ENTRY, 0, 0, (1 << 24) + 1, 0))
-    yield "data-huge", "data of 2^32 - 1 bytes", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, X.head, X.data, size=(1 << 32) - 1))
-    yield "entry-data", "an Entry frame with data", raw(
-        frame(ENTRY, entry_fields(DIRECTORY, b""), b"data"))
-    yield "entry-end-data", "an EntryEnd frame with data", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")),
-        frame(ENTRY_END, varint(0) + hashlib.sha256().digest(), b"data"))
+    yield "data-huge", "data of 2^32 - 1 bytes", after_header(
+        frame(ENTRY, entry_fields(FILE, b"f")) + frame(BLOCKS, X.head, X.data, size=(1 << 32) - 1))
+    yield "index-large", "an Index frame above max_frame", Archive(
+        max_block=30, max_frame=30).file(b"f", X).end()
+    yield "entry-data", "an Entry frame with data", one_file(X, entry_frame={"data": b"data"})
+    yield "entry-end-data", "an EntryEnd frame with data", one_file(
+        X, end_frame={"data": b"data"})
     yield "trailer-data", "a Trailer frame with data", Archive().file(b"f", X).end(data=b"data")
-    yield "blocks-first", "a Blocks frame before any entry", raw(frame(BLOCKS, X.head, X.data))
-    yield "blocks-of-directory", "a Blocks frame of a directory", raw(
-        frame(ENTRY, entry_fields(DIRECTORY, b"")), frame(BLOCKS, X.head, X.data))
-    yield "end-first", "an EntryEnd frame before any entry", raw(
-        frame(ENTRY_END, varint(0) + hashlib.sha256().digest()))
-    yield "end-missing", "a file without EntryEnd frame", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")), frame(BLOCKS, X.head, X.data))
-    yield "entry-in-file", "an Entry frame inside a file", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")), frame(ENTRY, entry_fields(FILE, b"g")))
+    yield "blocks-first", "a Blocks frame before any entry", after_header(
+        frame(BLOCKS, X.head, X.data))
+    yield "blocks-of-directory", "a Blocks frame of a directory", Archive().root().frame(
+        BLOCKS, X.head, X.data).end()
+    end = frame(ENTRY_END, varint(0) + hashlib.sha256().digest())
+    yield "end-first", "an EntryEnd frame before any entry", after_header(end)
+    yield "end-twice", "two EntryEnd frames", one_file().replace(end, end + end)
+    yield "end-missing", "a file without EntryEnd frame", one_file().replace(end, b"")
+    yield "entry-in-file", "an Entry frame inside a file", one_file().replace(
+        end, frame(ENTRY, entry_fields(FILE, b"g")) + end)
     archive = Archive().root()
     archive.frame(*index_frame(archive.index()))
     yield "entry-after-index", "an Entry frame after an Index frame", archive.entry(
         DIRECTORY, b"d").end()
     yield "size", "EntryEnd says another size", one_file(X, size=2)
+    yield "size-none", "EntryEnd says a size of 0", one_file(X, size=0)
     yield "sha256", "EntryEnd says another SHA-256", one_file(X, sha256=bytes(32))
-    yield "end-rest", "EntryEnd with bytes left over", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")),
-        frame(ENTRY_END, varint(0) + hashlib.sha256().digest() + b"\0"))
+    yield "end-rest", "EntryEnd with bytes left over", one_file(X, end_rest=b"\0")
 
 
 def bad_entries():
@@ -665,42 +669,44 @@ def bad_entries():
     for name, head in (
             ("metadata", varint(FILE) + string(b"f") + varint(2)),
             ("entry-cut", varint(FILE) + varint(9) + b"f"),
-            ("entry-rest", entry_fields(FILE, b"f") + b"\0"),
             ("varint-long", b"\x80\0" + string(b"f") + varint(0)),
             ("varint-65-bits", varint(FILE) + string(b"f") + b"\x01" + varint(0) +
              b"\xff" * 9 + b"\x02" + varint(0)),
             ("varint-11-bytes", varint(FILE) + string(b"f") + b"\x01" + varint(0) +
              b"\x80" * 10 + b"\x01" + varint(0))):
-        yield name, "Entry head: " + name, raw(
-            frame(ENTRY, head), frame(ENTRY_END, varint(0) + hashlib.sha256().digest()))
+        yield name, "Entry head: " + name, one_file(X, head=head)
+    yield "entry-rest", "Entry head: bytes left over", one_file(X, rest=b"\0")
 
 
 def bad_blocks():
     record = bytes([STORED]) + varint(1) + u64(xxh3_64(b"x"))
-    yield "blocks-flags", "reserved flag of a Blocks frame", blocks_head(
-        2, 1, 1, 0, rest=record, data=b"x")
+    two = bytes([STORED]) + varint(2) + u64(xxh3_64(b"xx"))
+    yield "blocks-flags", "reserved flag of a Blocks frame", blocks_head(2, 1, 1, 0, rest=record)
     yield "blocks-rest", "a Blocks head with bytes left over", blocks_head(
-        0, 1, 1, 0, rest=record + b"\0", data=b"x")
-    yield "block-size-0", "blocks of no bytes", blocks_head(0, 0, 1, 0, rest=record, data=b"x")
+        0, 1, 1, 0, rest=record + b"\0")
+    yield "block-size-0", "blocks of no bytes", blocks_head(0, 0, 1, 0, rest=record)
     yield "block-size-large", "blocks above max_block", blocks_head(
-        0, MAX_BLOCK + 1, 1, 0, rest=record, data=b"x")
-    yield "frame-size-0", "a Blocks frame of no bytes", blocks_head(0, 1, 0, 0)
-    yield "frame-size-large", "a Blocks frame above max_frame", blocks_head(
-        0, MAX_BLOCK, MAX_FRAME + 1, 0, rest=record + record, data=b"xx")
+        0, 2, 2, 0, rest=two, data=b"xx", plain=b"xx", max_block=1)
+    yield "frame-size-0", "a Blocks frame of no bytes", blocks_head(
+        0, 1, 0, 0, data=b"", plain=b"")
+    yield "frame-size-large", "a Blocks frame that decodes to more than max_frame", Archive(
+        max_block=200, max_frame=200).file(b"f", Blocks(Block(FILL, b"x", b"x" * 200),
+                                                        Block(FILL, b"x", b"x"))).end()
     yield "many-blocks", "more blocks than the head has room for", blocks_head(
-        0, 1, MAX_FRAME, 0, rest=record, data=b"x")
+        0, 1, MAX_FRAME, 0, rest=record)
     yield "many-sets", "2^60 parameter sets", blocks_head(0, 1, 1, 1 << 60)
     yield "sets-order", "parameter sets out of order", one_file(
         Blocks(stored(b"x"), parameters=[(PLANES, b"\2"), (LZMA, b"\0")]))
     yield "sets-twice", "two parameter sets of a codec", one_file(
         Blocks(stored(b"x"), parameters=[(LZMA, b"\0"), (LZMA, b"\0")]))
     yield "sets-large", "a parameter set of 65537 bytes", blocks_head(
-        0, 1, 1, 1, LZMA, 65537)
+        0, 1, 1, 1, LZMA, 65537, rest=b"\0" + record)
     yield "sets-stored", "parameters for a codec that has none", one_file(
         Blocks(stored(b"x"), parameters=[(STORED, b"")]))
     yield "sets-unused", "wrong parameters for a codec that no block uses", one_file(
         Blocks(stored(b"x"), parameters=[(PLANES, b"\3")]))
-    yield "coded-short", "coded sizes above the data", blocks_head(0, 1, 1, 0, rest=record)
+    yield "coded-short", "coded sizes above the data", blocks_head(
+        0, 1, 1, 0, rest=record, data=b"")
     yield "coded-long", "coded sizes below the data", blocks_head(
         0, 1, 1, 0, rest=record, data=b"xy")
     yield "coded-larger", "a coded block longer than the decoded one", one_block(
@@ -933,9 +939,10 @@ def too_new():
         zero16=1).file(b"f", X).end()
     yield "header-reserved-2", "the other reserved field of the header is not 0", Archive(
         zero32=1).file(b"f", X).end()
-    yield "frame-unknown", "an unknown frame that may not be skipped", raw(frame(77, b"h", b"d"))
-    yield "frame-unknown-in-file", "an unknown frame inside a file that may not be skipped", raw(
-        frame(ENTRY, entry_fields(FILE, b"f")), frame(6))
+    yield "frame-unknown", "an unknown frame that may not be skipped", after_header(
+        frame(77, b"h", b"d"))
+    yield "frame-unknown-in-file", "an unknown frame inside a file that may not be skipped", one_file(
+        X, between=frame(6))
     yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
     yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
         Blocks(stored(b"x"), parameters=[(200, b"")]))
