@@ -102,6 +102,7 @@ using SourcePtr = std::unique_ptr<zipllm_source, Close>;
 using SinkPtr = std::unique_ptr<zipllm_sink, Close>;
 using ArchivePtr = std::unique_ptr<zipllm_archive, Close>;
 
+// `data` must outlive the source.
 SourcePtr MemorySource(const Data& data) {
   Error error;
   zipllm_source* source = nullptr;
@@ -109,6 +110,8 @@ SourcePtr MemorySource(const Data& data) {
       zipllm_source_from_memory(data.data(), data.size(), &source, error));
   return SourcePtr(source);
 }
+
+SourcePtr MemorySource(Data&&) = delete;
 
 // A safetensors file with "a", whose exponents are as skewed as those of real
 // weights, and "b", which has 12 bytes.
@@ -142,6 +145,7 @@ Data Compress(const Data& plain,
   return archive;
 }
 
+// `data` must outlive the archive.
 ArchivePtr Open(const Data& data) {
   Error error;
   SourcePtr source = MemorySource(data);
@@ -149,6 +153,8 @@ ArchivePtr Open(const Data& data) {
   EXPECT_C_OK(zipllm_archive_open(source.get(), nullptr, &archive, error));
   return ArchivePtr(archive);
 }
+
+ArchivePtr Open(Data&&) = delete;
 
 // Callbacks over a vector, which count, fall short and fail as asked.
 struct Stream {
@@ -541,6 +547,8 @@ TEST(CApi, StructsThatWereNotSetUpAreRefused) {
                                    plain.data(), plain.size(), &options, error),
                    ZIPLLM_ERROR_INVALID_ARGUMENT);
     EXPECT_THAT(error.message(), HasSubstr("struct_size"));
+  }
+  for (size_t struct_size : {size_t{0}, sizeof(zipllm_totals) - 1, SIZE_MAX}) {
     zipllm_totals totals;
     totals.struct_size = struct_size;
     SourcePtr source = MemorySource(plain);
@@ -576,8 +584,9 @@ TEST(CApi, OptionsAreChecked) {
   EXPECT_C_ERROR(compress(options), ZIPLLM_ERROR_INVALID_ARGUMENT);
   zipllm_decompress_options decompress = DecompressWith();
   decompress.threads = -1;
+  archive = Compress(plain);
   EXPECT_C_ERROR(
-      zipllm_test(MemorySource(Compress(plain)).get(), &decompress, 0, error),
+      zipllm_test(MemorySource(archive).get(), &decompress, 0, error),
       ZIPLLM_ERROR_INVALID_ARGUMENT);
 }
 
@@ -618,11 +627,30 @@ TEST(CApiMemory, BoundHoldsForWhatDoesNotCompress) {
 // Whose frames cost more than they save.
 TEST(CApiMemory, BoundHoldsForManyTinyTensors) {
   Error error;
-  std::vector<zipllm::testing::Tensor> tensors;
-  for (int i = 0; i < 30000; ++i) {
-    tensors.push_back({std::to_string(i), "U8", {1}, RandomBytes(1, i)});
+  constexpr uint32_t kTensors = 20000;
+  constexpr uint32_t kI8 = 24;
+  Data plain;
+  auto write = [&](uint64_t value, size_t bytes) {
+    for (size_t i = 0; i < bytes; ++i) {
+      plain.push_back(static_cast<uint8_t>(value >> 8 * i));
+    }
+  };
+  write(0x46554747, 4);  // "GGUF"
+  write(3, 4);
+  write(kTensors, 8);
+  write(0, 8);  // no metadata, so an alignment of 32
+  for (uint32_t i = 0; i < kTensors; ++i) {
+    write(4, 8);
+    write(i * 2654435761U, 4);  // the name: four bytes that are ASCII
+    for (size_t k = plain.size() - 4; k < plain.size(); ++k) plain[k] &= 0x7F;
+    write(1, 4);
+    write(1, 8);  // one element
+    write(kI8, 4);
+    write(32 * i, 8);
   }
-  Data plain = Safetensors(tensors);
+  plain.resize((plain.size() + 31) / 32 * 32);
+  Data padded = RandomBytes(32 * kTensors, 3);
+  plain.insert(plain.end(), padded.begin(), padded.end());
   Data archive = Compress(plain);
   EXPECT_LE(archive.size(), zipllm_compress_bound(plain.size()));
   Data decoded(plain.size());
@@ -1155,7 +1183,8 @@ TEST(CApiArchive, ListsEntriesAndSegments) {
 TEST(CApiArchive, ReadsTensors) {
   Error error;
   Data model = Model();
-  ArchivePtr archive = Open(Compress(model));
+  Data bytes = Compress(model);
+  ArchivePtr archive = Open(bytes);
   ASSERT_NE(archive, nullptr);
   size_t entry = 9, segment = 9;
   ASSERT_C_OK(zipllm_archive_find_tensor(archive.get(), "b", nullptr, &entry,
@@ -1215,7 +1244,8 @@ TEST(CApiArchive, TensorOfSeveralFilesNeedsThePath) {
 TEST(CApiArchive, ReadsRanges) {
   Error error;
   Data model = Model();
-  ArchivePtr archive = Open(Compress(model));
+  Data bytes = Compress(model);
+  ArchivePtr archive = Open(bytes);
   ASSERT_NE(archive, nullptr);
   std::mt19937_64 random(9);
   for (int i = 0; i < 100; ++i) {
@@ -1250,7 +1280,8 @@ TEST(CApiArchive, ReadsRanges) {
 TEST(CApiArchive, ReadsOnlyWhatItNeeds) {
   Error error;
   Data plain = RandomBytes(20 << 20, 10);
-  ArchivePtr archive = Open(Compress(plain));
+  Data bytes = Compress(plain);
+  ArchivePtr archive = Open(bytes);
   uint64_t opened = zipllm_archive_bytes_read(archive.get());
   EXPECT_LT(opened, 100000);
   Data range(100);
@@ -1313,7 +1344,8 @@ TEST(CApiArchive, FailureOfReadAtComesBack) {
 
 TEST(CApiArchive, SeveralThreadsRead) {
   Data model = Model();
-  ArchivePtr archive = Open(Compress(model));
+  Data bytes = Compress(model);
+  ArchivePtr archive = Open(bytes);
   ASSERT_NE(archive, nullptr);
   std::vector<std::thread> threads;
   for (uint32_t t = 0; t < 4; ++t) {
