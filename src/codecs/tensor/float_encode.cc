@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -45,22 +45,37 @@ using Histogram = std::array<uint32_t, kKeys>;
 
 /// What a sample of a frame looks like.
 struct Statistics {
+  std::span<const uint16_t> units;  // whole chunks but for the last
   Histogram keys{};
-  uint64_t elements = 0;                              // looked at
-  uint64_t groups = 0;                                // looked at
-  std::array<uint64_t, kMaxPlanes> groups_present{};  // not all zero, by plane
+  // Groups looked at that are not all zero, by plane.
+  std::array<uint64_t, kMaxPlanes> groups_present{};
 };
 
-/// Looks at all elements up to 64 Ki, above at each eighth chunk.
-Statistics Look(const Kind& kind, ByteSpan data) {
+void CountKeys(const Kind& kind, std::span<const uint16_t> units,
+               Histogram* keys) {
+  // Four histograms, so that equal neighbours do not wait for each other.
+  std::array<Histogram, 4> parts{};
+  size_t i = 0;
+  for (; i + 4 <= units.size(); i += 4) {
+    for (size_t j = 0; j < 4; ++j) ++parts[j][kind.Key(units[i + j])];
+  }
+  for (; i < units.size(); ++i) ++parts[0][kind.Key(units[i])];
+  for (size_t k = 0; k < kKeys; ++k) {
+    (*keys)[k] = parts[0][k] + parts[1][k] + parts[2][k] + parts[3][k];
+  }
+}
+
+/// Looks at all elements up to 64 Ki, above at each eighth chunk. The units lie
+/// in `buffer`.
+Statistics Look(const Kind& kind, ByteSpan data, Buffer* buffer) {
   const size_t count = data.size() / kind.element_size;
   const size_t stride = count <= 65536 ? kChunk : 8 * kChunk;
   const bool wide = kind.element_size == 4;
   const kernels::Table& kernel = kernels::Best();
+  buffer->Resize((count + stride - 1) / stride * kChunk * sizeof(uint16_t));
+  auto* const first = reinterpret_cast<uint16_t*>(buffer->data());
+  uint16_t* units = first;
   Statistics statistics;
-  // Four histograms, so that equal neighbours do not wait for each other.
-  std::array<Histogram, 4> parts{};
-  alignas(64) uint16_t units[kChunk];
   alignas(64) uint16_t low[kChunk] = {};
   for (size_t start = 0; start < count; start += stride) {
     const size_t n = std::min(kChunk, count - start);
@@ -70,22 +85,9 @@ Statistics Look(const Kind& kind, ByteSpan data) {
     } else {
       std::memcpy(units, from, n * sizeof *units);
     }
-    const size_t padded = (n + kGroup - 1) / kGroup * kGroup;
-    std::fill(units + n, units + padded, units[n - 1]);
-    std::fill(low + n, low + padded, low[n - 1]);
-    const uint32_t shift = kind.key_shift;
-    for (size_t i = 0; i < n / 4 * 4; i += 4) {
-      ++parts[0][(uint32_t{units[i]} >> shift) & kind.key_mask];
-      ++parts[1][(uint32_t{units[i + 1]} >> shift) & kind.key_mask];
-      ++parts[2][(uint32_t{units[i + 2]} >> shift) & kind.key_mask];
-      ++parts[3][(uint32_t{units[i + 3]} >> shift) & kind.key_mask];
-    }
-    for (size_t i = n / 4 * 4; i < n; ++i) {
-      ++parts[0][(uint32_t{units[i]} >> shift) & kind.key_mask];
-    }
-    for (size_t g = 0; g < padded; g += kGroup) {
+    for (size_t g = 0; g < n; g += kGroup) {
       uint32_t any_unit = 0, any_low = 0;
-      for (size_t i = g; i < g + kGroup; ++i) {
+      for (size_t i = g; i < std::min(g + kGroup, n); ++i) {
         any_unit |= units[i];
         any_low |= low[i];
       }
@@ -95,13 +97,11 @@ Statistics Look(const Kind& kind, ByteSpan data) {
         statistics.groups_present[p] +=
             ((plane.low ? any_low : any_unit) & mask) != 0;
       }
-      ++statistics.groups;
     }
-    statistics.elements += n;
+    units += n;
   }
-  for (const Histogram& part : parts) {
-    for (size_t k = 0; k < kKeys; ++k) statistics.keys[k] += part[k];
-  }
+  statistics.units = {first, units};
+  CountKeys(kind, statistics.units, &statistics.keys);
   return statistics;
 }
 
@@ -152,7 +152,7 @@ Alphabet ChooseAlphabet(const Statistics& statistics, uint64_t scale) {
     const uint64_t count = uint64_t{keys[0]} + keys[1] + keys[2] + keys[3];
     // A listed exponent costs 2 to 3 bytes of parameters and 1/4096 of the
     // code space, an element by escape some 8 bits more.
-    if (count * scale < 4 || count * 16384 < statistics.elements) continue;
+    if (count * scale < 4 || count * 16384 < statistics.units.size()) continue;
     const uint64_t joined =
         XLogX(keys[0]) + XLogX(keys[1]) + XLogX(keys[2]) + XLogX(keys[3]);
     const uint64_t bare = XLogX(count) - 2 * 65536 * count;
@@ -197,6 +197,126 @@ Alphabet ChooseAlphabet(const Statistics& statistics, uint64_t scale) {
             [](const Alphabet::Entry& a, const Alphabet::Entry& b) {
               return a.exponent < b.exponent;
             });
+  return best;
+}
+
+/// What a symbol costs, in 1/65536 bit.
+uint64_t CostQ16(uint32_t frequency) {
+  return (uint64_t{kernels::kProbabilityBits} << 16) - Log2Q16(frequency);
+}
+
+// ---- Choosing tables ----
+
+/// Symbols of a chunk of the sample.
+using ChunkCounts = std::array<uint16_t, kMaxSymbols>;
+static_assert(kChunk <= UINT16_MAX);
+
+std::vector<ChunkCounts> CountSymbols(const Kind& kind,
+                                      const Alphabet& alphabet,
+                                      std::span<const uint16_t> units) {
+  const auto symbol_of = alphabet.SymbolOf();
+  std::vector<ChunkCounts> chunks;
+  uint8_t symbols[kChunk];
+  for (size_t start = 0; start < units.size(); start += kChunk) {
+    const size_t n = std::min(kChunk, units.size() - start);
+    kernels::Best().map_symbols(&units[start], n, kind.key_shift, kind.key_mask,
+                                symbol_of.data(), symbols);
+    std::array<ChunkCounts, 4> parts{};  // as in CountKeys
+    for (size_t i = 0; i < n; ++i) ++parts[i % 4][symbols[i]];
+    ChunkCounts& counts = chunks.emplace_back();
+    for (size_t s = 0; s < kMaxSymbols; ++s) {
+      counts[s] = static_cast<uint16_t>(parts[0][s] + parts[1][s] +
+                                        parts[2][s] + parts[3][s]);
+    }
+  }
+  return chunks;
+}
+
+struct TableChoice {
+  std::vector<Frequencies> tables;
+  uint64_t cost = 0;  // of the sample's symbols, in 1/65536 bit
+};
+
+/// One table for all chunks.
+TableChoice ChooseOneTable(const Counts& total) {
+  TableChoice choice{{entropy::Normalize(total)}, 0};
+  for (size_t s = 0; s < kMaxSymbols; ++s) {
+    if (total[s] > 0) choice.cost += total[s] * CostQ16(choice.tables[0][s]);
+  }
+  return choice;
+}
+
+/// `count` tables for chunks of different scales: k-means by code length
+/// (Lloyd 1957), begun with the chunks in the order of their mean symbol.
+/// Every symbol in `total` gets a frequency in each.
+TableChoice ClusterTables(const std::vector<ChunkCounts>& chunks,
+                          const Counts& total, size_t count) {
+  constexpr int kRounds = 4;
+  std::vector<std::pair<uint64_t, size_t>> order(chunks.size());
+  for (size_t c = 0; c < chunks.size(); ++c) {
+    uint64_t sum = 0, weight = 0;
+    for (size_t s = 0; s < kMaxSymbols; ++s) {
+      sum += s * chunks[c][s];
+      weight += chunks[c][s];
+    }
+    order[c] = {(sum << 16) / weight, c};
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<size_t> table_of(chunks.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    table_of[order[i].second] = i * count / order.size();
+  }
+
+  TableChoice choice;
+  std::vector<std::array<uint64_t, kMaxSymbols>> costs(count);
+  for (int round = 0; round < kRounds; ++round) {
+    Counts present{};
+    for (size_t s = 0; s < kMaxSymbols; ++s) present[s] = total[s] > 0;
+    std::vector<Counts> counts(count, present);
+    for (size_t c = 0; c < chunks.size(); ++c) {
+      for (size_t s = 0; s < kMaxSymbols; ++s) {
+        counts[table_of[c]][s] += uint64_t{chunks[c][s]} * 16;
+      }
+    }
+    choice.tables.clear();
+    for (size_t t = 0; t < count; ++t) {
+      choice.tables.push_back(entropy::Normalize(counts[t]));
+      for (size_t s = 0; s < kMaxSymbols; ++s) {
+        costs[t][s] = present[s] ? CostQ16(choice.tables[t][s]) : 0;
+      }
+    }
+    choice.cost = 0;
+    for (size_t c = 0; c < chunks.size(); ++c) {
+      uint64_t best = UINT64_MAX;
+      for (size_t t = 0; t < count; ++t) {
+        uint64_t cost = 0;
+        for (size_t s = 0; s < kMaxSymbols; ++s) {
+          cost += chunks[c][s] * costs[t][s];
+        }
+        if (cost < best) {
+          best = cost;
+          table_of[c] = t;
+        }
+      }
+      choice.cost += best;
+    }
+  }
+  return choice;
+}
+
+/// As many tables as pay; `scale` is elements per sampled element.
+TableChoice ChooseTables(const std::vector<ChunkCounts>& chunks,
+                         const Counts& total, uint64_t scale) {
+  // A table costs some 40 bytes of parameters, a selector 2 bits a chunk.
+  constexpr uint64_t kTableBits = 320;
+  constexpr size_t kLeastChunks = 8;
+  TableChoice best = ChooseOneTable(total);
+  if (chunks.size() < kLeastChunks) return best;
+  for (const size_t count : {size_t{2}, kMaxTables}) {
+    TableChoice choice = ClusterTables(chunks, total, count);
+    choice.cost += (2 * chunks.size() + (count - 1) * kTableBits / scale) << 16;
+    if (choice.cost < best.cost) best = std::move(choice);
+  }
   return best;
 }
 
@@ -278,8 +398,7 @@ void AppendTail(const Kind& kind, const uint8_t* codes, const uint16_t* units,
   if (any & 0x08080808) {
     for (size_t i = 0; i < kLanes; ++i) {
       if (codes[i] & kHasEscape) {
-        *tail->escapes_end++ = static_cast<uint8_t>(
-            ((uint32_t{units[i]} >> kind.key_shift) & kind.key_mask) >> 2);
+        *tail->escapes_end++ = static_cast<uint8_t>(kind.Key(units[i]) >> 2);
       }
     }
   }
@@ -332,6 +451,11 @@ class Plan final : public EncodePlan {
       for (size_t s = 0; s < alphabet.escape; ++s) {
         writer.Varint(frequencies[s]);
       }
+      for (size_t s = 0; s < kMaxSymbols; ++s) {
+        const uint64_t cost =
+            frequencies[s] == 0 ? 0 : CostQ16(frequencies[s]) >> 12;
+        costs_[s] |= cost << (16 * tables_.size());
+      }
       entropy::BuildEncodeTable(frequencies, &tables_.emplace_back());
     }
     // Keys that the sample did not show have no frequency: they escape.
@@ -361,15 +485,33 @@ class Plan final : public EncodePlan {
  private:
   void AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
                    Buffer* frame, Buffer* out) const;
+  size_t Select(const uint8_t* symbols, size_t count) const;
 
   const Kind& kind_;
   int level_;
   std::array<uint8_t, kKeys> symbol_of_;
   std::array<uint8_t, kKeys> code_of_;
   std::vector<kernels::RansEncodeTable> tables_;
+  // By symbol: what it costs in each table, in 1/16 bit, 16 bits a table.
+  std::array<uint64_t, kMaxSymbols> costs_{};
   Buffer params_;
   uint64_t estimate_ = 0;
 };
+
+/// The table that codes a chunk in the fewest bits, by every fourth row of its
+/// symbols: at most 256, so that no sum exceeds 16 bits.
+size_t Plan::Select(const uint8_t* symbols, size_t count) const {
+  uint64_t costs = 0;
+  for (size_t row = 0; row < count; row += 4 * kLanes) {
+    for (size_t i = row; i < row + kLanes; ++i) costs += costs_[symbols[i]];
+  }
+  size_t best = 0;
+  const auto cost = [costs](size_t t) { return costs >> (16 * t) & 0xFFFF; };
+  for (size_t t = 1; t < tables_.size(); ++t) {
+    if (cost(t) < cost(best)) best = t;
+  }
+  return best;
+}
 
 bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   if (block.size() < kind_.element_size ||
@@ -460,10 +602,18 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
 
   alignas(64) uint32_t states[kernels::kMaxStreams * kLanes];
   std::fill(std::begin(states), std::end(states), kStateLow);
+  std::vector<uint8_t> selectors(tables_.size() > 1 ? (shape.chunks + 3) / 4
+                                                    : 0);
   for (size_t c = shape.chunks; c-- > 0;) {
-    kernel.rans_encode(states, shape.streams, tables_[0],
-                       symbols.data() + c * kChunk, shape.ChunkSteps(c),
-                       words_end.data());
+    const uint8_t* chunk = symbols.data() + c * kChunk;
+    size_t table = 0;
+    if (tables_.size() > 1) {
+      table = Select(chunk, shape.ChunkSteps(c) * shape.step);
+      selectors[c / 4] =
+          static_cast<uint8_t>(selectors[c / 4] | table << (c % 4 * 2));
+    }
+    kernel.rans_encode(states, shape.streams, tables_[table], chunk,
+                       shape.ChunkSteps(c), words_end.data());
   }
 
   const size_t start = out->size();
@@ -474,6 +624,7 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     writer.Varint(
         static_cast<uint64_t>(tail[s].escapes_end - tail[s].escapes_begin));
   }
+  writer.Bytes(selectors);
   for (size_t s = 0; s < streams; ++s) {
     writer.Bytes(
         {reinterpret_cast<const uint8_t*>(states + s * kLanes), 4 * kLanes});
@@ -529,42 +680,37 @@ void Plan::AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
 // ---- Planning ----
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
-                                     Scratch& /*scratch*/) {
+                                     Scratch& scratch) {
   const Kind* kind = KindOf(request.dtype);
   if (kind == nullptr || request.data.size() < kind->element_size) {
     return nullptr;
   }
   const size_t count = request.data.size() / kind->element_size;
-  const Statistics statistics = Look(*kind, request.data);
-  const Alphabet alphabet =
-      ChooseAlphabet(statistics, count / statistics.elements);
-  const auto symbol_of = alphabet.SymbolOf();
+  const Statistics statistics = Look(*kind, request.data, &scratch.buffers[0]);
+  const uint64_t scale = count / statistics.units.size();
+  const Alphabet alphabet = ChooseAlphabet(statistics, scale);
+  const std::vector<ChunkCounts> chunks =
+      CountSymbols(*kind, alphabet, statistics.units);
   Counts counts{};
-  uint64_t extra_pairs = 0;
-  for (size_t key = 0; key < kKeys; ++key) {
-    counts[symbol_of[key]] += statistics.keys[key];
+  for (const ChunkCounts& chunk : chunks) {
+    for (size_t s = 0; s < kMaxSymbols; ++s) counts[s] += chunk[s];
   }
   const uint64_t escapes = counts[alphabet.escape];
   counts[alphabet.escape] += escapes == 0;  // whatever comes can be coded
-  const Frequencies frequencies = entropy::Normalize(counts);
+  const TableChoice choice = ChooseTables(chunks, counts, scale);
 
-  // Bits of the sample, in 1/65536.
-  uint64_t bits = escapes << 19;
+  uint64_t extra_pairs = escapes;
   size_t symbol = 0;
   for (const auto& entry : alphabet.entries) {
     if (!entry.joined) extra_pairs += counts[symbol];
     symbol += entry.joined ? 4 : 1;
   }
-  bits += (extra_pairs + escapes) << 17;
-  for (size_t s = 0; s < kMaxSymbols; ++s) {
-    if (counts[s] == 0) continue;
-    bits += counts[s] * ((12u << 16) - Log2Q16(frequencies[s]));
-  }
+  const uint64_t bits = (choice.cost >> 16) + 2 * extra_pairs + 8 * escapes;
   uint64_t plane_bytes = 0;
   for (size_t p = 0; p < kind->planes.size(); ++p) {
     plane_bytes += statistics.groups_present[p] * kind->planes[p].group_bytes();
   }
-  const uint64_t coded = (bits >> 19) + plane_bytes;
+  const uint64_t coded = bits / 8 + plane_bytes;
   const size_t blocks =
       (request.data.size() + request.block_size - 1) / request.block_size;
   const Shape shape(std::min(request.block_size, request.data.size()) /
@@ -572,9 +718,9 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
   const uint64_t overhead =
       blocks * (static_cast<uint64_t>(shape.streams) * (4 * kLanes + 7) +
                 kind->planes.size());
-  auto plan = std::make_unique<Plan>(*kind, request.level, alphabet,
-                                     std::vector{frequencies});
-  plan->set_estimate(ScaleUp(coded, statistics.elements, count) + overhead);
+  auto plan =
+      std::make_unique<Plan>(*kind, request.level, alphabet, choice.tables);
+  plan->set_estimate(ScaleUp(coded, statistics.units.size(), count) + overhead);
   if (plan->estimate() + plan->params().size() >= request.data.size()) {
     return nullptr;
   }

@@ -31,6 +31,9 @@ struct Kind {
   uint16_t key_mask;
   std::span<const Plane> planes;
 
+  constexpr uint32_t Key(uint16_t unit) const {
+    return (uint32_t{unit} >> key_shift) & key_mask;
+  }
   constexpr uint32_t max_exponent() const { return key_mask >> 2; }
 };
 
