@@ -11,6 +11,7 @@
 #include "base/buffer_pool.h"
 #include "base/executor.h"
 #include "base/hash.h"
+#include "base/memory_budget.h"
 #include "container/stream.h"
 
 namespace zipllm {
@@ -33,6 +34,7 @@ class Decompression {
         in_(in),
         out_(out),
         reader_(in, options.max_memory),
+        seen_budget_("the archive's index", options.max_memory),
         executor_(ThreadCount(options.threads)) {}
 
   absl::StatusOr<Totals> Run();
@@ -51,18 +53,12 @@ class Decompression {
     Executor::TaskPtr task;
     std::function<absl::Status()> finish;
   };
-  // What a file must come to, to compare with the index.
-  struct Seen {
-    uint64_t size;
-    Sha256Digest sha256;
-    std::vector<container::FrameRecord> frames;
-  };
 
   absl::Status ReadArchive(const container::Header& header);
   absl::Status AddBlocks(const Frame& frame, const container::Header& header);
   absl::Status FinishBlock(Block& block);
   absl::Status EndFile(const container::EntryEnd& end);
-  absl::Status CheckIndex(ByteSpan index, uint64_t archive_start);
+  absl::Status CheckIndex(ByteSpan index);
   absl::Status InFile(const absl::Status& status) const {
     return entry_.path.empty() ? status : Annotate(status, entry_.path, ": ");
   }
@@ -87,7 +83,10 @@ class Decompression {
   uint64_t file_size_ = 0;
   Sha256 sha256_;
   uint64_t next_block_ = 0;
-  std::vector<Seen> seen_;
+  uint64_t archive_start_ = 0;
+  // What the index must say, but for layouts.
+  std::vector<container::IndexEntry> seen_;
+  MemoryBudget seen_budget_;
   Totals totals_;
   Progress progress_;
   Executor executor_;  // last: its tasks use what stands above
@@ -126,8 +125,9 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
   const uint64_t place = spooled ? *spool_.Size() : frame.offset;
   if (spooled) RETURN_IF_ERROR(spool_.Append(frame.start->span()));
   if (check_all_) {
+    RETURN_IF_ERROR(seen_budget_.Reserve(2 * sizeof(container::FrameRecord)));
     seen_.back().frames.push_back(
-        {.offset = frame.offset,
+        {.offset = frame.offset - archive_start_,
          .head_size = frame.prefix.head_size,
          .data_size = frame.prefix.data_size,
          .size = decoder->head().size,
@@ -177,47 +177,46 @@ absl::Status Decompression::EndFile(const container::EntryEnd& end) {
     return InFile(DataLoss("SHA-256 does not agree"));
   }
   if (check_all_) {
-    seen_.back().size = end.size;
-    seen_.back().sha256 = end.sha256;
+    seen_.back().entry.size = end.size;
+    seen_.back().entry.sha256 = end.sha256;
   }
   in_file_ = false;
   ++totals_.files;
   return out_.EndFile();
 }
 
-absl::Status Decompression::CheckIndex(ByteSpan index, uint64_t archive_start) {
+absl::Status Decompression::CheckIndex(ByteSpan index) {
   ASSIGN_OR_RETURN(std::vector<container::IndexEntry> entries,
                    container::ParseIndex(index, options_.max_memory));
-  size_t next = 0;
-  for (const container::IndexEntry& indexed : entries) {
-    if (indexed.entry.kind != EntryKind::kFile) continue;
-    if (next == seen_.size())
-      return DataLoss("the index has files that the archive has not");
-    const Seen& seen = seen_[next++];
-    bool equal = seen.size == indexed.entry.size &&
-                 seen.sha256 == indexed.entry.sha256 &&
-                 std::equal(seen.frames.begin(), seen.frames.end(),
-                            indexed.frames.begin(), indexed.frames.end(),
-                            [&](const auto& a, const auto& b) {
-                              return a.offset - archive_start == b.offset &&
-                                     a.head_size == b.head_size &&
-                                     a.data_size == b.data_size &&
-                                     a.size == b.size && a.blocks == b.blocks;
-                            });
-    if (!equal)
-      return DataLoss("the index does not agree with ", indexed.entry.path);
+  if (entries.size() != seen_.size()) {
+    return DataLoss("the index has ", entries.size(),
+                    " entries, and the archive ", seen_.size());
   }
-  if (next != seen_.size())
-    return DataLoss("the index lacks files that the archive has");
+  // Equal fields have equal bytes.
+  Buffer said, seen;
+  uint64_t said_offset = 0, seen_offset = 0;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    said.Clear();
+    seen.Clear();
+    entries[i].entry.layout = {};
+    container::WriteIndexEntry(entries[i], &said_offset, &said);
+    container::WriteIndexEntry(seen_[i], &seen_offset, &seen);
+    if (!std::ranges::equal(said.span(), seen.span())) {
+      return DataLoss("the index does not agree with ", seen_[i].entry.path);
+    }
+  }
   return absl::OkStatus();
 }
 
 absl::Status Decompression::ReadArchive(const container::Header& header) {
-  uint64_t start = reader_.offset() - container::kHeaderSize;
+  archive_start_ = reader_.offset() - container::kHeaderSize;
   Source& kept = in_.Seekable() ? in_ : spool_;
   store_ = std::make_shared<BlockStore>(kept, header);
   next_block_ = 0;
   seen_.clear();
+  seen_budget_ = MemoryBudget("the archive's index", options_.max_memory);
+  bool first = true;
+  bool tree = false;
   Buffer index;
   uint64_t index_offset = 0;
   while (true) {
@@ -235,12 +234,23 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
           return InFile(DataLoss("another entry begins before the file ends"));
         RETURN_IF_ERROR(Drain());
         ASSIGN_OR_RETURN(entry_, container::ParseEntryHead(frame.head()));
+        if (first ? !container::MayComeFirst(entry_) : !tree) {
+          return DataLoss("the entry at byte ", frame.offset,
+                          " is neither a single file nor part of a tree");
+        }
+        if (first) tree = entry_.kind == EntryKind::kDirectory;
+        first = false;
         progress_.current = entry_.path;
         in_file_ = entry_.kind == EntryKind::kFile;
         file_size_ = 0;
         if (in_file_ && (options_.check_sha256 || check_all_))
           sha256_ = Sha256();
-        if (in_file_ && check_all_) seen_.emplace_back();
+        if (check_all_) {
+          RETURN_IF_ERROR(seen_budget_.Reserve(2 * sizeof(seen_[0]) +
+                                               entry_.path.size() +
+                                               entry_.link_target.size()));
+          seen_.push_back({.entry = entry_, .frames = {}});
+        }
         RETURN_IF_ERROR(out_.Begin(entry_));
         break;
       }
@@ -256,7 +266,7 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
         break;
       }
       case FrameType::kIndex:
-        if (!after_index) index_offset = frame.offset - start;
+        if (!after_index) index_offset = frame.offset - archive_start_;
         if (check_all_) {
           if (index.size() > options_.max_memory / 4) {
             return ResourceExhausted(
@@ -271,13 +281,13 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
       case FrameType::kTrailer: {
         ASSIGN_OR_RETURN(container::Trailer trailer,
                          container::ParseTrailer(frame.head()));
-        if (frame.prefix.data_size != 0 ||
-            trailer.index_offset != index_offset ||
-            trailer.archive_size != reader_.offset() - start) {
+        if (trailer.index_offset != index_offset ||
+            trailer.archive_size != reader_.offset() - archive_start_) {
           return DataLoss(
               "the archive's trailer does not agree with the archive");
         }
-        if (check_all_) RETURN_IF_ERROR(CheckIndex(index.span(), start));
+        if (first) return DataLoss("the archive has no entry");
+        if (check_all_) RETURN_IF_ERROR(CheckIndex(index.span()));
         return absl::OkStatus();
       }
     }

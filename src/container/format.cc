@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "base/memory_budget.h"
@@ -128,7 +130,42 @@ absl::Status ReadFrames(ByteReader& reader, MemoryBudget& budget,
   return absl::OkStatus();
 }
 
+// One file, or a tree whose directories come before what is in them; no path
+// twice.
+absl::Status CheckTree(const std::vector<IndexEntry>& entries,
+                       MemoryBudget& budget) {
+  if (entries.empty()) return DataLoss("the archive has no entry");
+  if (!MayComeFirst(entries[0].entry) ||
+      (entries.size() > 1 && entries[0].entry.kind == EntryKind::kFile)) {
+    return DataLoss("the archive is neither one file nor a tree with a root");
+  }
+  constexpr size_t kBytesPerPath = 64;  // a node and its place in the table
+  RETURN_IF_ERROR(budget.Reserve(entries.size() * kBytesPerPath));
+  std::unordered_map<std::string_view, EntryKind> kinds;
+  for (const IndexEntry& indexed : entries) {
+    const std::string_view path = indexed.entry.path;
+    if (!kinds.empty()) {
+      const size_t slash = path.rfind('/');
+      auto parent = kinds.find(
+          path.substr(0, slash == std::string_view::npos ? 0 : slash));
+      if (parent == kinds.end() || parent->second != EntryKind::kDirectory) {
+        return DataLoss("the archive's entry \"", path,
+                        "\" comes before its directory");
+      }
+    }
+    if (!kinds.emplace(path, indexed.entry.kind).second) {
+      return DataLoss("the archive has the path \"", path, "\" twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool MayComeFirst(const Entry& entry) {
+  return entry.kind == EntryKind::kFile ||
+         (entry.kind == EntryKind::kDirectory && entry.path.empty());
+}
 
 std::array<uint8_t, kHeaderSize> WriteHeader(const Header& header) {
   std::array<uint8_t, kHeaderSize> bytes{};
@@ -187,7 +224,11 @@ absl::StatusOr<FramePrefix> ParsePrefix(ByteSpan bytes, uint64_t offset) {
   prefix.optional = (bytes[1] & kFrameOptional) != 0;
   prefix.head_size = LoadLe<uint32_t>(&bytes[4]);
   prefix.data_size = LoadLe<uint32_t>(&bytes[8]);
+  const bool may_have_data = !prefix.Known() || prefix.Is(FrameType::kBlocks) ||
+                             prefix.Is(FrameType::kIndex);
   if ((bytes[1] & ~kFrameOptional) != 0 || LoadLe<uint16_t>(&bytes[2]) != 0 ||
+      (prefix.Known() && prefix.optional) ||
+      (!may_have_data && prefix.data_size != 0) ||
       prefix.head_size > kMaxHead || prefix.data_size > kMaxFrame) {
     return DataLoss("no valid frame at byte ", offset, " of the archive");
   }
@@ -402,6 +443,7 @@ absl::StatusOr<std::vector<IndexEntry>> ParseIndex(ByteSpan bytes,
     entries.push_back(std::move(indexed));
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
+  RETURN_IF_ERROR(CheckTree(entries, budget));
   return entries;
 }
 

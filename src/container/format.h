@@ -62,6 +62,11 @@ struct FramePrefix {
   uint32_t head_size = 0;
   uint32_t data_size = 0;
 
+  /// One of FrameType.
+  bool Known() const {
+    return type >= static_cast<uint8_t>(FrameType::kEntry) &&
+           type <= static_cast<uint8_t>(FrameType::kTrailer);
+  }
   bool Is(FrameType wanted) const {
     return type == static_cast<uint8_t>(wanted);
   }
@@ -84,6 +89,8 @@ absl::StatusOr<Entry> ParseEntryHead(ByteSpan head);
 /// OK if a reader may take it as a path below some root (container.md, "Entry
 /// frame").
 absl::Status CheckPath(const std::string& path, EntryKind kind);
+/// True of a file, which is then alone, and of the root of a tree.
+bool MayComeFirst(const Entry& entry);
 
 struct BlockRecord {
   uint8_t codec = 0;
@@ -143,6 +150,7 @@ absl::StatusOr<IndexPiece> ParseIndexPiece(ByteSpan head);
 /// first.
 void WriteIndexEntry(const IndexEntry& entry, uint64_t* previous_offset,
                      Buffer* out);
+/// The entries are one file or a tree, as container.md has it.
 /// RESOURCE_EXHAUSTED where the result would take more than `max_memory` bytes.
 absl::StatusOr<std::vector<IndexEntry>> ParseIndex(ByteSpan bytes,
                                                    uint64_t max_memory);

@@ -87,9 +87,7 @@ absl::StatusOr<Frame> FrameReader::Next() {
     }
     RETURN_IF_ERROR(CheckHead(frame.start->span(), frame.offset));
     data_left_ = frame.prefix.data_size;
-    bool known = frame.prefix.type >= static_cast<uint8_t>(FrameType::kEntry) &&
-                 frame.prefix.type <= static_cast<uint8_t>(FrameType::kTrailer);
-    if (!known && !frame.prefix.optional) {
+    if (!frame.prefix.Known() && !frame.prefix.optional) {
       return Unimplemented("the frame at byte ", frame.offset, " has type ",
                            int{frame.prefix.type},
                            ", which this zipllm (format ", int{kMajorVersion},
@@ -100,7 +98,7 @@ absl::StatusOr<Frame> FrameReader::Next() {
       return DataLoss("the frame at byte ", frame.offset,
                       " is larger than the archive declares");
     }
-    if (known) return frame;
+    if (frame.prefix.Known()) return frame;
   }
 }
 
