@@ -458,7 +458,7 @@ ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FRAME_NAMES = {ENTRY: "Entry", BLOCKS: "Blocks", ENTRY_END: "EntryEnd", INDEX: "Index",
                TRAILER: "Trailer"}
 FILE, DIRECTORY, LINK = 0, 1, 2
-KIND_NAMES = ("file", "directory", "link")
+KIND_NAMES = ("file", "directory", "symlink")
 
 MAX_HEAD = 1 << 24
 MAX_BLOCK = 1 << 26
@@ -823,16 +823,16 @@ class Decoder:
 
 
 def describe(entry):
-    """An entry as JSON; bytes of names as the file system's own encoding has them."""
-    result = {"kind": KIND_NAMES[entry.kind], "path": os.fsdecode(entry.path)}
+    """An entry as JSON. Names are bytes: each stands as the character of its number."""
+    result = {"kind": KIND_NAMES[entry.kind], "path": entry.path.decode("latin-1")}
     if entry.mode is not None:
         result.update(mode=f"{entry.mode:04o}", mtime=[entry.seconds, entry.nanoseconds])
     if entry.kind == LINK:
-        result["target"] = os.fsdecode(entry.target)
+        result["target"] = entry.target.decode("latin-1")
     if entry.kind == FILE:
         result.update(size=entry.size, sha256=entry.sha256.hex(), format=entry.format,
                       segments=[{"dtype": s.dtype, "length": s.length,
-                                 "name": os.fsdecode(s.name), "shape": s.shape}
+                                 "name": s.name.decode("latin-1"), "shape": s.shape}
                                 for s in entry.segments])
     return result
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The decoder written from the specification against the golden vectors."""
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "format-spec" / "vectors"
+sys.path.insert(0, str(ROOT / "tools"))
+
+import spec_decoder  # noqa: E402
+
+MANIFEST = json.loads((VECTORS / "MANIFEST.json").read_text())
+
+
+def decode(archive, memory_mib=512):
+    """Entries as --list has them."""
+    entries = []
+    for event, value in spec_decoder.Decoder(io.BytesIO(archive), memory_mib << 20).events():
+        if event == "archive":
+            entries += [spec_decoder.describe(entry) for entry in value]
+    return entries
+
+
+class Vectors(unittest.TestCase):
+    def test_good(self):
+        for name, vector in MANIFEST["good"].items():
+            with self.subTest(name):
+                self.assertEqual(decode((VECTORS / name).read_bytes()), vector["entries"])
+
+    def test_bad(self):
+        for name, vector in MANIFEST["bad"].items():
+            with self.subTest(name):
+                with self.assertRaises(spec_decoder.Refused) as caught:
+                    decode((VECTORS / name).read_bytes(), vector["memory_mib"])
+                self.assertEqual(caught.exception.word, vector["refused"])
+
+    def test_every_vector_is_in_the_manifest(self):
+        there = {str(path.relative_to(VECTORS)) for path in VECTORS.rglob("*.zllm")}
+        self.assertEqual(there, MANIFEST["good"].keys() | MANIFEST["bad"].keys())
+
+    def test_cut_anywhere(self):
+        archive = (VECTORS / "example.zllm").read_bytes()
+        for size in range(len(archive)):
+            with self.subTest(size), self.assertRaises(spec_decoder.Damaged):
+                decode(archive[:size])
+
+    def test_any_bit_flipped(self):
+        archive = (VECTORS / "example.zllm").read_bytes()
+        for bit in range(8 * len(archive)):
+            changed = bytearray(archive)
+            changed[bit // 8] ^= 1 << bit % 8
+            with self.subTest(bit), self.assertRaises(spec_decoder.Refused):
+                decode(bytes(changed))
+
+    def test_restored_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, vector in MANIFEST["good"].items():
+                out = pathlib.Path(folder, name)
+                with self.subTest(name), contextlib.redirect_stdout(io.StringIO()):
+                    sys.argv = ["spec_decoder.py", "-o", str(out), str(VECTORS / name)]
+                    spec_decoder.main()
+                    for entry in vector["entries"]:
+                        path = out / entry["path"].encode("latin-1").decode(
+                            errors="surrogateescape") if entry["path"] else out
+                        if entry["kind"] == "file":
+                            path = path / "unnamed" if path == out else path
+                            self.assertEqual(path.stat().st_size, entry["size"])
+                        elif entry["kind"] == "directory":
+                            self.assertTrue(path.is_dir())
+                        else:
+                            self.assertEqual(str(path.readlink()), entry["target"])
+
+
+if __name__ == "__main__":
+    unittest.main()
