@@ -46,7 +46,17 @@ ZIPLLM_INLINE __m256i PackWords(__m256i a, __m256i b) {
   return SwapMiddle(_mm256_packus_epi16(a, b));
 }
 
-// ---- rANS ----
+// The 32 bits at index * scale bytes from `base`.
+template <int scale>
+ZIPLLM_INLINE __m256i Gather(const void* base, __m256i index) {
+  // gcc would leave out the clearing of the target if it knew the mask, and
+  // each gather would wait for whatever that register held.
+  __m256i mask = Dwords(-1);
+  asm("" : "+x"(mask));
+  return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(),
+                                     static_cast<const int*>(base), index, mask,
+                                     scale);
+}
 
 constexpr size_t kDwords = 8;  // in a vector
 
@@ -167,9 +177,8 @@ ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
   const auto decode = [&](size_t i) {
     uint32_t* const states = stream.states + kDwords * i;
     __m256i state = Load(states);
-    const __m256i entry = _mm256_i32gather_epi32(
-        static_cast<const int*>(static_cast<const void*>(slots)),
-        _mm256_and_si256(state, Dwords(kSlots - 1)), 4);
+    const __m256i entry =
+        Gather<4>(slots, _mm256_and_si256(state, Dwords(kSlots - 1)));
     const __m256i frequency = _mm256_add_epi32(
         _mm256_and_si256(entry, Dwords(kSlots - 1)), Dwords(1));
     const __m256i rank =
@@ -284,9 +293,9 @@ ZIPLLM_INLINE void EncodeLanes(const int* ranges, const uint16_t* slot_of,
                                uint8_t*& words_end) {
   uint64_t bytes;
   std::memcpy(&bytes, symbols, sizeof bytes);
-  const __m256i range = _mm256_i32gather_epi32(
+  const __m256i range = Gather<4>(
       ranges,
-      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))), 4);
+      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes))));
   const __m256i frequency = _mm256_and_si256(range, Dwords(0xffff));
   __m256i state = Load(states);
 
@@ -313,9 +322,8 @@ ZIPLLM_INLINE void EncodeLanes(const int* ranges, const uint16_t* slot_of,
   // The gather takes 32 bits: the slot and, below it, what lies before it, so
   // that nothing behind the table is read.
   const __m256i slot = _mm256_srli_epi32(
-      _mm256_i32gather_epi32(
-          static_cast<const int*>(static_cast<const void*>(slot_of - 1)),
-          _mm256_add_epi32(_mm256_srli_epi32(range, 16), rank), 2),
+      Gather<2>(slot_of - 1,
+                _mm256_add_epi32(_mm256_srli_epi32(range, 16), rank)),
       16);
   Store(states,
         _mm256_add_epi32(_mm256_slli_epi32(quotient, kProbabilityBits), slot));

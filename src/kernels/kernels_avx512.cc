@@ -364,11 +364,17 @@ ZIPLLM_INLINE void EncodeStep(const EncodeRegisters& table, States& states,
   // nothing behind the table is read.
   const __m512i index =
       _mm512_add_epi16(rank, _mm512_permutexvar_epi16(symbol, table.start));
-  const uint16_t* const base = table.slot_of - 1;
-  const __m512i even_slots = _mm512_i32gather_epi32(
-      _mm512_and_si512(index, _mm512_set1_epi32(0xffff)), base, 2);
-  const __m512i odd_slots =
-      _mm512_i32gather_epi32(_mm512_srli_epi32(index, 16), base, 2);
+  // gcc would leave out the clearing of the target if it knew the mask, and
+  // each gather would wait for whatever that register held.
+  const auto gather = [&](__m512i of) {
+    __mmask16 mask = 0xffff;
+    asm("" : "+Yk"(mask));
+    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, of,
+                                       table.slot_of - 1, 2);
+  };
+  const __m512i even_slots =
+      gather(_mm512_and_si512(index, _mm512_set1_epi32(0xffff)));
+  const __m512i odd_slots = gather(_mm512_srli_epi32(index, 16));
   __m512i slot = HighHalves(even_slots, odd_slots);
   slot = _mm512_mask_add_epi16(slot, too_small, slot, Words(kSlots));
 
