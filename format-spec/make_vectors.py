@@ -288,7 +288,7 @@ class FloatEncoder:
             self.parameters += b"".join(varint(frequency) for frequency in frequencies)
         self.listed = listed
         self.first_state = 65536
-        self.more = ([], b"", b"")  # words, pairs, escapes that no lane takes
+        self.padding = 0  # bits of planes beyond the last element
 
     @staticmethod
     def _symbol(key, listed):
@@ -323,9 +323,6 @@ class FloatEncoder:
                 if symbol[0] is None:
                     escapes.append(key >> 2)
         words, pairs, escapes = words[::-1], pairs[::-1], escapes[::-1]
-        words += self.more[0]
-        pairs += self.more[1]
-        escapes += self.more[2]
         sizes = varint(len(words)) + varint(len(pairs)) + varint(len(escapes))
         packed = sum(pair << 2 * i for i, pair in enumerate(pairs)).to_bytes(
             (len(pairs) + 3) // 4, "little")
@@ -336,7 +333,7 @@ class FloatEncoder:
         for begin in range(0, len(self.elements), 128):
             bits = [element >> base + shift & (1 << width) - 1
                     for element in self.elements[begin:begin + 128]]
-            bits += [0] * (128 - len(bits))
+            bits += [self.padding & (1 << width) - 1] * (128 - len(bits))
             if width == 4:
                 groups.append(bytes(a | b << 4 for a, b in zip(bits[:64], bits[64:])))
             else:  # 1 or 8: bit after bit is byte after byte
@@ -421,9 +418,10 @@ def good_container():
 
 
 def good_codecs():
-    yield "stored", "codec 0, noise", one_file(Blocks(stored(noise(1, 1000)), stored(noise(2, 1000))))
+    yield "stored", "codec 0, noise", one_file(
+        Blocks(stored(noise(1, 1000)), stored(noise(2, 1000))))
     patterns = [b"\0", b"\x00\x3c", b"abcd", b"12345678", b"sixteen bytes ab"]
-    yield "fill", "codec 1: each pattern size, repeated and cut, and as long as the block", one_file(
+    yield "fill", "codec 1: each size, repeated and cut, and as long as the block", one_file(
         *(Blocks(Block(FILL, p, (p * 40)[:size])) for p in patterns for size in (len(p), 301)))
     text, other = TEXT[:300], noise(3, 300)
     yield "duplicate", "codec 2: of the frame before, of an earlier one, of another file", (
@@ -502,6 +500,10 @@ def good_floats():
     yield "fp32-of-fp16", "FP32 that was FP16 in part: planes by runs", FloatEncoder(
         3, [element if 256 <= i < 400 else element & ~0x1FFF for i, element in enumerate(
             float_elements(9, 900, 3))], {125: True, 126: True, 127: True}, (2,) * 9)
+    padded = FloatEncoder(1, float_elements(10, 1001, 1), {125: True, 126: True, 127: True},
+                          (1, 1, 1))
+    padded.padding = 255
+    yield "padding", "BF16, ones in the planes beyond the last element, to be ignored", padded
     yield "one-table-sure", "BF16, one symbol of frequency 4096: no words", FloatEncoder(
         1, [0x3F80] * 300, {127: True}, (0, 0, 0))
 
@@ -583,7 +585,8 @@ def bad_container():
     yield "second-cut", "a concatenation whose second archive is cut", good + good[:-1]
     yield "data-changed", "a stored block changed", good.replace(b"contents", b"c0ntents")
     yield "no-entry", "an archive of no entry", Archive().end()
-    yield "frame-checksum", "head of an Entry frame changed", good.replace(b"\x01f\x01", b"\x01g\x01")
+    yield "frame-checksum", "head of an Entry frame changed", good.replace(
+        b"\x01f\x01", b"\x01g\x01")
     yield "frame-flags", "reserved flag of a frame", one_file(X, entry_frame={"flags": 2})
     yield "frame-reserved", "reserved bytes of a frame", one_file(X, entry_frame={"zero": 1})
     yield "optional-flags", "reserved flag of an unknown optional frame", after_header(
@@ -645,7 +648,8 @@ def bad_entries():
         DIRECTORY, b"d").end()
     yield "parent-missing", "a file of a directory that is not there", Archive().root().file(
         b"d/f", X).end()
-    yield "parent-file", "a file inside a file", Archive().root().file(b"d", X).file(b"d/f", X).end()
+    yield "parent-file", "a file inside a file", Archive().root().file(b"d", X).file(
+        b"d/f", X).end()
     yield "parent-link", "a file inside a link", Archive().root().entry(
         LINK, b"d", target=b"/tmp").file(b"d/f", X).end()
     yield "two-files", "two files and no root", Archive().file(b"f", X).file(b"g", X).end()
@@ -762,7 +766,8 @@ def bad_codecs():
         yield f"zstd-{name}", f"codec 3: {name}", one_block(ZSTD, coded, (plain + b"z")[:size])
     packed = lzma2(TEXT)
     for name, coded, size, parameters in (
-            ("no-parameters", packed, len(TEXT), None), ("parameters-2", packed, len(TEXT), b"\0\0"),
+            ("no-parameters", packed, len(TEXT), None),
+            ("parameters-2", packed, len(TEXT), b"\0\0"),
             ("dictionary", packed, len(TEXT), b"\x1d"), ("no-end", packed[:-1], len(TEXT), b"\0"),
             ("rest", packed + b"\0", len(TEXT), b"\0"), ("long", packed, len(TEXT) - 1, b"\0"),
             ("short", packed, len(TEXT) + 1, b"\0"),
@@ -941,7 +946,7 @@ def too_new():
         zero32=1).file(b"f", X).end()
     yield "frame-unknown", "an unknown frame that may not be skipped", after_header(
         frame(77, b"h", b"d"))
-    yield "frame-unknown-in-file", "an unknown frame inside a file that may not be skipped", one_file(
+    yield "frame-unknown-in-file", "an unknown mandatory frame inside a file", one_file(
         X, between=frame(6))
     yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
     yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
@@ -1007,7 +1012,8 @@ def gguf(tensors):
     for name, (kind, shape, values) in tensors.items():
         data += bytes(-len(data) % 32)
         head += u64(len(name)) + name.encode() + struct.pack("<I", len(shape))
-        head += b"".join(u64(dimension) for dimension in shape) + struct.pack("<IQ", kind, len(data))
+        head += b"".join(u64(dimension) for dimension in shape)
+        head += struct.pack("<IQ", kind, len(data))
         data += values
     return head + bytes(-len(head) % 32) + data
 
