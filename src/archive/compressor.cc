@@ -130,7 +130,7 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
   }
   uint32_t size = static_cast<uint32_t>(job.plain->size());
   RETURN_IF_ERROR(
-      writer_.WriteBlocks(job.head.span(), job.data.span(), size, job.blocks));
+      writer_.WriteBlocks(job.head.span(), job.data->span(), size, job.blocks));
   totals_.plain_bytes += size;
   totals_.duplicate_bytes += job.duplicate_bytes;
   progress_.bytes_done += size;
@@ -178,6 +178,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
     RETURN_IF_ERROR(MakeRoom());
     auto job = std::make_shared<FrameJob>();
     job->plain = pool_.Get();
+    job->data = pool_.Get();
     uint64_t wanted = std::min<uint64_t>(frame_size, segment.length - *read);
     job->plain->Resize(wanted);
     ASSIGN_OR_RETURN(size_t n, in.Read(job->plain->mutable_span()));

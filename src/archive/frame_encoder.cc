@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint8_t kStored = 0;
 constexpr uint8_t kFill = 1;
+constexpr uint8_t kFloat = 5;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
 
 struct Choice {
@@ -21,12 +22,27 @@ struct Choice {
   std::unique_ptr<codecs::EncodePlan> plan;
 };
 
+// Weights as training leaves them: the float codec saves what it always does
+// there, and the low levels do not spend time on asking other codecs.
+bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
+               uint64_t size) {
+  constexpr int kMaxQuickLevel = 3;
+  return request.level <= kMaxQuickLevel && codec == kFloat &&
+         size > request.data.size() / 2 &&
+         size < request.data.size() - request.data.size() / 16;
+}
+
 // The plan that expects to need the fewest bytes; none if storing does.
 Choice Plan(const codecs::EncodeRequest& request, codecs::Scratch& scratch) {
   Choice best;
   uint64_t best_size = request.data.size();
+  std::vector<const codecs::Encoder*> candidates;
   for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
     if (encoder->id == kStored || encoder->id == kFill) continue;
+    candidates.insert(
+        encoder->id == kFloat ? candidates.begin() : candidates.end(), encoder);
+  }
+  for (const codecs::Encoder* encoder : candidates) {
     std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
     if (plan == nullptr) continue;
     uint64_t size = plan->estimate() + plan->params().size();
@@ -34,6 +50,7 @@ Choice Plan(const codecs::EncodeRequest& request, codecs::Scratch& scratch) {
       best_size = size;
       best = {encoder->id, std::move(plan)};
     }
+    if (IsTypical(request, encoder->id, size)) break;
   }
   return best;
 }
@@ -87,7 +104,9 @@ void EncodeFrame(FrameJob& job) {
   head.kept = job.kept;
   head.block_size = job.block_size;
   head.size = static_cast<uint32_t>(plain.size());
-  job.data.Clear();
+  job.data->Clear();
+  // Nothing is coded larger than it is, and a codec may need some room to see.
+  job.data->Reserve(plain.size() + (plain.size() >> 3) + 4096);
 
   bool all_duplicates =
       !job.duplicate_of.empty() &&
@@ -107,13 +126,13 @@ void EncodeFrame(FrameJob& job) {
     ByteSpan block = plain.subspan(
         pos, std::min<size_t>(job.block_size, plain.size() - pos));
     size_t i = head.blocks.size();
-    size_t start = job.data.size();
+    size_t start = job.data->size();
     container::BlockRecord record;
     record.hash = Xxh3(block);
     auto encode = [&](uint8_t codec, const codecs::EncodePlan* plan) {
-      if (plan == nullptr || !plan->Encode(block, scratch, &job.data))
+      if (plan == nullptr || !plan->Encode(block, scratch, job.data.get()))
         return false;
-      ByteSpan coded = job.data.span().subspan(start);
+      ByteSpan coded = job.data->span().subspan(start);
       bool good = coded.size() < block.size();
       if (good && job.verify && !verifier.Check(codec, coded, block, scratch)) {
         good = false;
@@ -122,7 +141,7 @@ void EncodeFrame(FrameJob& job) {
       if (good) {
         record.codec = codec;
       } else {
-        job.data.Resize(start);
+        job.data->Resize(start);
       }
       return good;
     };
@@ -132,16 +151,16 @@ void EncodeFrame(FrameJob& job) {
     if (target != FrameJob::kNotDuplicate &&
         VarintSize(distance) < block.size()) {
       record.codec = container::kDuplicate;
-      ByteWriter(&job.data).Varint(distance);
+      ByteWriter(job.data.get()).Varint(distance);
       job.duplicate_bytes += block.size();
     } else if (encode(kFill, fill.get())) {
     } else if (encode(chosen.codec, chosen.plan.get())) {
       params_used = true;
     } else {
       record.codec = kStored;
-      job.data.Append(block);
+      job.data->Append(block);
     }
-    record.coded_size = static_cast<uint32_t>(job.data.size() - start);
+    record.coded_size = static_cast<uint32_t>(job.data->size() - start);
     head.blocks.push_back(record);
   }
   if (params_used && !params.empty())

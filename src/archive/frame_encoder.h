@@ -35,7 +35,7 @@ struct FrameJob {
 
   // Results.
   Buffer head;
-  Buffer data;
+  std::shared_ptr<Buffer> data;  ///< the caller's, to be filled
   uint32_t blocks = 0;
   uint64_t duplicate_bytes = 0;
   /// A block did not decode to itself (and was stored as it is): a bug worth a

@@ -17,7 +17,7 @@ namespace zipllm::parsers {
 
 /// No parser may ask for a longer prefix than this: a header is kept in memory
 /// whole.
-inline constexpr uint64_t kMaxPrefix = uint64_t{32} << 20;
+inline constexpr uint64_t kMaxPrefix = uint64_t{16} << 20;
 /// A header that names more segments than this is taken as malformed.
 inline constexpr size_t kMaxSegments = size_t{1} << 20;
 /// Likewise a tensor with a longer name (in bytes, of UTF-8) or more
