@@ -115,19 +115,18 @@ ZIPLLM_INLINE __m256i LookUp(const KeyBytes& bytes, __m256i symbols) {
                             _mm256_slli_epi16(symbols, 3));
 }
 
-// The next 8 words, zeros beyond the end; `count` of them are taken.
-ZIPLLM_INLINE __m128i TakeWordsCarefully(RansStream& stream, size_t count,
+// The next `count` words, zeros where there are fewer.
+ZIPLLM_INLINE __m128i TakeWordsCarefully(const uint8_t*& next,
+                                         const uint8_t* end, size_t count,
                                          bool& complete) {
-  const auto left = static_cast<size_t>(stream.words_end - stream.words) / 2;
+  const auto left = static_cast<size_t>(end - next) / 2;
   uint16_t words[8] = {};
   if (count > left) {
     complete = false;
     count = left;
   }
-  for (size_t i = 0; i < count; ++i) {
-    std::memcpy(&words[i], stream.words + 2 * i, 2);
-  }
-  stream.words += 2 * count;
+  for (size_t i = 0; i < count; ++i) std::memcpy(&words[i], next + 2 * i, 2);
+  next += 2 * count;
   return Load128(words);
 }
 
@@ -174,6 +173,7 @@ template <bool kCareful>
 ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
                               const KeyBytes& high_bytes, RansStream& stream,
                               uint16_t* keys, bool& complete) {
+  const uint8_t* next = stream.words;
   const auto decode = [&](size_t i) {
     uint32_t* const states = stream.states + kDwords * i;
     __m256i state = Load(states);
@@ -193,10 +193,10 @@ ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
     const auto count = static_cast<size_t>(__builtin_popcount(mask));
     __m128i words;
     if constexpr (kCareful) {
-      words = TakeWordsCarefully(stream, count, complete);
+      words = TakeWordsCarefully(next, stream.words_end, count, complete);
     } else {
-      words = Load128(stream.words);
-      stream.words += 2 * count;
+      words = Load128(next);
+      next += 2 * count;
     }
     words = _mm_shuffle_epi8(words, Load128(kShuffles.expand[mask]));
     state = _mm256_or_si256(
@@ -209,6 +209,7 @@ ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
   const __m256i second = decode(1);
   const __m256i third = decode(2);
   const __m256i fourth = decode(3);
+  stream.words = next;
   const __m256i symbols = _mm256_permutevar8x32_epi32(
       _mm256_packus_epi16(_mm256_packus_epi32(first, second),
                           _mm256_packus_epi32(third, fourth)),
