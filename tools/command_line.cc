@@ -53,6 +53,7 @@ class HelpFormatter : public CLI::FormatterBase {
   }
 };
 
+// Builds the parser; what the parser keeps refers to the options alone.
 class CommandLineBuilder {
  public:
   explicit CommandLineBuilder(CommandOptions* options) : options_(*options) {}
@@ -115,8 +116,7 @@ class CommandLineBuilder {
     command_->footer(
         "Examples:\n"
         "  zipllm compress model.safetensors\n"
-        "  zipllm compress -6 -L ~/.cache/huggingface/hub/models--A--B/"
-        "snapshots/C -o b.zllm\n"
+        "  zipllm compress -6 -L models--A--B/snapshots/C -o b.zllm\n"
         "  tar c model | zipllm compress - > model.tar.zllm");
   }
 
@@ -181,9 +181,14 @@ class CommandLineBuilder {
           "Write one tensor, or bytes of a file, to standard output. Reads the "
           "index and the blocks it needs, nothing else; -v tells how many "
           "bytes that was.");
-    command_->add_option("ARCHIVE", options_.inputs, "The archive.")
-        ->required()
-        ->expected(1);
+    command_
+        ->add_option_function<std::string>(
+            "ARCHIVE",
+            [options = &options_](const std::string& path) {
+              options->inputs = {path};
+            },
+            "The archive.")
+        ->required();
     command_->add_option(
         "TENSOR", options_.tensor,
         "Name of the tensor. Without it: bytes of the file that --file names, "
@@ -194,7 +199,10 @@ class CommandLineBuilder {
         ->option_text("PATH");
     command_
         ->add_option_function<std::string>(
-            "--range", [this](const std::string& text) { ParseRange(text); },
+            "--range",
+            [options = &options_](const std::string& text) {
+              ParseRange(text, options);
+            },
             "Bytes A up to, not including, B of the tensor or file; A "
             "defaults to the start, B to the end.")
         ->option_text("A:B");
@@ -306,7 +314,7 @@ class CommandLineBuilder {
                        "blocks are always compared.");
   }
 
-  void ParseRange(const std::string& text) {
+  static void ParseRange(const std::string& text, CommandOptions* options) {
     size_t colon = text.find(':');
     auto number = [&](size_t begin, size_t end, uint64_t* value) {
       const char* last = text.data() + end;
@@ -316,16 +324,16 @@ class CommandLineBuilder {
     uint64_t end = 0;
     const bool open = colon + 1 == text.size();
     if (colon == std::string::npos ||
-        (colon != 0 && !number(0, colon, &options_.range_begin)) ||
+        (colon != 0 && !number(0, colon, &options->range_begin)) ||
         (!open && !number(colon + 1, text.size(), &end)) ||
-        (!open && end < options_.range_begin)) {
+        (!open && end < options->range_begin)) {
       throw CLI::ValidationError(
           "--range", "'" + Printable(text) +
                          "' is not A:B, two byte offsets with A <= B; write "
                          "0:8 for the first 8 bytes");
     }
-    options_.has_range = true;
-    if (!open) options_.range_end = end;
+    options->has_range = true;
+    if (!open) options->range_end = end;
   }
 
   static constexpr const char* kLevelFlags =

@@ -99,12 +99,11 @@ bool LocaleIsUtf8() {
 }
 
 int ExitCodeFor(const absl::Status& status) {
+  // A system call that a signal broke off may fail in its own way.
+  if (InterruptSignal() != 0) return kExitSignal + InterruptSignal();
   switch (status.code()) {
     case absl::StatusCode::kDataLoss:
       return kExitDamaged;
-    case absl::StatusCode::kCancelled:
-      return kExitSignal +
-             (InterruptSignal() == 0 ? SIGINT : InterruptSignal());
     case absl::StatusCode::kAborted:
       return kExitSignal + SIGPIPE;
     default:

@@ -15,7 +15,14 @@ std::atomic<int> stop_signal{0};
 std::atomic<int> stop_descriptor{-1};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-void HandleSignal(int signal_number) { SetInterrupt(signal_number); }
+void HandleSignal(int signal_number) {
+  if (stop_signal != 0) {  // asked before: die of it
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+    return;
+  }
+  SetInterrupt(signal_number);
+}
 
 }  // namespace
 
@@ -33,9 +40,7 @@ void InstallInterruptHandlers() {
   stop_descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   struct sigaction action = {};
   action.sa_handler = HandleSignal;
-  // No SA_RESTART: a blocked read or write must return. Default action after
-  // the first signal: the second one kills.
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  // No SA_RESTART: a blocked read or write must return.
   for (int number : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction old = {};
     sigaction(number, nullptr, &old);

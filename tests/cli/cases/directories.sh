@@ -58,6 +58,8 @@ rm model/fifo
 # A file that cannot be read is an error, and leaves no archive.
 rm model.zllm
 chmod 000 model/sub/b.safetensors
+chmod 755 model/sub/empty
+chmod 644 model/config.json
 if [[ $(id -u) == 0 ]]; then
   command -v setpriv >/dev/null || skip "root reads everything, and there is no setpriv"
   chmod 777 .
