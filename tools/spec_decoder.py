@@ -179,8 +179,8 @@ def decode_zstd(coded, parameters, size):
     except ImportError:
         return run_zstd(coded, size)
     try:
-        decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_LIMIT).decompressobj()
-        return decoder.decompress(coded)
+        decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_LIMIT)
+        return decoder.stream_reader(coded).read(size + 1)
     except zstandard.ZstdError as error:
         raise Damaged(f"zstd: {error}") from error
 
@@ -541,7 +541,8 @@ class Decoder:
         self._stream = stream
         self._max_memory = max_memory
         self._trace = trace
-        self._position = 0
+        self._begin = 0  # of the archive, in the stream
+        self._position = 0  # in the archive
 
     def events(self):
         start = self._stream.read(1)
@@ -572,7 +573,7 @@ class Decoder:
     # Archive ----------------------------------------------------------------------------------
 
     def _archive(self, start):
-        self._begin, self._position = getattr(self, "_end", 0), 1
+        self._begin, self._position = self._begin + self._position, 1
         self._read_header(start)
         self._entries = []
         self._directories = set()
@@ -586,7 +587,6 @@ class Decoder:
                 frame = self._frame()
         check(self._entries, "an archive of no entry")
         yield "archive", self._index(frame)
-        self._end = self._begin + self._position
 
     def _read_header(self, start):
         self._title("Header")
