@@ -91,17 +91,6 @@ Frequencies Normalize(const Counts& counts) {
   return frequencies;
 }
 
-void AssignSlots(const Frequencies& frequencies,
-                 std::array<uint8_t, kSlots>* slot_symbols) {
-  const auto buckets = MakeBuckets(frequencies);
-  for (size_t slot = 0; slot < kSlots; ++slot) {
-    const size_t bucket = slot / kBucketSlots;
-    (*slot_symbols)[slot] = slot % kBucketSlots < buckets[bucket].threshold
-                                ? static_cast<uint8_t>(bucket)
-                                : buckets[bucket].other;
-  }
-}
-
 void BuildDecodeTable(const Frequencies& frequencies,
                       const std::array<uint16_t, kMaxSymbols>& keys,
                       kernels::RansDecodeTable* table) {
@@ -162,12 +151,18 @@ void BuildEncodeTable(const Frequencies& frequencies,
       table->bias1[s] = 1;
     }
   }
-  std::array<uint8_t, kSlots> slot_symbols;
-  AssignSlots(frequencies, &slot_symbols);
-  std::array<uint32_t, kMaxSymbols> next{};
-  for (size_t s = 0; s < kMaxSymbols; ++s) next[s] = table->start[s];
-  for (size_t slot = 0; slot < kSlots; ++slot) {
-    table->slot_of[next[slot_symbols[slot]]++] = static_cast<uint16_t>(slot);
+  uint16_t* next[kMaxSymbols];
+  for (size_t s = 0; s < kMaxSymbols; ++s) {
+    next[s] = table->slot_of + table->start[s];
+  }
+  const auto buckets = MakeBuckets(frequencies);
+  uint16_t slot = 0;
+  for (size_t b = 0; b < kBuckets; ++b) {
+    const size_t threshold = buckets[b].threshold;
+    uint16_t*& lower = next[b];
+    for (size_t i = 0; i < threshold; ++i) *lower++ = slot++;
+    uint16_t*& upper = next[buckets[b].other];
+    for (size_t i = threshold; i < kBucketSlots; ++i) *upper++ = slot++;
   }
 }
 

@@ -20,12 +20,8 @@ using Counts = std::array<uint64_t, kernels::kMaxSymbols>;
 /// least code length; the same on every machine.
 Frequencies Normalize(const Counts& counts);
 
-/// slot_symbols[slot] is the symbol that each of the kSlots slots stands for:
-/// the alias method (Walker 1974, Vose 1991) in integers, 32 buckets of 128
-/// slots with at most two symbols each.
-void AssignSlots(const Frequencies& frequencies,
-                 std::array<uint8_t, kernels::kSlots>* slot_symbols);
-
+/// Both tables assign slots by the alias method (Walker 1974, Vose 1991) in
+/// integers: 32 buckets of 128 slots with at most two symbols each.
 /// `keys` as in RansDecodeTable, by symbol.
 void BuildDecodeTable(const Frequencies& frequencies,
                       const std::array<uint16_t, kernels::kMaxSymbols>& keys,

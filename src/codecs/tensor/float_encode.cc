@@ -216,13 +216,18 @@ std::vector<ChunkCounts> CountSymbols(const Kind& kind,
                                       std::span<const uint16_t> units) {
   const auto symbol_of = alphabet.SymbolOf();
   std::vector<ChunkCounts> chunks;
+  chunks.reserve((units.size() + kChunk - 1) / kChunk);
   uint8_t symbols[kChunk];
   for (size_t start = 0; start < units.size(); start += kChunk) {
     const size_t n = std::min(kChunk, units.size() - start);
     kernels::Best().map_symbols(&units[start], n, kind.key_shift, kind.key_mask,
                                 symbol_of.data(), symbols);
     std::array<ChunkCounts, 4> parts{};  // as in CountKeys
-    for (size_t i = 0; i < n; ++i) ++parts[i % 4][symbols[i]];
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      for (size_t j = 0; j < 4; ++j) ++parts[j][symbols[i + j]];
+    }
+    for (; i < n; ++i) ++parts[0][symbols[i]];
     ChunkCounts& counts = chunks.emplace_back();
     for (size_t s = 0; s < kMaxSymbols; ++s) {
       counts[s] = static_cast<uint16_t>(parts[0][s] + parts[1][s] +
@@ -347,9 +352,14 @@ class BitWriter {
   uint32_t held_bits_ = 0;
 };
 
-// What a key adds to its stream besides a symbol: a code of 2 bits, and flags.
+// Codes of elements: the low 2 bits of the key, and whether these and the
+// exponent are in the stream's tail. In a map of keys the flags are above the
+// symbol.
 constexpr uint8_t kHasExtra = 4;
 constexpr uint8_t kHasEscape = 8;
+constexpr uint8_t kFlags = kHasExtra | kHasEscape;
+constexpr int kFlagsShift = 3;
+static_assert(kHasExtra << kFlagsShift == kMaxSymbols);
 
 /// Packs the extra bits of four codes (3 bits each): 8 bits, and how many of
 /// them count << 8.
@@ -379,23 +389,27 @@ struct StreamTail {
 /// its 32 lanes.
 void AppendTail(const Kind& kind, const uint8_t* codes, const uint16_t* units,
                 StreamTail* tail) {
+  constexpr uint64_t kEachByte = 0x0101010101010101;
   uint64_t any = 0;
-  for (size_t quarter = 0; quarter < kLanes; quarter += 16) {
+  for (size_t half = 0; half < kLanes; half += 16) {
     uint64_t bits = 0;
     uint32_t count = 0;
-    for (size_t i = quarter; i < quarter + 16; i += 4) {
-      uint32_t four = LoadLe<uint32_t>(codes + i);
-      any |= four;
-      four &= 0x07070707;
-      four = (four | four >> 5) & 0x003F003F;
-      four = (four | four >> 10) & 0xFFF;
-      const uint32_t packed = kPackedExtra[four];
-      bits |= uint64_t{packed & 0xFF} << count;
-      count += packed >> 8;
+    for (size_t i = half; i < half + 16; i += 8) {
+      uint64_t eight = LoadLe<uint64_t>(codes + i);
+      any |= eight;
+      // Twice four codes of 3 bits side by side.
+      eight &= 7 * kEachByte;
+      eight = (eight | eight >> 5) & 0x003F003F003F003F;
+      eight = (eight | eight >> 10) & 0x00000FFF00000FFF;
+      for (const uint32_t packed : {uint32_t{kPackedExtra[eight & 0xFFF]},
+                                    uint32_t{kPackedExtra[eight >> 32]}}) {
+        bits |= uint64_t{packed & 0xFF} << count;
+        count += packed >> 8;
+      }
     }
     tail->extra.Put(bits, count);
   }
-  if (any & 0x08080808) {
+  if (any & (kHasEscape * kEachByte)) {
     for (size_t i = 0; i < kLanes; ++i) {
       if (codes[i] & kHasEscape) {
         *tail->escapes_end++ = static_cast<uint8_t>(kind.Key(units[i]) >> 2);
@@ -405,9 +419,10 @@ void AppendTail(const Kind& kind, const uint8_t* codes, const uint16_t* units,
 }
 
 bool IsZero(const uint8_t* data, size_t size) {
-  uint64_t any = 0;
-  for (size_t i = 0; i < size; i += 8) any |= LoadLe<uint64_t>(data + i);
-  return any == 0;
+  for (size_t i = 0; i < size; i += 8) {
+    if (LoadLe<uint64_t>(data + i) != 0) return false;
+  }
+  return true;
 }
 
 /// Whether an order-0 coder would save 3 % of `plane`, by a few samples.
@@ -434,7 +449,7 @@ class Plan final : public EncodePlan {
  public:
   Plan(const Kind& kind, int level, const Alphabet& alphabet,
        const std::vector<Frequencies>& tables)
-      : kind_(kind), level_(level), symbol_of_(alphabet.SymbolOf()) {
+      : kind_(kind), level_(level) {
     ByteWriter writer(&params_);
     writer.Le<uint8_t>(kind.number);
     writer.Le(static_cast<uint8_t>(alphabet.entries.size()));
@@ -458,22 +473,18 @@ class Plan final : public EncodePlan {
       }
       entropy::BuildEncodeTable(frequencies, &tables_.emplace_back());
     }
-    // Keys that the sample did not show have no frequency: they escape.
-    for (uint8_t& symbol : symbol_of_) {
-      if (tables[0][symbol] == 0)
-        symbol = static_cast<uint8_t>(alphabet.escape);
-    }
-    code_of_.fill(kHasExtra | kHasEscape);
+    map_.fill(static_cast<uint8_t>(alphabet.escape | kFlags << kFlagsShift));
+    size_t symbol = 0;
     for (const auto& entry : alphabet.entries) {
+      const uint32_t flags = entry.joined ? 0 : kHasExtra << kFlagsShift;
       for (size_t j = 0; j < 4; ++j) {
-        const size_t key = size_t{entry.exponent} << 2 | j;
-        if (symbol_of_[key] != alphabet.escape) {
-          code_of_[key] = entry.joined ? 0 : kHasExtra;
+        // Keys that the sample did not show have no frequency: they escape.
+        if (tables[0][symbol] != 0) {
+          map_[size_t{entry.exponent} << 2 | j] =
+              static_cast<uint8_t>(symbol | flags);
         }
+        symbol += entry.joined || j == 3;
       }
-    }
-    for (size_t key = 0; key < kKeys; ++key) {
-      if (code_of_[key] != 0) code_of_[key] |= key & 3;
     }
   }
 
@@ -489,8 +500,7 @@ class Plan final : public EncodePlan {
 
   const Kind& kind_;
   int level_;
-  std::array<uint8_t, kKeys> symbol_of_;
-  std::array<uint8_t, kKeys> code_of_;
+  std::array<uint8_t, kKeys> map_;  // of keys to symbols and flags
   std::vector<kernels::RansEncodeTable> tables_;
   // By symbol: what it costs in each table, in 1/16 bit, 16 bits a table.
   std::array<uint64_t, kMaxSymbols> costs_{};
@@ -556,6 +566,9 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   const size_t bitmap_bytes = (shape.groups + 7) / 8;
   bitmaps.Resize(kind_.planes.size() * bitmap_bytes);
 
+  std::vector<uint8_t> selectors(tables_.size() > 1 ? (shape.chunks + 3) / 4
+                                                    : 0);
+
   const bool wide = kind_.element_size == 4;
   alignas(64) uint16_t units[kChunk];
   alignas(64) uint16_t low[kChunk];
@@ -590,10 +603,20 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     }
     // rANS repeats the last element where planes have zeros.
     std::fill(units + count, units + padded, last);
+    uint8_t* chunk = symbols.data() + c * kChunk;
     kernel.map_symbols(units, padded, kind_.key_shift, kind_.key_mask,
-                       symbol_of_.data(), symbols.data() + c * kChunk);
-    kernel.map_symbols(units, padded, kind_.key_shift, kind_.key_mask,
-                       code_of_.data(), codes);
+                       map_.data(), chunk);
+    // In locals, or the compiler would not make vectors of it.
+    const int shift = kind_.key_shift;
+    for (size_t i = 0; i < padded; ++i) {
+      codes[i] = static_cast<uint8_t>((chunk[i] >> kFlagsShift & kFlags) |
+                                      (units[i] >> shift & 3));
+    }
+    for (size_t i = 0; i < padded; ++i) chunk[i] &= kMaxSymbols - 1;
+    if (!selectors.empty()) {
+      selectors[c / 4] = static_cast<uint8_t>(
+          selectors[c / 4] | Select(chunk, padded) << (c % 4 * 2));
+    }
     for (size_t row = 0; row < padded; row += kLanes) {
       AppendTail(kind_, codes + row, units + row,
                  &tail[row / kLanes % streams]);
@@ -602,16 +625,10 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
 
   alignas(64) uint32_t states[kernels::kMaxStreams * kLanes];
   std::fill(std::begin(states), std::end(states), kStateLow);
-  std::vector<uint8_t> selectors(tables_.size() > 1 ? (shape.chunks + 3) / 4
-                                                    : 0);
   for (size_t c = shape.chunks; c-- > 0;) {
     const uint8_t* chunk = symbols.data() + c * kChunk;
-    size_t table = 0;
-    if (tables_.size() > 1) {
-      table = Select(chunk, shape.ChunkSteps(c) * shape.step);
-      selectors[c / 4] =
-          static_cast<uint8_t>(selectors[c / 4] | table << (c % 4 * 2));
-    }
+    const size_t table =
+        selectors.empty() ? 0 : (selectors[c / 4] >> (c % 4 * 2)) & 3;
     kernel.rans_encode(states, shape.streams, tables_[table], chunk,
                        shape.ChunkSteps(c), words_end.data());
   }
