@@ -39,7 +39,8 @@ int ReportParseError(const CLI::App& app, const CLI::ParseError& error,
 
 int RunCommand(const std::vector<std::string>& arguments, Streams streams) {
   CommandOptions options;
-  std::unique_ptr<CLI::App> app = MakeCommandLine(&options);
+  const std::string first = arguments.empty() ? "" : arguments.front();
+  std::unique_ptr<CLI::App> app = MakeCommandLine(&options, &first);
   try {
     // CLI11 takes the arguments last first.
     app->parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));

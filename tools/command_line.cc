@@ -56,7 +56,8 @@ class HelpFormatter : public CLI::FormatterBase {
 // Builds the parser; what the parser keeps refers to the options alone.
 class CommandLineBuilder {
  public:
-  explicit CommandLineBuilder(CommandOptions* options) : options_(*options) {}
+  CommandLineBuilder(CommandOptions* options, const std::string* only)
+      : options_(*options), only_(only) {}
 
   std::unique_ptr<CLI::App> Build() {
     app_ = std::make_unique<CLI::App>(
@@ -88,10 +89,14 @@ class CommandLineBuilder {
 
  private:
   void AddCompress() {
-    Begin("compress", "c",
-          "Make archives of files and directories. FILE becomes FILE.zllm, "
-          "beside it. The input is kept unless --rm is given. A symbolic link "
-          "named as FILE is followed.");
+    if (!Begin(
+            "compress", "c",
+            "Make archives of files and directories. FILE becomes FILE.zllm, "
+            "beside it. The input is kept unless --rm is given. A symbolic "
+            "link "
+            "named as FILE is followed.")) {
+      return;
+    }
     Inputs("FILE",
            "Files and directories, one archive each. '-' is standard input, "
            "read also where no FILE is given; its archive goes to standard "
@@ -121,9 +126,12 @@ class CommandLineBuilder {
   }
 
   void AddDecompress() {
-    Begin("decompress", "d",
-          "Restore what archives hold. FILE.zllm becomes FILE, a file or a "
-          "directory. The archive is kept unless --rm is given.");
+    if (!Begin(
+            "decompress", "d",
+            "Restore what archives hold. FILE.zllm becomes FILE, a file or a "
+            "directory. The archive is kept unless --rm is given.")) {
+      return;
+    }
     Inputs("FILE",
            "Archives. '-' is standard input, read also where no FILE is given; "
            "its contents go to standard output unless -o is given.");
@@ -143,9 +151,12 @@ class CommandLineBuilder {
   }
 
   void AddList() {
-    Begin("list", "l",
-          "List what archives hold. Reads their index only, from a file that "
-          "can seek.");
+    if (!Begin(
+            "list", "l",
+            "List what archives hold. Reads their index only, from a file that "
+            "can seek.")) {
+      return;
+    }
     Inputs("ARCHIVE", "Archives.")->required();
     command_->add_flag("-t,--tensors", options_.tensors,
                        "List the tensors of each file as well.");
@@ -154,9 +165,12 @@ class CommandLineBuilder {
   }
 
   void AddInfo() {
-    Begin("info", "i",
-          "Show how archives are coded. By element type and by codec: sizes, "
-          "bits a weight, and where the bytes go.");
+    if (!Begin(
+            "info", "i",
+            "Show how archives are coded. By element type and by codec: sizes, "
+            "bits a weight, and where the bytes go.")) {
+      return;
+    }
     Inputs("ARCHIVE", "Archives.")->required();
     command_->add_flag("-t,--tensors", options_.tensors,
                        "Show each tensor as well; -v does the same.");
@@ -165,9 +179,12 @@ class CommandLineBuilder {
   }
 
   void AddTest() {
-    Begin("test", "t",
-          "Check that archives are whole. Decodes everything, compares every "
-          "checksum and SHA-256, and writes nothing.");
+    if (!Begin(
+            "test", "t",
+            "Check that archives are whole. Decodes everything, compares every "
+            "checksum and SHA-256, and writes nothing.")) {
+      return;
+    }
     Inputs(
         "FILE",
         "Archives. '-' is standard input, read also where no FILE is given.");
@@ -177,10 +194,13 @@ class CommandLineBuilder {
   }
 
   void AddCat() {
-    Begin("cat", "",
-          "Write one tensor, or bytes of a file, to standard output. Reads the "
-          "index and the blocks it needs, nothing else; -v tells how many "
-          "bytes that was.");
+    if (!Begin("cat", "",
+               "Write one tensor, or bytes of a file, to standard output. "
+               "Reads the "
+               "index and the blocks it needs, nothing else; -v tells how many "
+               "bytes that was.")) {
+      return;
+    }
     command_
         ->add_option_function<std::string>(
             "ARCHIVE",
@@ -218,10 +238,14 @@ class CommandLineBuilder {
   }
 
   void AddBench() {
-    Begin("bench", "b",
-          "Measure speed and ratio in memory. Each FILE is read whole, then "
-          "compressed and decompressed beside a plain memory copy; the best of "
-          "several rounds counts.");
+    if (!Begin(
+            "bench", "b",
+            "Measure speed and ratio in memory. Each FILE is read whole, then "
+            "compressed and decompressed beside a plain memory copy; the best "
+            "of "
+            "several rounds counts.")) {
+      return;
+    }
     Inputs("FILE", "Files.")->required();
     command_->add_flag(kLevelFlags, options_.levels,
                        "Levels to measure. The default is -1 -3 -6 -9.");
@@ -238,11 +262,13 @@ class CommandLineBuilder {
     Reporting("Write the measurements as JSON.");
   }
 
-  void Begin(const char* name, const char* alias, const char* description) {
+  // Starts a subcommand; false where its options are not wanted.
+  bool Begin(const char* name, const char* alias, const char* description) {
     command_ = app_->add_subcommand(name, description);
     if (*alias != '\0') command_->alias(alias);
     command_->option_defaults()->multi_option_policy(
         CLI::MultiOptionPolicy::TakeLast);
+    return only_ == nullptr || *only_ == name || *only_ == alias;
   }
 
   CLI::Option* Inputs(const char* name, const char* description) {
@@ -301,17 +327,43 @@ class CommandLineBuilder {
 
   void Memory() {
     command_
-        ->add_option("--memory", options_.memory,
-                     "Refuse archives that need more memory than this a "
-                     "thread, such as 512M or 2G. The default is 512M.")
-        ->option_text("SIZE")
-        ->transform(CLI::AsSizeValue(false));
+        ->add_option_function<std::string>(
+            "--memory",
+            [options = &options_](const std::string& text) {
+              ParseSize(text, &options->memory);
+            },
+            "Refuse archives that need more memory than this a thread, such as "
+            "512M or 2G. The default is 512M.")
+        ->option_text("SIZE");
   }
 
   void Sha256() {
     command_->add_flag("--sha256", options_.sha256,
                        "Compare each file's SHA-256 too. The checksums of all "
                        "blocks are always compared.");
+  }
+
+  // "1000", "512M", "2GiB": powers of 1024.
+  static void ParseSize(const std::string& text, uint64_t* size) {
+    const char* end = text.data() + text.size();
+    auto [unit, error] = std::from_chars(text.data(), end, *size);
+    std::string suffix = CLI::detail::to_lower(std::string(unit, end));
+    for (const char* tail : {"ib", "b"}) {
+      if (suffix.ends_with(tail)) {
+        suffix.resize(suffix.size() - std::string_view(tail).size());
+        break;
+      }
+    }
+    const size_t power = std::string_view(" kmgt").find(suffix);
+    if (error != std::errc() || suffix.size() > 1 ||
+        power == std::string_view::npos ||
+        *size > UINT64_MAX >> (suffix.empty() ? 0 : 10 * power)) {
+      throw CLI::ValidationError(
+          "--memory", "'" + Printable(text) +
+                          "' is no size; write a number of bytes, or one with "
+                          "K, M, G or T");
+    }
+    if (!suffix.empty()) *size <<= 10 * power;
   }
 
   static void ParseRange(const std::string& text, CommandOptions* options) {
@@ -341,6 +393,7 @@ class CommandLineBuilder {
       "--best{9}";
 
   CommandOptions& options_;
+  const std::string* only_;
   std::unique_ptr<CLI::App> app_;
   CLI::App* command_ = nullptr;
 };
@@ -360,8 +413,9 @@ const char kExitCodesText[] =
     "half-written is left. A second signal kills at once.\n"
     "141\tThe reader of standard output went away.";
 
-std::unique_ptr<CLI::App> MakeCommandLine(CommandOptions* options) {
-  return CommandLineBuilder(options).Build();
+std::unique_ptr<CLI::App> MakeCommandLine(CommandOptions* options,
+                                          const std::string* only) {
+  return CommandLineBuilder(options, only).Build();
 }
 
 std::string OptionNames(const CLI::Option& option) {

@@ -50,8 +50,11 @@ struct CommandOptions {
   int rounds = 3;
 };
 
-/// Builds the parser; parsing fills `*options`, which must outlive it.
-std::unique_ptr<CLI::App> MakeCommandLine(CommandOptions* options);
+/// Builds the parser; parsing fills `*options`, which must outlive it. With
+/// `only` not null, other subcommands than the one of this name get no options:
+/// to build them all takes longer than to decode a small file.
+std::unique_ptr<CLI::App> MakeCommandLine(CommandOptions* options,
+                                          const std::string* only = nullptr);
 
 /// How an option is shown: "-T, --threads N", "-1 ... -9, --fast, --best".
 std::string OptionNames(const CLI::Option& option);

@@ -29,8 +29,9 @@ void Report::Add(const std::string& input, const std::string& output,
       line += ", " + Printable(output);
     }
     console_.Note(line);
-    console_.Detail(Format("  %llu files, %s in duplicates",
+    console_.Detail(Format("  %llu %s, %s in duplicates",
                            static_cast<unsigned long long>(result->files),
+                           result->files == 1 ? "file" : "files",
                            HumanBytes(result->duplicate_bytes).c_str()));
   }
   if (options_.json) {

@@ -51,12 +51,13 @@ TEST_F(CommandTest, RestoresAFile) {
   const std::string model = folder_ / "model";
   WriteFile(model, Model(100));
   EXPECT_EQ(chmod(model.c_str(), 0640), 0);
-  Outcome made = Run({"compress", model});
+  Outcome made = RunZipllm({"compress", model});
   EXPECT_EQ(made.code, kExitOk) << made.err;
   EXPECT_THAT(made.out, IsEmpty());
   EXPECT_THAT(made.err, IsEmpty());  // no terminal, no -v: silent
   EXPECT_EQ(
-      Run({"decompress", folder_ / "model.zllm", "-o", folder_ / "back"}).code,
+      RunZipllm({"decompress", folder_ / "model.zllm", "-o", folder_ / "back"})
+          .code,
       kExitOk);
   EXPECT_EQ(ReadFile(folder_ / "back"), ReadFile(model));
   struct stat st;
@@ -66,13 +67,13 @@ TEST_F(CommandTest, RestoresAFile) {
 
 TEST_F(CommandTest, RestoresStreams) {
   const std::string model = Model(100);
-  Outcome archive = Run({"compress", "-"}, model);
+  Outcome archive = RunZipllm({"compress", "-"}, model);
   ASSERT_EQ(archive.code, kExitOk) << archive.err;
   EXPECT_LT(archive.out.size(), model.size());
-  EXPECT_EQ(Run({"decompress", "-"}, archive.out).out, model);
-  EXPECT_EQ(Run({"d", "-c", "-T1"}, archive.out).out, model);
-  EXPECT_EQ(Run({"test"}, archive.out).code, kExitOk);
-  EXPECT_EQ(Run({"compress", "-T3"}, model).out, archive.out);
+  EXPECT_EQ(RunZipllm({"decompress", "-"}, archive.out).out, model);
+  EXPECT_EQ(RunZipllm({"d", "-c", "-T1"}, archive.out).out, model);
+  EXPECT_EQ(RunZipllm({"test"}, archive.out).code, kExitOk);
+  EXPECT_EQ(RunZipllm({"compress", "-T3"}, model).out, archive.out);
 }
 
 TEST_F(CommandTest, InputThatIsAFileOnStandardInputStartsAtItsPosition) {
@@ -82,34 +83,37 @@ TEST_F(CommandTest, InputThatIsAFileOnStandardInputStartsAtItsPosition) {
                        {.in = in.fd(), .out = out.fd(), .err = err.fd()}),
             kExitOk)
       << err.Content();
-  EXPECT_EQ(Run({"decompress", "-"}, out.Content()).out, Model(10));
+  EXPECT_EQ(RunZipllm({"decompress", "-"}, out.Content()).out, Model(10));
 }
 
 TEST_F(CommandTest, ExitCodes) {
   const std::string file = folder_ / "file";
   WriteFile(file, "text");
-  EXPECT_EQ(Run({"--help"}).code, kExitOk);
-  EXPECT_EQ(Run({}).code, kExitUsage);
-  EXPECT_EQ(Run({"compress", "--no-such-option"}).code, kExitUsage);
-  EXPECT_EQ(Run({"compress", folder_ / "missing"}).code, kExitError);
-  EXPECT_EQ(Run({"decompress", file, "-o", folder_ / "x"}).code, kExitDamaged);
+  EXPECT_EQ(RunZipllm({"--help"}).code, kExitOk);
+  EXPECT_EQ(RunZipllm({}).code, kExitUsage);
+  EXPECT_EQ(RunZipllm({"compress", "--no-such-option"}).code, kExitUsage);
+  EXPECT_EQ(RunZipllm({"compress", folder_ / "missing"}).code, kExitError);
+  EXPECT_EQ(RunZipllm({"decompress", file, "-o", folder_ / "x"}).code,
+            kExitDamaged);
   EXPECT_FALSE(Exists(folder_ / "x"));
   ASSERT_EQ(mkfifo((folder_ / "fifo").c_str(), 0600), 0);
   // A directory with a FIFO: the archive is made, the exit code warns.
   TemporaryFolder elsewhere;
-  Outcome warned = Run({"compress", folder_ / "", "-o", elsewhere / "a.zllm"});
+  Outcome warned =
+      RunZipllm({"compress", folder_ / "", "-o", elsewhere / "a.zllm"});
   EXPECT_EQ(warned.code, kExitWarning);
   EXPECT_THAT(warned.err,
               AllOf(StartsWith("zipllm: warning: "), HasSubstr("fifo")));
-  EXPECT_EQ(Run({"test", elsewhere / "a.zllm"}).code, kExitOk);
+  EXPECT_EQ(RunZipllm({"test", elsewhere / "a.zllm"}).code, kExitOk);
   // The worst counts.
-  EXPECT_EQ(Run({"test", elsewhere / "a.zllm", file, folder_ / "missing"}).code,
-            kExitDamaged);
+  EXPECT_EQ(
+      RunZipllm({"test", elsewhere / "a.zllm", file, folder_ / "missing"}).code,
+      kExitDamaged);
 }
 
 TEST_F(CommandTest, ErrorsNameTheFileOnce) {
   const std::string missing = folder_ / "missing";
-  Outcome outcome = Run({"compress", missing});
+  Outcome outcome = RunZipllm({"compress", missing});
   EXPECT_THAT(outcome.err, StartsWith("zipllm: "));
   EXPECT_THAT(outcome.err, HasSubstr("No such file or directory"));
   size_t first = outcome.err.find(missing);
@@ -120,19 +124,22 @@ TEST_F(CommandTest, ErrorsNameTheFileOnce) {
 TEST_F(CommandTest, InterruptStopsBeforeAnythingIsWritten) {
   const std::string model = folder_ / "model";
   WriteFile(model, Model(1000));
-  ASSERT_EQ(Run({"compress", model}).code, kExitOk);
+  ASSERT_EQ(RunZipllm({"compress", model}).code, kExitOk);
   for (int signal : {SIGINT, SIGTERM}) {
     SetInterrupt(signal);
-    Outcome outcome = Run({"compress", "--rm", model, "-o", folder_ / "x"});
+    Outcome outcome =
+        RunZipllm({"compress", "--rm", model, "-o", folder_ / "x"});
     EXPECT_EQ(outcome.code, 128 + signal);
     EXPECT_THAT(outcome.err, HasSubstr("interrupted"));
     EXPECT_EQ(
-        Run({"decompress", folder_ / "model.zllm", "-o", folder_ / "x"}).code,
+        RunZipllm({"decompress", folder_ / "model.zllm", "-o", folder_ / "x"})
+            .code,
         128 + signal);
-    EXPECT_EQ(Run({"test", folder_ / "model.zllm"}).code, 128 + signal);
-    EXPECT_EQ(Run({"bench", "-n", "1", model}).code, 128 + signal);
-    EXPECT_EQ(Run({"info", folder_ / "model.zllm"}).code, 128 + signal);
-    EXPECT_EQ(Run({"cat", folder_ / "model.zllm", "w"}).code, 128 + signal);
+    EXPECT_EQ(RunZipllm({"test", folder_ / "model.zllm"}).code, 128 + signal);
+    EXPECT_EQ(RunZipllm({"bench", "-n", "1", model}).code, 128 + signal);
+    EXPECT_EQ(RunZipllm({"info", folder_ / "model.zllm"}).code, 128 + signal);
+    EXPECT_EQ(RunZipllm({"cat", folder_ / "model.zllm", "w"}).code,
+              128 + signal);
   }
   EXPECT_FALSE(Exists(folder_ / "x"));
   EXPECT_TRUE(Exists(model));
@@ -161,8 +168,8 @@ TEST_F(CommandTest, BlockedInputEndsWithTheSignal) {
 
 TEST_F(CommandTest, InfoAccountsForEveryByte) {
   WriteFile(folder_ / "model", Model(500));
-  ASSERT_EQ(Run({"compress", folder_ / "model"}).code, kExitOk);
-  Outcome outcome = Run({"info", "--json", folder_ / "model.zllm"});
+  ASSERT_EQ(RunZipllm({"compress", folder_ / "model"}).code, kExitOk);
+  Outcome outcome = RunZipllm({"info", "--json", folder_ / "model.zllm"});
   ASSERT_EQ(outcome.code, kExitOk) << outcome.err;
   json archive = json::parse(outcome.out)["archives"][0];
   uint64_t coded = 0;
@@ -180,22 +187,24 @@ TEST_F(CommandTest, InfoAccountsForEveryByte) {
 TEST_F(CommandTest, CatReadsATensor) {
   const std::string model = Model(500);
   WriteFile(folder_ / "model", model);
-  ASSERT_EQ(Run({"compress", folder_ / "model"}).code, kExitOk);
+  ASSERT_EQ(RunZipllm({"compress", folder_ / "model"}).code, kExitOk);
   const std::string tensor = model.substr(model.size() - 500 * 128);
-  EXPECT_EQ(Run({"cat", folder_ / "model.zllm", "w"}).out, tensor);
-  EXPECT_EQ(Run({"cat", folder_ / "model.zllm", "w", "--range", "128:256"}).out,
-            tensor.substr(128, 128));
+  EXPECT_EQ(RunZipllm({"cat", folder_ / "model.zllm", "w"}).out, tensor);
   EXPECT_EQ(
-      Run({"cat", "-", "--range", "0:8"}, ReadFile(folder_ / "model.zllm")).out,
-      model.substr(0, 8));
-  Outcome verbose = Run({"cat", "-v", folder_ / "model.zllm", "w"});
+      RunZipllm({"cat", folder_ / "model.zllm", "w", "--range", "128:256"}).out,
+      tensor.substr(128, 128));
+  EXPECT_EQ(RunZipllm({"cat", "-", "--range", "0:8"},
+                      ReadFile(folder_ / "model.zllm"))
+                .out,
+            model.substr(0, 8));
+  Outcome verbose = RunZipllm({"cat", "-v", folder_ / "model.zllm", "w"});
   EXPECT_THAT(verbose.err, HasSubstr("read "));
-  EXPECT_EQ(Run({"cat", folder_ / "model.zllm", "v"}).code, kExitError);
+  EXPECT_EQ(RunZipllm({"cat", folder_ / "model.zllm", "v"}).code, kExitError);
 }
 
 TEST_F(CommandTest, FullOutputIsAnError) {
   WriteFile(folder_ / "model", Model(10));
-  ASSERT_EQ(Run({"compress", folder_ / "model"}).code, kExitOk);
+  ASSERT_EQ(RunZipllm({"compress", folder_ / "model"}).code, kExitOk);
   int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
   ASSERT_GE(full, 0);
   MemoryFile in, err;
@@ -213,11 +222,12 @@ TEST_F(CommandTest, LevelsAreTheLastFlagGiven) {
            {"-9"}, {"-1", "-9"}, {"--best"}, {"--fast", "-9"}}) {
     std::vector<std::string> arguments = {"compress", "-c", folder_ / "model"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
-    EXPECT_EQ(Run(arguments).out,
-              Run({"compress", "-9", "-c", folder_ / "model"}).out);
+    EXPECT_EQ(RunZipllm(arguments).out,
+              RunZipllm({"compress", "-9", "-c", folder_ / "model"}).out);
   }
   json bench = json::parse(
-      Run({"bench", "-2", "-1", "-n", "1", "--json", folder_ / "model"}).out);
+      RunZipllm({"bench", "-2", "-1", "-n", "1", "--json", folder_ / "model"})
+          .out);
   EXPECT_EQ(bench["files"][0]["levels"][0]["level"], 2);
   EXPECT_EQ(bench["files"][0]["levels"][1]["level"], 1);
 }

@@ -51,8 +51,8 @@ struct Outcome {
   std::string err;
 };
 
-inline Outcome Run(const std::vector<std::string>& arguments,
-                   const std::string& input = "") {
+inline Outcome RunZipllm(const std::vector<std::string>& arguments,
+                         const std::string& input = "") {
   MemoryFile in(input), out, err;
   int code =
       RunCommand(arguments, {.in = in.fd(), .out = out.fd(), .err = err.fd()});

@@ -29,7 +29,13 @@ expect 2 zipllm compress -T -1 x
 expect 2 zipllm compress -k --rm x
 expect 2 zipllm compress -c -o y x
 expect 2 zipllm compress -q -v x
-expect 2 zipllm decompress --memory lots x
+for size in lots '' M 5X 5KK 5bb -5 99999999999999T; do
+  expect 2 zipllm decompress "--memory=$size" x
+  err_has "memory"
+done
+for size in 1000 512M 512m 2GiB 2kb 5B 16777215T; do
+  expect 1 zipllm decompress "--memory=$size" missing.zllm
+done
 expect 2 zipllm cat x --range 5
 err_has "A:B"
 expect 2 zipllm cat x --range 5:3
