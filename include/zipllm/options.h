@@ -39,7 +39,9 @@ struct CompressOptions {
   int level = kDefaultLevel;  ///< kMinLevel (fastest) to kMaxLevel (smallest)
   int threads = 0;     ///< 0: one a core. The archive does not depend on it
   bool verify = true;  ///< decode every block and compare before it counts
-  bool deduplicate = true;       ///< store equal blocks once
+  bool deduplicate = true;  ///< store equal blocks once
+  /// Sync a file before it gets its name, so that it survives a power loss.
+  bool sync = true;
   bool follow_symlinks = false;  ///< store what links point to (once: no links
                                  ///< inside) instead of links
   ProgressCallback progress = nullptr;
@@ -54,6 +56,8 @@ struct DecompressOptions {
   /// Recompute each file's SHA-256 and compare (every block's XXH3 is always
   /// checked).
   bool check_sha256 = false;
+  /// Sync files before they get their names, so that they survive a power loss.
+  bool sync = true;
   bool overwrite = false;  ///< replace files that are there
   ProgressCallback progress = nullptr;
   WarningCallback warning = nullptr;

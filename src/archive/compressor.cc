@@ -331,7 +331,7 @@ absl::StatusOr<Totals> Compressor::CompressPathToFile(
                    AtomicFile::CreateAt(dir.get(), name, archive_path, 0666));
   std::unique_ptr<Sink> sink = MakeDescriptorSink(file.fd(), archive_path);
   ASSIGN_OR_RETURN(Totals totals, CompressPath(path, *sink));
-  RETURN_IF_ERROR(file.Commit(overwrite));
+  RETURN_IF_ERROR(file.Commit(overwrite, options_.sync));
   return totals;
 }
 

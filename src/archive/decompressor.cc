@@ -136,7 +136,7 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
   for (size_t i = 0; i < decoder->head().blocks.size(); ++i) {
     size_t limit = executor_.threads() == 1
                        ? 0
-                       : static_cast<size_t>(4 * executor_.threads());
+                       : static_cast<size_t>(2 * executor_.threads());
     while (window_.size() > limit) RETURN_IF_ERROR(PopOne());
     auto block = std::make_shared<Block>();
     block->decoder = decoder;
@@ -326,7 +326,7 @@ absl::StatusOr<Totals> Decompressor::DecompressTo(
     Source& in, const std::string& target) const {
   uint64_t warnings = 0;
   std::unique_ptr<Output> output = archive::MakePathOutput(
-      target, options_.overwrite, [&](const std::string& text) {
+      target, options_.overwrite, options_.sync, [&](const std::string& text) {
         ++warnings;
         if (options_.warning) options_.warning(text);
       });

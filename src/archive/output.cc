@@ -59,7 +59,7 @@ mode_t CreationMode(const Entry& entry) {
 
 class PathOutput : public Output {
  public:
-  PathOutput(const std::string& target, bool overwrite,
+  PathOutput(const std::string& target, bool overwrite, bool sync,
              std::function<void(const std::string&)> warning)
       : target_(target), overwrite_(overwrite), warning_(std::move(warning)) {
     std::tie(folder_, name_) = SplitPath(target);
@@ -90,6 +90,7 @@ class PathOutput : public Output {
 
   const std::string target_;
   const bool overwrite_;
+  const bool sync_;
   const std::function<void(const std::string&)> warning_;
   std::string folder_;  // the directory that holds the target
   std::string name_;    // the target's name in it
@@ -236,7 +237,7 @@ absl::Status PathOutput::SetMetadata(int fd, const Entry& entry) {
 absl::Status PathOutput::EndFile() {
   RETURN_IF_ERROR(SetMetadata(file_->fd(), entry_));
   // Files of a fresh tree are synced together, before the tree gets its name.
-  RETURN_IF_ERROR(file_->Commit(overwrite_, /*sync=*/fresh_tree_.empty()));
+  RETURN_IF_ERROR(file_->Commit(overwrite_, sync_ && fresh_tree_.empty()));
   file_.reset();
   return absl::OkStatus();
 }
@@ -270,14 +271,14 @@ absl::Status PathOutput::Finish() {
     RETURN_IF_ERROR(SetMetadata(fd.get(), *entry));
   }
   if (fresh_tree_.empty()) return absl::OkStatus();
-  if (syncfs(root_.get()) != 0)
+  if (sync_ && syncfs(root_.get()) != 0)
     return ErrnoStatus(errno, "cannot sync " + target_);
   if (renameat2(folder_fd_.get(), fresh_tree_.c_str(), folder_fd_.get(),
                 name_.c_str(), RENAME_NOREPLACE) != 0) {
     return ErrnoStatus(errno, "cannot name the finished directory " + target_);
   }
   fresh_tree_.clear();
-  if (fsync(folder_fd_.get()) != 0 && errno != EINVAL) {
+  if (sync_ && fsync(folder_fd_.get()) != 0 && errno != EINVAL) {
     return ErrnoStatus(errno, "cannot sync the directory of " + target_);
   }
   return absl::OkStatus();
@@ -290,9 +291,10 @@ std::unique_ptr<Output> MakeSinkOutput(Sink* sink) {
 }
 
 std::unique_ptr<Output> MakePathOutput(
-    const std::string& target, bool overwrite,
+    const std::string& target, bool overwrite, bool sync,
     std::function<void(const std::string&)> warning) {
-  return std::make_unique<PathOutput>(target, overwrite, std::move(warning));
+  return std::make_unique<PathOutput>(target, overwrite, sync,
+                                      std::move(warning));
 }
 
 }  // namespace zipllm::archive

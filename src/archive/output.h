@@ -29,7 +29,7 @@ std::unique_ptr<Output> MakeSinkOutput(Sink* sink);
 /// Restores entries at `target` (see Decompressor::DecompressTo). Nothing is
 /// written outside it, links are never followed below it.
 std::unique_ptr<Output> MakePathOutput(
-    const std::string& target, bool overwrite,
+    const std::string& target, bool overwrite, bool sync,
     std::function<void(const std::string&)> warning);
 
 }  // namespace zipllm::archive
