@@ -61,7 +61,10 @@ class PathOutput : public Output {
  public:
   PathOutput(const std::string& target, bool overwrite, bool sync,
              std::function<void(const std::string&)> warning)
-      : target_(target), overwrite_(overwrite), warning_(std::move(warning)) {
+      : target_(target),
+        overwrite_(overwrite),
+        sync_(sync),
+        warning_(std::move(warning)) {
     std::tie(folder_, name_) = SplitPath(target);
   }
   ~PathOutput() override {
@@ -236,6 +239,7 @@ absl::Status PathOutput::SetMetadata(int fd, const Entry& entry) {
 
 absl::Status PathOutput::EndFile() {
   RETURN_IF_ERROR(SetMetadata(file_->fd(), entry_));
+  if (single_) return absl::OkStatus();  // named when the archive proves whole
   // Files of a fresh tree are synced together, before the tree gets its name.
   RETURN_IF_ERROR(file_->Commit(overwrite_, sync_ && fresh_tree_.empty()));
   file_.reset();
@@ -259,6 +263,7 @@ absl::Status PathOutput::MakeLink(const Entry& entry) {
 }
 
 absl::Status PathOutput::Finish() {
+  if (single_) return file_->Commit(overwrite_, sync_);
   if (!root_.ok()) return absl::OkStatus();
   for (const Entry& link : links_) RETURN_IF_ERROR(MakeLink(link));
   parent_.Reset();

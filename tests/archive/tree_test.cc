@@ -194,6 +194,15 @@ TEST(File, FailureLeavesNothing) {
   EXPECT_THAT(left, ::testing::ElementsAre("in"));
 }
 
+TEST(File, DamageBehindTheFileLeavesNothing) {
+  TempDir dir;
+  Bytes archive = Compress(FromString("whole"));
+  archive.pop_back();
+  EXPECT_EQ(Unpack(archive, dir / "out").status().code(),
+            absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(fs::exists(dir / "out"));
+}
+
 TEST(File, OverALinkReplacesTheLink) {
   TempDir dir;
   WriteFile(dir / "precious", FromString("keep"));
