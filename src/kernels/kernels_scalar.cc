@@ -14,32 +14,44 @@ static_assert(std::endian::native == std::endian::little);
 
 // ---- rANS ----
 
-/// The next word, or 0 with *ok = false where there is none.
-uint32_t TakeWord(RansStream& stream, bool* ok) {
-  if (stream.words == stream.words_end) {
-    *ok = false;
-    return 0;
+/// What the longest step of a stream takes, with room for a load of 8 bytes.
+constexpr std::ptrdiff_t kStepWords = 2 * kLanes;
+constexpr std::ptrdiff_t kStepExtra = kLanes / 4 + 8;
+
+/// Takes from a stream: zeros, and *ok = false, where there is nothing left.
+/// Without kChecked there must be enough for a step; then there is no branch on
+/// what the data are, but for escapes.
+template <bool kChecked>
+uint32_t TakeWord(RansStream& stream, bool wanted, bool* ok) {
+  if (kChecked) {
+    if (!wanted) return 0;
+    if (stream.words == stream.words_end) {
+      *ok = false;
+      return 0;
+    }
   }
   uint16_t word;
   std::memcpy(&word, stream.words, sizeof word);
-  stream.words += sizeof word;
-  return word;
+  stream.words += sizeof word * wanted;
+  return word & -uint32_t{wanted};
 }
 
-/// The next 2 extra bits, or 0 with *ok = false where there are none.
-uint32_t TakeExtra(RansStream& stream, bool* ok) {
+template <bool kChecked>
+uint32_t TakeExtra(RansStream& stream, bool wanted, bool* ok) {
   const uint64_t byte = stream.extra_bit / 8;
-  if (byte >= static_cast<uint64_t>(stream.extra_end - stream.extra)) {
-    *ok = false;
-    return 0;
+  if (kChecked) {
+    if (!wanted) return 0;
+    if (byte >= static_cast<uint64_t>(stream.extra_end - stream.extra)) {
+      *ok = false;
+      return 0;
+    }
   }
   const uint32_t bits =
       (uint32_t{stream.extra[byte]} >> (stream.extra_bit % 8)) & 3;
-  stream.extra_bit += 2;
-  return bits;
+  stream.extra_bit += 2 * uint64_t{wanted};
+  return bits & -uint32_t{wanted};
 }
 
-/// The next escape byte, or 0 with *ok = false where there is none.
 uint32_t TakeEscape(RansStream& stream, bool* ok) {
   if (stream.escapes == stream.escapes_end) {
     *ok = false;
@@ -48,27 +60,39 @@ uint32_t TakeEscape(RansStream& stream, bool* ok) {
   return *stream.escapes++;
 }
 
+template <bool kChecked>
+bool DecodeStep(RansStream& stream, const RansDecodeTable& table,
+                uint16_t* keys) {
+  bool ok = true;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    uint32_t state = stream.states[lane];
+    const uint32_t slot = table.slots[state & (kSlots - 1)];
+    const uint32_t frequency = (slot & (kSlots - 1)) + 1;
+    const uint32_t rank = (slot >> 12) & (kSlots - 1);
+    state = frequency * (state >> kProbabilityBits) + rank;
+    const bool low = state < kStateLow;
+    const uint32_t word = TakeWord<kChecked>(stream, low, &ok);
+    stream.states[lane] = state << (16 * uint32_t{low}) | word;
+    uint32_t key = table.keys[slot >> 24];
+    key += TakeExtra<kChecked>(stream, (key & kKeyBare) != 0, &ok);
+    if (key & kKeyEscape) key += TakeEscape(stream, &ok) << 2;
+    keys[lane] = static_cast<uint16_t>(key & 0x3FF);
+  }
+  return ok;
+}
+
 bool RansDecode(RansStream* streams_state, int streams,
                 const RansDecodeTable& table, uint16_t* keys, size_t steps) {
   bool ok = true;
   for (size_t step = 0; step < steps; ++step) {
-    for (int s = 0; s < streams; ++s) {
+    for (int s = 0; s < streams; ++s, keys += kLanes) {
       RansStream& stream = streams_state[s];
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        uint32_t state = stream.states[lane];
-        const uint32_t slot = table.slots[state & (kSlots - 1)];
-        const uint32_t frequency = (slot & (kSlots - 1)) + 1;
-        const uint32_t rank = (slot >> 12) & (kSlots - 1);
-        state = frequency * (state >> kProbabilityBits) + rank;
-        if (state < kStateLow) state = state << 16 | TakeWord(stream, &ok);
-        stream.states[lane] = state;
-        uint32_t key = table.keys[slot >> 24];
-        if (key & kKeyBare) {
-          if (key & kKeyEscape) key += TakeEscape(stream, &ok) << 2;
-          key += TakeExtra(stream, &ok);
-          key &= ~uint32_t{kKeyBare | kKeyEscape};
-        }
-        *keys++ = static_cast<uint16_t>(key);
+      const auto extra_byte = static_cast<std::ptrdiff_t>(stream.extra_bit / 8);
+      if (stream.words_end - stream.words >= kStepWords &&
+          stream.extra_end - stream.extra - extra_byte >= kStepExtra) {
+        ok &= DecodeStep<false>(stream, table, keys);
+      } else {
+        ok &= DecodeStep<true>(stream, table, keys);
       }
     }
   }
@@ -77,23 +101,26 @@ bool RansDecode(RansStream* streams_state, int streams,
 
 void RansEncode(uint32_t* states, int streams, const RansEncodeTable& table,
                 const uint8_t* symbols, size_t steps, uint8_t** words_end) {
-  const size_t count = static_cast<size_t>(streams) * kLanes;
-  for (size_t step = steps; step-- > 0;) {
-    for (size_t lane = count; lane-- > 0;) {
-      uint32_t state = states[lane];
-      const uint8_t symbol = symbols[step * count + lane];
+  const size_t count = static_cast<size_t>(streams);
+  for (size_t row = steps * count; row-- > 0;) {
+    const size_t stream = row % count;
+    uint8_t* end = words_end[stream];
+    for (size_t lane = kLanes; lane-- > 0;) {
+      uint32_t state = states[stream * kLanes + lane];
+      const uint8_t symbol = symbols[row * kLanes + lane];
       const uint32_t frequency = table.frequency[symbol];
-      if (state >> 20 >= frequency) {
-        const uint16_t word = static_cast<uint16_t>(state);
-        uint8_t*& end = words_end[lane / kLanes];
-        end -= sizeof word;
-        std::memcpy(end, &word, sizeof word);
-        state >>= 16;
-      }
+      // Stored in any case, kept where it goes out: no branch to mispredict.
+      const bool high = state >> 20 >= frequency;
+      const uint16_t word = static_cast<uint16_t>(state);
+      std::memcpy(end - sizeof word, &word, sizeof word);
+      end -= sizeof word * high;
+      state >>= 16 * uint32_t{high};
       const uint32_t rank = state % frequency;
-      states[lane] = (state / frequency) << kProbabilityBits |
-                     table.slot_of[table.start[symbol] + rank];
+      states[stream * kLanes + lane] =
+          (state / frequency) << kProbabilityBits |
+          table.slot_of[table.start[symbol] + rank];
     }
+    words_end[stream] = end;
   }
 }
 
