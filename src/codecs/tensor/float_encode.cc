@@ -437,8 +437,8 @@ bool LooksCompressible(ByteSpan plane) {
     const size_t offset = (plane.size() - kPiece) / (kPieces - 1) * i;
     std::memcpy(sample + i * kPiece, plane.data() + offset, kPiece);
   }
-  // Entropy is at least the one of order 2, -log2(sum of p^2), and that takes
-  // no logarithm: 2^0.24 = 1.18, and 1/256 for a sample of this size.
+  // Entropy is at least the one of order 2, -log2(sum of p^2), which takes no
+  // logarithm: 7.76 bits are left of 8 where that sum is 1.18 / 256.
   std::array<uint32_t, 256> counts{};
   for (uint8_t byte : sample) ++counts[byte];
   uint64_t squares = 0;
