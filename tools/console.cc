@@ -241,7 +241,9 @@ void Console::ClearProgress() {
 
 std::unique_ptr<Source> Console::OpenInput() const {
   struct stat st;
-  if (fstat(streams_.in, &st) == 0 && S_ISREG(st.st_mode)) {
+  // A file that something else has read a part of counts from there on.
+  if (fstat(streams_.in, &st) == 0 && S_ISREG(st.st_mode) &&
+      lseek(streams_.in, 0, SEEK_CUR) == 0) {
     return MakeDescriptorSource(streams_.in, kInputName);
   }
   return std::make_unique<PipeSource>(streams_.in);

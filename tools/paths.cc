@@ -67,13 +67,18 @@ absl::StatusOr<std::string> InFolder(const std::string& folder,
 // Whether the user lets `target` be written, and what to do with what is there.
 // A directory is for the library to look into: only it knows whether the
 // archive holds a directory or a file.
-absl::Status AskToWrite(const CommandOptions& options, Console& console,
-                        Target* target) {
-  struct stat st;
+absl::Status AskToWrite(const std::string& input, const CommandOptions& options,
+                        Console& console, Target* target) {
+  struct stat st, in;
   if (lstat(target->path.c_str(), &st) != 0) return absl::OkStatus();
   if (S_ISDIR(st.st_mode)) {
     target->overwrite = options.force || IsEmptyDirectory(target->path);
     return absl::OkStatus();
+  }
+  if (input != "-" && stat(input.c_str(), &in) == 0 && in.st_dev == st.st_dev &&
+      in.st_ino == st.st_ino) {
+    return InvalidArgument(target->path,
+                           " is the input itself; use -o for another place");
   }
   if (!options.force &&
       !console.Confirm(target->path + " exists; replace it?")) {
@@ -209,7 +214,7 @@ absl::StatusOr<Target> ArchiveTarget(const std::string& input,
     return InvalidArgument(target.path, " would lie inside ", input,
                            ", which it is made of; use -o for another place");
   }
-  RETURN_IF_ERROR(AskToWrite(options, console, &target));
+  RETURN_IF_ERROR(AskToWrite(input, options, console, &target));
   return target;
 }
 
@@ -236,7 +241,7 @@ absl::StatusOr<Target> ContentTarget(const std::string& input,
     return target;
   }
   target.kind = Target::Kind::kPath;
-  RETURN_IF_ERROR(AskToWrite(options, console, &target));
+  RETURN_IF_ERROR(AskToWrite(input, options, console, &target));
   return target;
 }
 

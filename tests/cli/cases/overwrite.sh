@@ -44,6 +44,15 @@ expect 0 zipllm compress n -o l -f
 [[ ! -L l ]] || fail "the link is still there"
 same m original
 
+# The input is never its own output.
+expect 1 zipllm compress -f n -o n
+err_has "is the input itself"
+expect 1 zipllm decompress -f m.zllm -o ./m.zllm
+ln n hard
+expect 1 zipllm compress -f n -o hard
+same n original
+rm hard
+
 # --rm
 expect 0 zipllm compress --rm n
 gone n
