@@ -27,7 +27,8 @@ inline constexpr size_t kMaxParamsBytes = size_t{1} << 16;
 /// a call.
 struct Scratch {
   Buffer buffers[4];
-  /// A ZSTD_DCtx, made by the first block that needs one; it carries nothing to the next.
+  /// A ZSTD_DCtx, made by the first block that needs one; it carries nothing to
+  /// the next.
   std::shared_ptr<void> zstd_decoder;
 };
 

@@ -12,8 +12,10 @@ bool CpuHasAvx2() {
 }
 bool CpuHasAvx512() {
   return CpuHasAvx2() && __builtin_cpu_supports("avx512f") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vbmi") &&
          __builtin_cpu_supports("avx512vbmi2");
 }
 #else
@@ -23,11 +25,13 @@ bool CpuHasAvx512() { return false; }
 
 const Table& Choose() {
   const char* wanted = std::getenv("ZIPLLM_CPU");
-  constexpr Target kBestFirst[] = {Target::kAvx512, Target::kAvx2, Target::kNeon};
+  constexpr Target kBestFirst[] = {Target::kAvx512, Target::kAvx2,
+                                   Target::kNeon};
   for (Target target : kBestFirst) {
     const Table* table = Find(target);
     if (table == nullptr) continue;
-    if (wanted == nullptr || std::strcmp(wanted, table->name) == 0) return *table;
+    if (wanted == nullptr || std::strcmp(wanted, table->name) == 0)
+      return *table;
   }
   return *ScalarTable();
 }
