@@ -298,9 +298,11 @@ Archive::~Archive() = default;
 
 absl::StatusOr<Archive> Archive::Open(std::unique_ptr<Source> source,
                                       DecompressOptions options) {
-  auto impl = std::make_unique<Impl>();
-  RETURN_IF_ERROR(impl->Open(std::move(source), std::move(options)));
-  return Archive(std::move(impl));
+  return CatchExceptions([&]() -> absl::StatusOr<Archive> {
+    auto impl = std::make_unique<Impl>();
+    RETURN_IF_ERROR(impl->Open(std::move(source), std::move(options)));
+    return Archive(std::move(impl));
+  });
 }
 
 absl::StatusOr<Archive> Archive::OpenFile(const std::string& path,
@@ -344,41 +346,49 @@ absl::StatusOr<TensorRef> Archive::FindTensor(const std::string& name,
 absl::StatusOr<std::vector<uint8_t>> Archive::Read(const std::string& tensor,
                                                    const std::string& path,
                                                    uint64_t max_bytes) const {
-  ASSIGN_OR_RETURN(TensorRef ref, FindTensor(tensor, path));
-  const Segment& segment = entries()[ref.entry].layout.segments[ref.segment];
-  if (segment.length > max_bytes) {
-    return ResourceExhausted("tensor ", tensor, " has ", segment.length,
-                             " bytes, more than the ", max_bytes, " allowed");
-  }
-  // Grows as blocks arrive: a length is a claim until they do.
-  std::vector<uint8_t> out;
-  RETURN_IF_ERROR(impl_->Read(ref.entry, segment.offset, segment.length,
-                              [&](ByteSpan data) {
-                                out.insert(out.end(), data.begin(), data.end());
-                                return absl::OkStatus();
-                              }));
-  return out;
+  return CatchExceptions([&]() -> absl::StatusOr<std::vector<uint8_t>> {
+    ASSIGN_OR_RETURN(TensorRef ref, FindTensor(tensor, path));
+    const Segment& segment = entries()[ref.entry].layout.segments[ref.segment];
+    if (segment.length > max_bytes) {
+      return ResourceExhausted("tensor ", tensor, " has ", segment.length,
+                               " bytes, more than the ", max_bytes, " allowed");
+    }
+    // Grows as blocks arrive: a length is a claim until they do.
+    std::vector<uint8_t> out;
+    RETURN_IF_ERROR(impl_->Read(
+        ref.entry, segment.offset, segment.length, [&](ByteSpan data) {
+          out.insert(out.end(), data.begin(), data.end());
+          return absl::OkStatus();
+        }));
+    return out;
+  });
 }
 
 absl::Status Archive::ReadRange(size_t entry, uint64_t offset,
                                 MutableByteSpan out) const {
-  size_t done = 0;
-  return impl_->Read(entry, offset, out.size(), [&](ByteSpan data) {
-    std::copy(data.begin(), data.end(),
-              out.begin() + static_cast<ptrdiff_t>(done));
-    done += data.size();
-    return absl::OkStatus();
+  return CatchExceptions([&]() -> absl::Status {
+    size_t done = 0;
+    return impl_->Read(entry, offset, out.size(), [&](ByteSpan data) {
+      std::copy(data.begin(), data.end(),
+                out.begin() + static_cast<ptrdiff_t>(done));
+      done += data.size();
+      return absl::OkStatus();
+    });
   });
 }
 
 absl::Status Archive::CopyRange(size_t entry, uint64_t offset, uint64_t length,
                                 Sink& out) const {
-  return impl_->Read(entry, offset, length,
-                     [&](ByteSpan data) { return out.Write(data); });
+  return CatchExceptions([&]() -> absl::Status {
+    return impl_->Read(entry, offset, length,
+                       [&](ByteSpan data) { return out.Write(data); });
+  });
 }
 
 absl::StatusOr<SegmentCoding> Archive::Coding(TensorRef segment) const {
-  return impl_->Coding(segment);
+  return CatchExceptions([&]() -> absl::StatusOr<SegmentCoding> {
+    return impl_->Coding(segment);
+  });
 }
 
 }  // namespace zipllm

@@ -276,63 +276,69 @@ Compressor::Compressor(CompressOptions options)
 absl::StatusOr<Totals> Compressor::CompressStream(Source& in,
                                                   const std::string& name,
                                                   Sink& out) const {
-  RETURN_IF_ERROR(CheckOptions(options_));
-  Entry entry;
-  entry.path = name;
-  RETURN_IF_ERROR(container::CheckPath(name, EntryKind::kFile));
-  Duplicates duplicates;
-  if (options_.deduplicate && in.Seekable()) duplicates.Scan(in);
-  Compression compression(options_, out);
-  compression.SetTotal(in.Size().value_or(0));
-  RETURN_IF_ERROR(compression.Begin());
-  RETURN_IF_ERROR(compression.AddFile(in, entry, 0, duplicates));
-  return compression.Finish();
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    RETURN_IF_ERROR(CheckOptions(options_));
+    Entry entry;
+    entry.path = name;
+    RETURN_IF_ERROR(container::CheckPath(name, EntryKind::kFile));
+    Duplicates duplicates;
+    if (options_.deduplicate && in.Seekable()) duplicates.Scan(in);
+    Compression compression(options_, out);
+    compression.SetTotal(in.Size().value_or(0));
+    RETURN_IF_ERROR(compression.Begin());
+    RETURN_IF_ERROR(compression.AddFile(in, entry, 0, duplicates));
+    return compression.Finish();
+  });
 }
 
 absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
                                                 Sink& out) const {
-  RETURN_IF_ERROR(CheckOptions(options_));
-  Compression compression(options_, out);
-  ASSIGN_OR_RETURN(std::vector<Input> inputs,
-                   archive::ListInputs(path, options_.follow_symlinks,
-                                       [&](const std::string& text) {
-                                         compression.Warn(text);
-                                       }));
-  Duplicates duplicates;
-  if (options_.deduplicate) duplicates.Scan(inputs);
-  uint64_t total = 0;
-  for (const Input& input : inputs) total += input.entry.size;
-  compression.SetTotal(total);
-  RETURN_IF_ERROR(compression.Begin());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Input& input = inputs[i];
-    if (input.entry.kind != EntryKind::kFile) {
-      compression.AddEntry(input.entry);
-      continue;
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    RETURN_IF_ERROR(CheckOptions(options_));
+    Compression compression(options_, out);
+    ASSIGN_OR_RETURN(std::vector<Input> inputs,
+                     archive::ListInputs(path, options_.follow_symlinks,
+                                         [&](const std::string& text) {
+                                           compression.Warn(text);
+                                         }));
+    Duplicates duplicates;
+    if (options_.deduplicate) duplicates.Scan(inputs);
+    uint64_t total = 0;
+    for (const Input& input : inputs) total += input.entry.size;
+    compression.SetTotal(total);
+    RETURN_IF_ERROR(compression.Begin());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const Input& input = inputs[i];
+      if (input.entry.kind != EntryKind::kFile) {
+        compression.AddEntry(input.entry);
+        continue;
+      }
+      ASSIGN_OR_RETURN(std::unique_ptr<Source> source,
+                       OpenFileSource(input.path));
+      RETURN_IF_ERROR(compression.AddFile(*source, input.entry, i, duplicates));
     }
-    ASSIGN_OR_RETURN(std::unique_ptr<Source> source,
-                     OpenFileSource(input.path));
-    RETURN_IF_ERROR(compression.AddFile(*source, input.entry, i, duplicates));
-  }
-  return compression.Finish();
+    return compression.Finish();
+  });
 }
 
 absl::StatusOr<Totals> Compressor::CompressPathToFile(
     const std::string& path, const std::string& archive_path,
     bool overwrite) const {
-  auto [folder, name] = SplitPath(archive_path);
-  ASSIGN_OR_RETURN(UniqueFd dir, OpenDirectory(folder));
-  struct stat st;
-  if (!overwrite &&
-      fstatat(dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
-    return absl::AlreadyExistsError(archive_path + " exists already");
-  }
-  ASSIGN_OR_RETURN(AtomicFile file,
-                   AtomicFile::CreateAt(dir.get(), name, archive_path, 0666));
-  std::unique_ptr<Sink> sink = MakeDescriptorSink(file.fd(), archive_path);
-  ASSIGN_OR_RETURN(Totals totals, CompressPath(path, *sink));
-  RETURN_IF_ERROR(file.Commit(overwrite, options_.sync));
-  return totals;
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    auto [folder, name] = SplitPath(archive_path);
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDirectory(folder));
+    struct stat st;
+    if (!overwrite &&
+        fstatat(dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
+      return absl::AlreadyExistsError(archive_path + " exists already");
+    }
+    ASSIGN_OR_RETURN(AtomicFile file,
+                     AtomicFile::CreateAt(dir.get(), name, archive_path, 0666));
+    std::unique_ptr<Sink> sink = MakeDescriptorSink(file.fd(), archive_path);
+    ASSIGN_OR_RETURN(Totals totals, CompressPath(path, *sink));
+    RETURN_IF_ERROR(file.Commit(overwrite, options_.sync));
+    return totals;
+  });
 }
 
 }  // namespace zipllm

@@ -318,27 +318,34 @@ Decompressor::Decompressor(DecompressOptions options)
 
 absl::StatusOr<Totals> Decompressor::DecompressStream(Source& in,
                                                       Sink& out) const {
-  std::unique_ptr<Output> output = archive::MakeSinkOutput(&out);
-  return Run(options_, in, *output, /*check_all=*/false);
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    std::unique_ptr<Output> output = archive::MakeSinkOutput(&out);
+    return Run(options_, in, *output, /*check_all=*/false);
+  });
 }
 
 absl::StatusOr<Totals> Decompressor::DecompressTo(
     Source& in, const std::string& target) const {
-  uint64_t warnings = 0;
-  std::unique_ptr<Output> output = archive::MakePathOutput(
-      target, options_.overwrite, options_.sync, [&](const std::string& text) {
-        ++warnings;
-        if (options_.warning) options_.warning(text);
-      });
-  ASSIGN_OR_RETURN(Totals totals,
-                   Run(options_, in, *output, /*check_all=*/false));
-  totals.warnings = warnings;
-  return totals;
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    uint64_t warnings = 0;
+    std::unique_ptr<Output> output =
+        archive::MakePathOutput(target, options_.overwrite, options_.sync,
+                                [&](const std::string& text) {
+                                  ++warnings;
+                                  if (options_.warning) options_.warning(text);
+                                });
+    ASSIGN_OR_RETURN(Totals totals,
+                     Run(options_, in, *output, /*check_all=*/false));
+    totals.warnings = warnings;
+    return totals;
+  });
 }
 
 absl::StatusOr<Totals> Decompressor::Test(Source& in) const {
-  std::unique_ptr<Output> output = archive::MakeSinkOutput(nullptr);
-  return Run(options_, in, *output, /*check_all=*/true);
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    std::unique_ptr<Output> output = archive::MakeSinkOutput(nullptr);
+    return Run(options_, in, *output, /*check_all=*/true);
+  });
 }
 
 }  // namespace zipllm

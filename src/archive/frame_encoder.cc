@@ -15,6 +15,8 @@ namespace {
 constexpr uint8_t kStored = 0;
 constexpr uint8_t kFill = 1;
 constexpr uint8_t kFloat = 5;
+// Less than this is stored without asking a codec.
+constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
 
 struct Choice {
@@ -96,43 +98,36 @@ uint32_t BlockBytes(DType dtype, int level) {
   return (uint32_t{1} << 20) / info->block_bytes * info->block_bytes;
 }
 
-void EncodeFrame(FrameJob& job) {
-  // Kept from frame to frame: each thread encodes many.
-  thread_local codecs::Scratch scratch;
-  ByteSpan plain = job.plain->span();
+namespace {
+
+// Codes the blocks of the frame: each by `chosen` where that helps.
+container::BlocksHead CodeBlocks(const Choice& chosen,
+                                 const codecs::EncodePlan* fill,
+                                 codecs::Scratch& scratch, FrameJob& job) {
+  const ByteSpan plain = job.plain->span();
+  const ByteSpan params =
+      chosen.plan == nullptr ? ByteSpan() : chosen.plan->params();
   container::BlocksHead head;
   head.kept = job.kept;
   head.block_size = job.block_size;
   head.size = static_cast<uint32_t>(plain.size());
-  job.data->Clear();
-  // Nothing is coded larger than it is, and a codec may need some room to see.
-  job.data->Reserve(plain.size() + (plain.size() >> 3) + 4096);
-
-  bool all_duplicates =
-      !job.duplicate_of.empty() &&
-      std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
-                FrameJob::kNotDuplicate) == job.duplicate_of.end();
-  codecs::EncodeRequest request{plain, job.block_size, job.dtype, job.level};
-  Choice chosen;
-  if (!all_duplicates) chosen = Plan(request, scratch);
-  ByteSpan params = chosen.plan == nullptr ? ByteSpan() : chosen.plan->params();
-  std::unique_ptr<codecs::EncodePlan> fill =
-      codecs::FindEncoder(kFill)->plan(request, scratch);
+  Buffer& data = *job.data;
+  data.Clear();
+  job.duplicate_bytes = 0;
   Verifier verifier;
   verifier.SetParams(chosen.codec, params);
   bool params_used = false;
 
   for (size_t pos = 0; pos < plain.size(); pos += job.block_size) {
-    ByteSpan block = plain.subspan(
+    const ByteSpan block = plain.subspan(
         pos, std::min<size_t>(job.block_size, plain.size() - pos));
-    size_t i = head.blocks.size();
-    size_t start = job.data->size();
+    const size_t i = head.blocks.size();
+    const size_t start = data.size();
     container::BlockRecord record;
     record.hash = Xxh3(block);
     auto encode = [&](uint8_t codec, const codecs::EncodePlan* plan) {
-      if (plan == nullptr || !plan->Encode(block, scratch, job.data.get()))
-        return false;
-      ByteSpan coded = job.data->span().subspan(start);
+      if (plan == nullptr || !plan->Encode(block, scratch, &data)) return false;
+      const ByteSpan coded = data.span().subspan(start);
       bool good = coded.size() < block.size();
       if (good && job.verify && !verifier.Check(codec, coded, block, scratch)) {
         good = false;
@@ -141,30 +136,59 @@ void EncodeFrame(FrameJob& job) {
       if (good) {
         record.codec = codec;
       } else {
-        job.data->Resize(start);
+        data.Resize(start);
       }
       return good;
     };
-    uint64_t target = job.duplicate_of.empty() ? FrameJob::kNotDuplicate
-                                               : job.duplicate_of[i];
-    uint64_t distance = job.first_block + i - target;
+    const uint64_t target = job.duplicate_of.empty() ? FrameJob::kNotDuplicate
+                                                     : job.duplicate_of[i];
+    const uint64_t distance = job.first_block + i - target;
     if (target != FrameJob::kNotDuplicate &&
         VarintSize(distance) < block.size()) {
       record.codec = container::kDuplicate;
-      ByteWriter(job.data.get()).Varint(distance);
+      ByteWriter(&data).Varint(distance);
       job.duplicate_bytes += block.size();
-    } else if (encode(kFill, fill.get())) {
+    } else if (encode(kFill, fill)) {
     } else if (encode(chosen.codec, chosen.plan.get())) {
       params_used = true;
     } else {
       record.codec = kStored;
-      job.data->Append(block);
+      data.Append(block);
     }
-    record.coded_size = static_cast<uint32_t>(job.data->size() - start);
+    record.coded_size = static_cast<uint32_t>(data.size() - start);
     head.blocks.push_back(record);
   }
-  if (params_used && !params.empty())
+  if (params_used && !params.empty()) {
     head.params.push_back({chosen.codec, params});
+  }
+  return head;
+}
+
+}  // namespace
+
+void EncodeFrame(FrameJob& job) {
+  // Kept from frame to frame: each thread encodes many.
+  thread_local codecs::Scratch scratch;
+  const ByteSpan plain = job.plain->span();
+  // Nothing is coded larger than it is, and a codec may need some room to see.
+  job.data->Reserve(plain.size() + (plain.size() >> 3) + 4096);
+  const bool all_duplicates =
+      !job.duplicate_of.empty() &&
+      std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
+                FrameJob::kNotDuplicate) == job.duplicate_of.end();
+  const codecs::EncodeRequest request{plain, job.block_size, job.dtype,
+                                      job.level};
+  Choice chosen;
+  if (!all_duplicates && plain.size() >= kMinPlanned) {
+    chosen = Plan(request, scratch);
+  }
+  const std::unique_ptr<codecs::EncodePlan> fill =
+      codecs::FindEncoder(kFill)->plan(request, scratch);
+  container::BlocksHead head = CodeBlocks(chosen, fill.get(), scratch, job);
+  if (!head.params.empty() &&
+      job.data->size() + head.params[0].bytes.size() >= plain.size()) {
+    head = CodeBlocks({}, fill.get(), scratch, job);  // tables do not pay
+  }
   job.blocks = static_cast<uint32_t>(head.blocks.size());
   job.head.Clear();
   container::WriteBlocksHead(head, &job.head);

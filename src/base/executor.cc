@@ -52,7 +52,11 @@ Executor::TaskPtr Executor::Submit(std::function<void()> run,
 
 void Executor::RunAndUnlock(std::unique_lock<std::mutex>& lock, TaskPtr task) {
   lock.unlock();
-  task->run_();
+  try {
+    task->run_();
+  } catch (...) {
+    task->thrown_ = std::current_exception();
+  }
   task->run_ = nullptr;  // frees what it holds before anybody sees it done
   lock.lock();
   task->done_ = true;
@@ -74,6 +78,7 @@ void Executor::Wait(const TaskPtr& task) {
     RunAndUnlock(lock, std::move(other));
     lock.lock();
   }
+  if (task->thrown_) std::rethrow_exception(task->thrown_);
 }
 
 bool Executor::Done(const TaskPtr& task) { return task->done_; }

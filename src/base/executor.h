@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -14,8 +15,9 @@ namespace zipllm {
 
 /// Runs tasks on a fixed number of threads, of which the thread that waits is
 /// one: with one thread everything runs inside `Submit`, and no thread is
-/// started. Tasks must not throw, and must not wait for other tasks.
-/// Thread-safety: `Submit` and `Wait` are for the owner's thread.
+/// started. What a task throws comes out of `Wait` (with one thread: of
+/// `Submit`). Tasks must not wait for other tasks. Thread-safety: `Submit` and
+/// `Wait` are for the owner's thread.
 class Executor {
  public:
   class Task;
@@ -53,6 +55,7 @@ class Executor::Task {
   std::function<void()> run_;
   std::vector<TaskPtr> next_;
   std::atomic<bool> done_ = false;
+  std::exception_ptr thrown_;
 };
 
 /// `requested` if positive, else the number of cores this process may use.

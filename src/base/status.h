@@ -3,6 +3,7 @@
 #ifndef ZIPLLM_BASE_STATUS_H_
 #define ZIPLLM_BASE_STATUS_H_
 
+#include <exception>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -55,6 +56,18 @@ absl::Status Annotate(const absl::Status& status, const Parts&... prefix) {
   if (status.ok()) return status;
   return absl::Status(status.code(),
                       StrCat(prefix..., std::string(status.message())));
+}
+
+/// Runs `body`, which returns a Status or StatusOr, and turns what the standard
+/// library throws (no memory, no thread) into RESOURCE_EXHAUSTED. Each function
+/// of the public API that does work goes through it.
+template <typename Body>
+auto CatchExceptions(Body body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    return ResourceExhausted("out of memory or threads (", error.what(), ")");
+  }
 }
 
 /// Status for a failed system call: maps `error_number` and says what was being
