@@ -172,7 +172,8 @@ absl::Status Compression::AddSegment(Prefixed& in,
     family->first_block = next_block_;
   }
   uint32_t block_size = archive::BlockBytes(segment.dtype, options_.level);
-  uint64_t frame_size = archive::kMaxFrameBytes / block_size * block_size;
+  uint64_t frame_size = std::max<uint64_t>(
+      block_size, archive::kFrameBytes / block_size * block_size);
   *read = 0;
   while (*read < segment.length) {
     RETURN_IF_ERROR(MakeRoom());

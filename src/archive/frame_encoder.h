@@ -13,6 +13,10 @@ namespace zipllm::archive {
 inline constexpr uint32_t kMaxBlockBytes = uint32_t{1} << 22;
 inline constexpr uint32_t kMaxFrameBytes = uint32_t{1} << 22;
 
+/// Plain bytes of a frame where blocks are smaller: what a core's cache holds
+/// while it is hashed, coded and verified.
+inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
+
 /// Bytes a block for a segment of this type: 2^18 elements, or about 1 MiB (4
 /// MiB at levels from 7) where elements are packed or unknown.
 uint32_t BlockBytes(DType dtype, int level);

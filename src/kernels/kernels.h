@@ -123,6 +123,24 @@ using InsertPlaneFn = void (*)(uint16_t* values, size_t groups, int width,
 using MapSymbolsFn = void (*)(const uint16_t* values, size_t count, int shift,
                               uint16_t mask, const uint8_t* map,
                               uint8_t* symbols);
+/// Where the extra bits of a stream go: `held_bits` (below 8) are not in memory
+/// yet.
+struct BitSink {
+  uint8_t* to;
+  uint64_t held;
+  uint32_t held_bits;
+};
+/// Flags above the symbol in what map_symbols gives: the element has extra
+/// bits; its symbol is the escape (always together with kHasExtra).
+inline constexpr uint8_t kHasExtra = 32;
+inline constexpr uint8_t kHasEscape = 64;
+/// For `rows` rows of 32 elements, of which row r belongs to stream r %
+/// streams: elements with kHasExtra append (values[i] >> shift) & 3 to their
+/// stream's sink, in order; all flags are cleared. Returns the flags that were
+/// seen. Up to 8 bytes past what a sink has in memory are written.
+using TakeExtraFn = uint8_t (*)(const uint16_t* values, int shift, size_t rows,
+                                int streams, uint8_t* symbols, BitSink* sinks);
+
 /// values[i] = keys[i] << shift (16 bits).
 using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,
                              uint16_t* values);
@@ -144,6 +162,7 @@ struct Table {
   ExtractPlaneFn extract_plane;
   InsertPlaneFn insert_plane;
   MapSymbolsFn map_symbols;
+  TakeExtraFn take_extra;
   PlaceKeysFn place_keys;
   SplitHalvesFn split_halves;
   JoinHalvesFn join_halves;

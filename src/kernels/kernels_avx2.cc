@@ -472,6 +472,63 @@ void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
   ScalarTable()->join_halves(low + i, high + i, count - i, elements + 4 * i);
 }
 
+// Appends the 2-bit fields of `fields` whose bit in `present` is set.
+inline void PutFields(uint64_t fields, uint32_t present, BitSink* sink) {
+  const uint64_t mask = _pdep_u64(present, 0x5555555555555555) * 3;
+  for (int half = 0; half < 64; half += 32) {
+    const auto part = static_cast<uint32_t>(mask >> half);
+    sink->held |=
+        uint64_t{_pext_u32(static_cast<uint32_t>(fields >> half), part)}
+        << sink->held_bits;
+    sink->held_bits += static_cast<uint32_t>(__builtin_popcount(part));
+    __builtin_memcpy(sink->to, &sink->held, sizeof sink->held);
+    sink->to += sink->held_bits / 8;
+    sink->held >>= sink->held_bits / 8 * 8;
+    sink->held_bits %= 8;
+  }
+}
+
+uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,
+                  uint8_t* symbols, BitSink* sinks) {
+  const __m128i count = _mm_cvtsi32_si128(shift);
+  const __m256i three = _mm256_set1_epi16(3);
+  uint32_t any_extra = 0, any_escape = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    const __m256i coded = Load(symbols + row * kLanes);
+    // Bit 5 and bit 6 of each byte to where movemask looks.
+    const auto present = static_cast<uint32_t>(
+        _mm256_movemask_epi8(_mm256_slli_epi16(coded, 2)));
+    any_extra |= present;
+    any_escape |= static_cast<uint32_t>(
+        _mm256_movemask_epi8(_mm256_slli_epi16(coded, 1)));
+    Store(symbols + row * kLanes,
+          _mm256_and_si256(coded, _mm256_set1_epi8(kMaxSymbols - 1)));
+    const auto four = [&](const uint16_t* from) {
+      return _mm256_madd_epi16(
+          _mm256_and_si256(_mm256_srl_epi16(Load(from), count), three),
+          _mm256_set1_epi32(4 << 16 | 1));
+    };
+    // Double words of 4 bits, 8 of each half, to words in order.
+    const __m256i fours = _mm256_permute4x64_epi64(
+        _mm256_packs_epi32(four(values + row * kLanes),
+                           four(values + row * kLanes + 16)),
+        0xD8);
+    const __m256i eights =
+        _mm256_madd_epi16(fours, _mm256_set1_epi32(16 << 16 | 1));
+    // The low bytes of 8 double words.
+    const __m256i bytes = _mm256_shuffle_epi8(
+        eights, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1,
+                                 -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1,
+                                 -1, -1, -1, -1, -1, -1, -1, -1));
+    const uint64_t fields =
+        static_cast<uint32_t>(_mm256_extract_epi32(bytes, 0)) |
+        uint64_t{static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4))} << 32;
+    PutFields(fields, present, &sinks[row % static_cast<size_t>(streams)]);
+  }
+  return static_cast<uint8_t>((any_extra != 0 ? kHasExtra : 0) |
+                              (any_escape != 0 ? kHasEscape : 0));
+}
+
 uint64_t Xxh3(const uint8_t* data, size_t size) {
   return XXH3_64bits(data, size);
 }
@@ -484,6 +541,7 @@ constexpr Table kTable = {
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
+    .take_extra = TakeExtra,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

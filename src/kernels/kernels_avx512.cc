@@ -625,6 +625,54 @@ void MapSymbols(const uint16_t* values, size_t count, int shift, uint16_t mask,
           });
 }
 
+// Appends the 2-bit fields of `fields` whose bit in `present` is set.
+inline void PutFields(uint64_t fields, uint32_t present, BitSink* sink) {
+  const uint64_t mask = _pdep_u64(present, 0x5555555555555555) * 3;
+  for (int half = 0; half < 64; half += 32) {
+    const auto part = static_cast<uint32_t>(mask >> half);
+    sink->held |=
+        uint64_t{_pext_u32(static_cast<uint32_t>(fields >> half), part)}
+        << sink->held_bits;
+    sink->held_bits += static_cast<uint32_t>(__builtin_popcount(part));
+    __builtin_memcpy(sink->to, &sink->held, sizeof sink->held);
+    sink->to += sink->held_bits / 8;
+    sink->held >>= sink->held_bits / 8 * 8;
+    sink->held_bits %= 8;
+  }
+}
+
+uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,
+                  uint8_t* symbols, BitSink* sinks) {
+  const __m128i count = _mm_cvtsi32_si128(shift);
+  const __m256i flag = _mm256_set1_epi8(kHasExtra);
+  __m256i seen = _mm256_setzero_si256();
+  for (size_t row = 0; row < rows; ++row) {
+    const __m256i coded = _mm256_loadu_si256(
+        reinterpret_cast<const __m256i*>(symbols + row * kLanes));
+    const uint32_t present = _mm256_test_epi8_mask(coded, flag);
+    seen = _mm256_or_si256(seen, coded);
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(symbols + row * kLanes),
+        _mm256_and_si256(coded, _mm256_set1_epi8(kMaxSymbols - 1)));
+    // 2 bits of 32 words to 4 bits of 16 double words, 8 bits of 8 bytes.
+    const __m512i two = _mm512_and_si512(
+        _mm512_srl_epi16(_mm512_loadu_si512(values + row * kLanes), count),
+        _mm512_set1_epi16(3));
+    const __m256i four = _mm512_cvtepi32_epi16(
+        _mm512_madd_epi16(two, _mm512_set1_epi32(4 << 16 | 1)));
+    const __m128i eight = _mm256_cvtepi32_epi8(
+        _mm256_madd_epi16(four, _mm256_set1_epi32(16 << 16 | 1)));
+    PutFields(static_cast<uint64_t>(_mm_cvtsi128_si64(eight)), present,
+              &sinks[row % static_cast<size_t>(streams)]);
+  }
+  uint8_t flags = 0;
+  if (_mm256_test_epi8_mask(seen, flag) != 0) flags |= kHasExtra;
+  if (_mm256_test_epi8_mask(seen, _mm256_set1_epi8(kHasEscape)) != 0) {
+    flags |= kHasEscape;
+  }
+  return flags;
+}
+
 uint64_t Xxh3(const uint8_t* data, size_t size) {
   return XXH3_64bits(data, size);
 }
@@ -637,6 +685,7 @@ constexpr Table kTable = {
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
+    .take_extra = TakeExtra,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

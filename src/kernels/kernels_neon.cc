@@ -133,6 +133,12 @@ void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
   ScalarTable()->join_halves(low + i, high + i, count - i, elements + 4 * i);
 }
 
+uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,
+                  uint8_t* symbols, BitSink* sinks) {
+  return ScalarTable()->take_extra(values, shift, rows, streams, symbols,
+                                   sinks);
+}
+
 uint64_t Xxh3(const uint8_t* data, size_t size) {
   return XXH3_64bits(data, size);
 }
@@ -145,6 +151,7 @@ constexpr Table kTable = {
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
+    .take_extra = TakeExtra,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

@@ -216,6 +216,30 @@ void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
   }
 }
 
+uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,
+                  uint8_t* symbols, BitSink* sinks) {
+  uint32_t flags = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    BitSink sink = sinks[row % static_cast<size_t>(streams)];
+    for (size_t i = row * kLanes; i < (row + 1) * kLanes; ++i) {
+      const uint32_t has_extra = symbols[i] / kHasExtra & 1;
+      const uint64_t bits = values[i] >> shift & (has_extra * 3);
+      flags |= symbols[i];
+      symbols[i] &= kMaxSymbols - 1;
+      sink.held |= bits << sink.held_bits;
+      sink.held_bits += 2 * has_extra;
+      if (i % 16 == 15) {  // at most 7 + 32 bits
+        std::memcpy(sink.to, &sink.held, sizeof sink.held);
+        sink.to += sink.held_bits / 8;
+        sink.held >>= sink.held_bits / 8 * 8;
+        sink.held_bits %= 8;
+      }
+    }
+    sinks[row % static_cast<size_t>(streams)] = sink;
+  }
+  return static_cast<uint8_t>(flags & (kHasExtra | kHasEscape));
+}
+
 uint64_t Xxh3(const uint8_t* data, size_t size) {
   return XXH3_64bits(data, size);
 }
@@ -228,6 +252,7 @@ constexpr Table kTable = {
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
+    .take_extra = TakeExtra,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

@@ -20,6 +20,8 @@ using namespace float_format;
 using entropy::Counts;
 using entropy::Frequencies;
 using kernels::kGroup;
+using kernels::kHasEscape;
+using kernels::kHasExtra;
 using kernels::kLanes;
 using kernels::kMaxSymbols;
 using kernels::kSlots;
@@ -329,96 +331,12 @@ TableChoice ChooseTables(const std::vector<ChunkCounts>& chunks,
 
 // ---- Coding ----
 
-/// Collects a stream's extra bits. Stores up to 8 bytes past `end()`.
-class BitWriter {
- public:
-  explicit BitWriter(uint8_t* to = nullptr) : begin_(to), to_(to) {}
-  /// `count` <= 32 bits, those above `count` 0.
-  void Put(uint64_t bits, uint32_t count) {
-    held_ |= bits << held_bits_;
-    held_bits_ += count;
-    StoreLe(to_, held_);
-    to_ += held_bits_ / 8;
-    held_ >>= held_bits_ / 8 * 8;
-    held_bits_ %= 8;
-  }
-  uint64_t bits() const {
-    return 8 * static_cast<uint64_t>(to_ - begin_) + held_bits_;
-  }
-  ByteSpan bytes() const { return {begin_, (bits() + 7) / 8}; }
-
- private:
-  uint8_t* begin_;
-  uint8_t* to_;
-  uint64_t held_ = 0;
-  uint32_t held_bits_ = 0;
-};
-
-// Codes of elements: the low 2 bits of the key, and whether these and the
-// exponent are in the stream's tail. In a map of keys the flags are above the
-// symbol.
-constexpr uint8_t kHasExtra = 4;
-constexpr uint8_t kHasEscape = 8;
-constexpr uint8_t kFlags = kHasExtra | kHasEscape;
-constexpr int kFlagsShift = 3;
-static_assert(kHasExtra << kFlagsShift == kMaxSymbols);
-
-/// Packs the extra bits of four codes (3 bits each): 8 bits, and how many of
-/// them count << 8.
-constexpr std::array<uint16_t, 4096> kPackedExtra = [] {
-  std::array<uint16_t, 4096> packed{};
-  for (uint32_t codes = 0; codes < packed.size(); ++codes) {
-    uint32_t bits = 0, count = 0;
-    for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t code = (codes >> (3 * i)) & 7;
-      if ((code & kHasExtra) == 0) continue;
-      bits |= (code & 3) << count;
-      count += 2;
-    }
-    packed[codes] = static_cast<uint16_t>(bits | count << 8);
-  }
-  return packed;
-}();
-
 /// The parts of a stream but for the words.
 struct StreamTail {
-  BitWriter extra;
+  uint8_t* extra_begin;
   uint8_t* escapes_begin;
   uint8_t* escapes_end;
 };
-
-/// Adds the extra bits and escapes of one step of one stream. `codes` are of
-/// its 32 lanes.
-void AppendTail(const Kind& kind, const uint8_t* codes, const uint16_t* units,
-                StreamTail* tail) {
-  constexpr uint64_t kEachByte = 0x0101010101010101;
-  uint64_t any = 0;
-  for (size_t half = 0; half < kLanes; half += 16) {
-    uint64_t bits = 0;
-    uint32_t count = 0;
-    for (size_t i = half; i < half + 16; i += 8) {
-      uint64_t eight = LoadLe<uint64_t>(codes + i);
-      any |= eight;
-      // Twice four codes of 3 bits side by side.
-      eight &= 7 * kEachByte;
-      eight = (eight | eight >> 5) & 0x003F003F003F003F;
-      eight = (eight | eight >> 10) & 0x00000FFF00000FFF;
-      for (const uint32_t packed : {uint32_t{kPackedExtra[eight & 0xFFF]},
-                                    uint32_t{kPackedExtra[eight >> 32]}}) {
-        bits |= uint64_t{packed & 0xFF} << count;
-        count += packed >> 8;
-      }
-    }
-    tail->extra.Put(bits, count);
-  }
-  if (any & (kHasEscape * kEachByte)) {
-    for (size_t i = 0; i < kLanes; ++i) {
-      if (codes[i] & kHasEscape) {
-        *tail->escapes_end++ = static_cast<uint8_t>(kind.Key(units[i]) >> 2);
-      }
-    }
-  }
-}
 
 bool IsZero(const uint8_t* data, size_t size) {
   for (size_t i = 0; i < size; i += 8) {
@@ -451,7 +369,9 @@ class Plan final : public EncodePlan {
  public:
   Plan(const Kind& kind, int level, const Alphabet& alphabet,
        const std::vector<Frequencies>& tables)
-      : kind_(kind), level_(level) {
+      : kind_(kind),
+        level_(level),
+        escape_(static_cast<uint8_t>(alphabet.escape)) {
     ByteWriter writer(&params_);
     writer.Le<uint8_t>(kind.number);
     writer.Le(static_cast<uint8_t>(alphabet.entries.size()));
@@ -476,10 +396,10 @@ class Plan final : public EncodePlan {
       }
       entropy::BuildEncodeTable(frequencies, &tables_.emplace_back());
     }
-    map_.fill(static_cast<uint8_t>(alphabet.escape | kFlags << kFlagsShift));
+    map_.fill(static_cast<uint8_t>(alphabet.escape | kHasExtra | kHasEscape));
     size_t symbol = 0;
     for (const auto& entry : alphabet.entries) {
-      const uint32_t flags = entry.joined ? 0 : kHasExtra << kFlagsShift;
+      const uint32_t flags = entry.joined ? 0 : kHasExtra;
       for (size_t j = 0; j < 4; ++j) {
         // Keys that the sample did not show have no frequency: they escape.
         if (tables[0][symbol] != 0) {
@@ -503,6 +423,7 @@ class Plan final : public EncodePlan {
 
   const Kind& kind_;
   int level_;
+  uint8_t escape_;
   std::array<uint8_t, kKeys> map_;  // of keys to symbols and flags
   std::vector<kernels::RansEncodeTable> tables_;
   // By symbol: what it costs in each table, in 1/16 bit, 16 bits a table.
@@ -557,11 +478,13 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   tails.Resize(streams * (2 * lanes + extra_room + lanes));
   std::array<uint8_t*, kernels::kMaxStreams> words_end;
   std::array<StreamTail, kernels::kMaxStreams> tail;
+  std::array<kernels::BitSink, kernels::kMaxStreams> sinks;
   for (size_t s = 0; s < streams; ++s) {
     words_end[s] = tails.data() + (s + 1) * 2 * lanes;
     uint8_t* rest =
         tails.data() + streams * 2 * lanes + s * (extra_room + lanes);
-    tail[s].extra = BitWriter(rest);
+    sinks[s] = {rest, 0, 0};
+    tail[s].extra_begin = rest;
     tail[s].escapes_begin = tail[s].escapes_end = rest + extra_room;
   }
   const auto words_begin = words_end;
@@ -575,7 +498,6 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   const bool wide = kind_.element_size == 4;
   alignas(64) uint16_t units[kChunk];
   alignas(64) uint16_t low[kChunk];
-  alignas(64) uint8_t codes[kChunk];
   for (size_t c = 0; c < shape.chunks; ++c) {
     const size_t count = shape.ChunkCount(c);
     const size_t padded = shape.ChunkSteps(c) * shape.step;
@@ -609,20 +531,19 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     uint8_t* chunk = symbols.data() + c * kChunk;
     kernel.map_symbols(units, padded, kind_.key_shift, kind_.key_mask,
                        map_.data(), chunk);
-    // In locals, or the compiler would not make vectors of it.
-    const int shift = kind_.key_shift;
-    for (size_t i = 0; i < padded; ++i) {
-      codes[i] = static_cast<uint8_t>((chunk[i] >> kFlagsShift & kFlags) |
-                                      (units[i] >> shift & 3));
+    const uint8_t flags =
+        kernel.take_extra(units, kind_.key_shift, padded / kLanes,
+                          shape.streams, chunk, sinks.data());
+    if (flags & kHasEscape) {
+      for (size_t i = 0; i < padded; ++i) {
+        if (chunk[i] != escape_) continue;
+        *tail[i / kLanes % streams].escapes_end++ =
+            static_cast<uint8_t>(kind_.Key(units[i]) >> 2);
+      }
     }
-    for (size_t i = 0; i < padded; ++i) chunk[i] &= kMaxSymbols - 1;
     if (!selectors.empty()) {
       selectors[c / 4] = static_cast<uint8_t>(
           selectors[c / 4] | Select(chunk, padded) << (c % 4 * 2));
-    }
-    for (size_t row = 0; row < padded; row += kLanes) {
-      AppendTail(kind_, codes + row, units + row,
-                 &tail[row / kLanes % streams]);
     }
   }
 
@@ -640,7 +561,10 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   ByteWriter writer(out);
   for (size_t s = 0; s < streams; ++s) {
     writer.Varint(static_cast<uint64_t>(words_begin[s] - words_end[s]) / 2);
-    writer.Varint(tail[s].extra.bits() / 2);
+    writer.Varint(
+        (8 * static_cast<uint64_t>(sinks[s].to - tail[s].extra_begin) +
+         sinks[s].held_bits) /
+        2);
     writer.Varint(
         static_cast<uint64_t>(tail[s].escapes_end - tail[s].escapes_begin));
   }
@@ -649,7 +573,8 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     writer.Bytes(
         {reinterpret_cast<const uint8_t*>(states + s * kLanes), 4 * kLanes});
     writer.Bytes({words_end[s], words_begin[s]});
-    writer.Bytes(tail[s].extra.bytes());
+    writer.Bytes(
+        {tail[s].extra_begin, sinks[s].to + (sinks[s].held_bits != 0 ? 1 : 0)});
     writer.Bytes({tail[s].escapes_begin, tail[s].escapes_end});
   }
   for (size_t p = 0; p < kind_.planes.size(); ++p) {
