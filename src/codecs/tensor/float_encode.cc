@@ -67,11 +67,12 @@ void CountKeys(const Kind& kind, std::span<const uint16_t> units,
   }
 }
 
-/// Looks at all elements up to 64 Ki, above at each eighth chunk. The units lie
+/// Looks at all elements up to 64 Ki, above at each sixteenth
+/// chunk. The units lie
 /// in `buffer`.
 Statistics Look(const Kind& kind, ByteSpan data, Buffer* buffer) {
   const size_t count = data.size() / kind.element_size;
-  const size_t stride = count <= 65536 ? kChunk : 8 * kChunk;
+  const size_t stride = count <= 65536 ? kChunk : 16 * kChunk;
   const bool wide = kind.element_size == 4;
   const kernels::Table& kernel = kernels::Best();
   buffer->Resize((count + stride - 1) / stride * kChunk * sizeof(uint16_t));
