@@ -50,5 +50,5 @@ set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libzipllm-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-    "libabsl-dev, libssl-dev, libzstd-dev, liblzma-dev, libxxhash-dev, pkg-config")
+    "libabsl-dev, libssl-dev, libzstd-dev, liblzma-dev, pkg-config")
 include(CPack)

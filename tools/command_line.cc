@@ -116,6 +116,7 @@ class CommandLineBuilder {
                        "input before it counts.");
     command_->add_flag("--no-dedup", options_.no_dedup,
                        "Do not look for tensors that are equal.");
+    Sync();
     Replacing();
     Reporting("Report on standard output as JSON.");
     command_->footer(
@@ -139,6 +140,7 @@ class CommandLineBuilder {
         "Restore to PATH. With several archives, or where PATH ends in '/': "
         "put what they hold into that directory.");
     Threads();
+    Sync();
     Sha256();
     Memory();
     Replacing();
@@ -335,6 +337,12 @@ class CommandLineBuilder {
             "Refuse archives that need more memory than this a thread, such as "
             "512M or 2G. The default is 512M.")
         ->option_text("SIZE");
+  }
+
+  void Sync() {
+    command_->add_flag("--no-sync", options_.no_sync,
+                       "Do not wait until what is written is on the disk: "
+                       "faster, but a power loss may take it.");
   }
 
   void Sha256() {

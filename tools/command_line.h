@@ -35,6 +35,7 @@ struct CommandOptions {
   int threads = 0;
   bool no_verify = false;
   bool no_dedup = false;
+  bool no_sync = false;
   bool follow_symlinks = false;
 
   uint64_t memory = DecompressOptions{}.max_memory;

@@ -49,6 +49,7 @@ void RunCompress(const CommandOptions& options, Console& console) {
   settings.threads = options.threads;
   settings.verify = !options.no_verify;
   settings.deduplicate = !options.no_dedup;
+  settings.sync = !options.no_sync;
   settings.follow_symlinks = options.follow_symlinks;
 
   Report report(options, console);

@@ -13,6 +13,7 @@ void RunDecompress(const CommandOptions& options, Console& console) {
   settings.threads = options.threads;
   settings.max_memory = options.memory;
   settings.check_sha256 = options.sha256;
+  settings.sync = !options.no_sync;
 
   Report report(options, console);
   for (const std::string& input : InputsOf(options)) {

@@ -15,9 +15,10 @@ namespace zipllm {
 /// Makes archives. Holds no state but its options; calls are independent of
 /// each other, and one Compressor may be used by several threads at once.
 ///
-/// Memory: (threads + 1) x about 20 MiB at levels up to 6 whatever the size of
-/// the input, plus 50 bytes a MiB of input for the index and the table of
-/// duplicates (capped at 64 MiB).
+/// Memory: 16 MiB and 8 MiB a thread at levels up to 6, whatever the size of
+/// the input (at 7 to 9 about 100 MiB a thread, for larger searches), and what
+/// the index takes: some 20 bytes a frame of 2 MiB and 100 a tensor. A header
+/// of 16 MiB, the longest that is parsed, takes up to 12 times its size more.
 class ZIPLLM_EXPORT Compressor {
  public:
   explicit Compressor(CompressOptions options = {});

@@ -50,7 +50,7 @@ class ZIPLLM_EXPORT Sink {
 ZIPLLM_EXPORT absl::StatusOr<std::unique_ptr<Source>> OpenFileSource(
     const std::string& path);
 /// Reads from an open descriptor that stays the caller's. Seekable if it is a
-/// regular file.
+/// regular file at its start.
 ZIPLLM_EXPORT std::unique_ptr<Source> MakeDescriptorSource(int fd,
                                                            std::string name);
 /// Reads from memory that must outlive the source. Seekable.

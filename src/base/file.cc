@@ -20,7 +20,9 @@ class DescriptorSource : public Source {
  public:
   DescriptorSource(int fd, std::string name) : fd_(fd), name_(std::move(name)) {
     struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+    // From the middle of a file it is a stream like any other.
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        lseek(fd, 0, SEEK_CUR) == 0) {
       size_ = static_cast<uint64_t>(st.st_size);
       posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
