@@ -466,6 +466,70 @@ TEST_P(SimdTest, MapSymbols) {
   }
 }
 
+TEST_P(SimdTest, TakeExtra) {
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    const int streams = round % 2 == 0 ? 1 : 4;
+    const size_t rows = static_cast<size_t>(streams) * (1 + Below(random, 12));
+    const int shift = round % 3 == 0 ? 5 : 8;
+    Exact<uint16_t> values(RandomValues<uint16_t>(random, rows * kLanes),
+                           Below(random, 4));
+    std::vector<uint8_t> mapped(rows * kLanes);
+    const uint32_t rarity = 1 + static_cast<uint32_t>(Below(random, 9));
+    for (uint8_t& symbol : mapped) {
+      symbol = static_cast<uint8_t>(random() % kMaxSymbols);
+      if (random() % rarity == 0) symbol |= kHasExtra;
+      if ((symbol & kHasExtra) != 0 && random() % 50 == 0) symbol |= kHasEscape;
+    }
+    struct Result {
+      uint8_t flags;
+      std::vector<uint8_t> symbols;
+      std::vector<std::vector<uint8_t>> bits;
+      std::vector<uint32_t> held_bits;
+      bool operator==(const Result&) const = default;
+    };
+    const auto run = [&](const Table& table) {
+      // All 32 elements of each row, 2 bits each, and the room past the end.
+      const size_t room = rows / static_cast<size_t>(streams) * 8 + 8;
+      Exact<uint8_t> symbols(mapped);
+      std::vector<Exact<uint8_t>> out;
+      std::array<BitSink, kMaxStreams> sinks{};
+      for (int k = 0; k < streams; ++k) {
+        out.emplace_back(room);
+        sinks[static_cast<size_t>(k)] = {out.back().data(), 0, 0};
+      }
+      Result result;
+      result.flags = table.take_extra(values.data(), shift, rows, streams,
+                                      symbols.data(), sinks.data());
+      result.symbols = symbols.ToVector();
+      for (int k = 0; k < streams; ++k) {
+        const BitSink& sink = sinks[static_cast<size_t>(k)];
+        uint8_t* begin = out[static_cast<size_t>(k)].data();
+        result.bits.emplace_back(begin,
+                                 sink.to + (sink.held_bits != 0 ? 1 : 0));
+        result.held_bits.push_back(sink.held_bits);
+      }
+      return result;
+    };
+    const Result expected = run(scalar_);
+    EXPECT_TRUE(run(*table_) == expected) << "round " << round;
+    size_t pairs = 0;
+    uint32_t flags = 0;
+    for (size_t i = 0; i < mapped.size(); ++i) {
+      pairs += (mapped[i] & kHasExtra) != 0;
+      flags |= mapped[i];
+      EXPECT_EQ(expected.symbols[i], mapped[i] % kMaxSymbols);
+    }
+    size_t bits = 0;
+    for (size_t k = 0; k < expected.bits.size(); ++k) {
+      bits += expected.bits[k].size() * 8 -
+              (expected.held_bits[k] != 0 ? 8 - expected.held_bits[k] : 0);
+    }
+    EXPECT_EQ(bits, 2 * pairs);
+    EXPECT_EQ(expected.flags, flags & (kHasExtra | kHasEscape));
+  }
+}
+
 TEST_P(SimdTest, PlaceKeys) {
   for (size_t count : Lengths(random_)) {
     const int shift = static_cast<int>(Below(random_, 16));
