@@ -1,7 +1,6 @@
 #include "entropy/rans_tables.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace zipllm::entropy {
 namespace {
@@ -129,27 +128,6 @@ void BuildEncodeTable(const Frequencies& frequencies,
     table->frequency[s] = f;
     table->start[s] = start;
     start += f;
-    table->bias1[s] = 0;
-    if (f <= 1) {
-      table->reciprocal[s] = UINT32_MAX;
-      table->shift[s] = 0;
-      table->bias1[s] = 1;
-      continue;
-    }
-    // Robison, "N-bit unsigned division via N-bit multiply-add" (2005): the
-    // reciprocal rounded up serves if its error is small enough; otherwise the
-    // one rounded down, with 1 added to the dividend, does.
-    const int shift = std::bit_width(f - 1) - 1;  // floor(log2), powers less 1
-    const uint64_t power = uint64_t{1} << (32 + shift);
-    table->shift[s] = static_cast<uint32_t>(shift);
-    const uint64_t up = (power + f - 1) / f;
-    const uint64_t error = up * f - power;
-    if (error <= uint64_t{1} << shift) {
-      table->reciprocal[s] = static_cast<uint32_t>(up);
-    } else {
-      table->reciprocal[s] = static_cast<uint32_t>(power / f);
-      table->bias1[s] = 1;
-    }
   }
   uint16_t* next[kMaxSymbols];
   for (size_t s = 0; s < kMaxSymbols; ++s) {

@@ -75,18 +75,10 @@ using RansDecodeFn = bool (*)(RansStream* streams_state, int streams,
 struct RansEncodeTable {
   /// By symbol; frequency 0: the symbol does not occur.
   uint32_t frequency[kMaxSymbols];
-  /// By symbol: floor(x / frequency) == (x * reciprocal) >> (32 + shift) in 64
-  /// bits for every x < 2^32 that occurs. For frequency 1 reciprocal is 2^32 -
-  /// 1 with shift 0, and `bias1` = 1 is added to x in that product: ((x +
-  /// bias1) * reciprocal). (Left to whoever finds better, as long as the
-  /// quotient is exact.)
-  uint32_t reciprocal[kMaxSymbols];
-  uint32_t shift[kMaxSymbols];
-  uint32_t bias1[kMaxSymbols];
   /// Where the symbol's ranks begin in `slot_of`.
   uint32_t start[kMaxSymbols];
   /// slot_of[start[symbol] + rank] is the slot with that rank: the inverse of
-  /// the decode table.
+  /// the decode table. Gathers read the 2 bytes before it, so it is not first.
   alignas(64) uint16_t slot_of[kSlots];
 };
 
