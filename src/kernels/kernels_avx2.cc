@@ -12,6 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "kernels/bit_sink_bmi2.h"
+
 #define ZIPLLM_INLINE inline __attribute__((always_inline))
 
 namespace zipllm::kernels {
@@ -470,30 +472,6 @@ void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
     Store(elements + 4 * i + 32, _mm256_unpackhi_epi16(l, h));
   }
   ScalarTable()->join_halves(low + i, high + i, count - i, elements + 4 * i);
-}
-
-inline void PutBits(uint64_t bits, uint32_t count, BitSink* sink) {
-  sink->held |= bits << sink->held_bits;
-  sink->held_bits += count;
-  __builtin_memcpy(sink->to, &sink->held, sizeof sink->held);
-  sink->to += sink->held_bits / 8;
-  sink->held >>= sink->held_bits / 8 * 8;
-  sink->held_bits %= 8;
-}
-
-// Appends the 2-bit fields of `fields` whose bit in `present` is set.
-inline void PutFields(uint64_t fields, uint32_t present, BitSink* sink) {
-  const uint64_t mask = _pdep_u64(present, 0x5555555555555555) * 3;
-  const auto count = static_cast<uint32_t>(__builtin_popcountll(mask));
-  if (count <= 32) {
-    PutBits(_pext_u64(fields, mask), count, sink);
-    return;
-  }
-  for (int half = 0; half < 64; half += 32) {
-    const auto part = static_cast<uint32_t>(mask >> half);
-    PutBits(_pext_u32(static_cast<uint32_t>(fields >> half), part),
-            static_cast<uint32_t>(__builtin_popcount(part)), sink);
-  }
 }
 
 uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,

@@ -19,6 +19,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "kernels/bit_sink_bmi2.h"
+
 #define ZIPLLM_INLINE inline __attribute__((always_inline))
 
 namespace zipllm::kernels {
@@ -623,30 +625,6 @@ void MapSymbols(const uint16_t* values, size_t count, int shift, uint16_t mask,
             }
             _mm512_mask_storeu_epi8(symbols + i, present, found);
           });
-}
-
-inline void PutBits(uint64_t bits, uint32_t count, BitSink* sink) {
-  sink->held |= bits << sink->held_bits;
-  sink->held_bits += count;
-  __builtin_memcpy(sink->to, &sink->held, sizeof sink->held);
-  sink->to += sink->held_bits / 8;
-  sink->held >>= sink->held_bits / 8 * 8;
-  sink->held_bits %= 8;
-}
-
-// Appends the 2-bit fields of `fields` whose bit in `present` is set.
-inline void PutFields(uint64_t fields, uint32_t present, BitSink* sink) {
-  const uint64_t mask = _pdep_u64(present, 0x5555555555555555) * 3;
-  const auto count = static_cast<uint32_t>(__builtin_popcountll(mask));
-  if (count <= 32) {
-    PutBits(_pext_u64(fields, mask), count, sink);
-    return;
-  }
-  for (int half = 0; half < 64; half += 32) {
-    const auto part = static_cast<uint32_t>(mask >> half);
-    PutBits(_pext_u32(static_cast<uint32_t>(fields >> half), part),
-            static_cast<uint32_t>(__builtin_popcount(part)), sink);
-  }
 }
 
 uint8_t TakeExtra(const uint16_t* values, int shift, size_t rows, int streams,
