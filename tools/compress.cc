@@ -1,5 +1,4 @@
 // zipllm compress: one archive for each input.
-#include "base/file.h"
 #include "base/status.h"
 #include "tools/command.h"
 #include "tools/paths.h"
@@ -8,19 +7,6 @@
 
 namespace zipllm::tools {
 namespace {
-
-// Standard input into a file that appears when complete.
-absl::StatusOr<Totals> CompressInputToFile(const Compressor& compressor,
-                                           Source& in, const Target& target) {
-  auto [directory, name] = SplitPath(target.path);
-  ASSIGN_OR_RETURN(UniqueFd directory_fd, OpenDirectory(directory));
-  ASSIGN_OR_RETURN(AtomicFile file,
-                   AtomicFile::CreateAt(directory_fd.get(), name, target.path));
-  std::unique_ptr<Sink> out = MakeDescriptorSink(file.fd(), target.path);
-  ASSIGN_OR_RETURN(Totals totals, compressor.CompressStream(in, "", *out));
-  RETURN_IF_ERROR(file.Commit(target.overwrite));
-  return totals;
-}
 
 absl::StatusOr<Totals> Compress(const std::string& input, const Target& target,
                                 const CommandOptions& options,
@@ -32,7 +18,8 @@ absl::StatusOr<Totals> Compress(const std::string& input, const Target& target,
       return compressor.CompressPathToFile(input, target.path,
                                            target.overwrite);
     }
-    return CompressInputToFile(compressor, *console.OpenInput(), target);
+    return compressor.CompressStreamToFile(*console.OpenInput(), "",
+                                           target.path, target.overwrite);
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Sink> out,
                    OpenTarget(target, options, console, false));

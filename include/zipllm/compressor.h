@@ -39,6 +39,12 @@ class ZIPLLM_EXPORT Compressor {
                                             const std::string& archive_path,
                                             bool overwrite = false) const;
 
+  /// CompressStream into a file, as CompressPathToFile makes it.
+  absl::StatusOr<Totals> CompressStreamToFile(Source& in,
+                                              const std::string& name,
+                                              const std::string& archive_path,
+                                              bool overwrite = false) const;
+
  private:
   CompressOptions options_;
 };

@@ -269,6 +269,27 @@ absl::Status CheckOptions(const CompressOptions& options) {
   return absl::OkStatus();
 }
 
+// Has `write` fill a file that appears at `path` when it is complete.
+absl::StatusOr<Totals> WriteArchive(
+    const std::string& path, bool overwrite, bool sync,
+    const std::function<absl::StatusOr<Totals>(Sink&)>& write) {
+  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
+    auto [folder, name] = SplitPath(path);
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDirectory(folder));
+    struct stat st;
+    if (!overwrite &&
+        fstatat(dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
+      return absl::AlreadyExistsError(path + " exists already");
+    }
+    ASSIGN_OR_RETURN(AtomicFile file,
+                     AtomicFile::CreateAt(dir.get(), name, path, 0666));
+    std::unique_ptr<Sink> sink = MakeDescriptorSink(file.fd(), path);
+    ASSIGN_OR_RETURN(Totals totals, write(*sink));
+    RETURN_IF_ERROR(file.Commit(overwrite, sync));
+    return totals;
+  });
+}
+
 }  // namespace
 
 Compressor::Compressor(CompressOptions options)
@@ -325,21 +346,15 @@ absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
 absl::StatusOr<Totals> Compressor::CompressPathToFile(
     const std::string& path, const std::string& archive_path,
     bool overwrite) const {
-  return CatchExceptions([&]() -> absl::StatusOr<Totals> {
-    auto [folder, name] = SplitPath(archive_path);
-    ASSIGN_OR_RETURN(UniqueFd dir, OpenDirectory(folder));
-    struct stat st;
-    if (!overwrite &&
-        fstatat(dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
-      return absl::AlreadyExistsError(archive_path + " exists already");
-    }
-    ASSIGN_OR_RETURN(AtomicFile file,
-                     AtomicFile::CreateAt(dir.get(), name, archive_path, 0666));
-    std::unique_ptr<Sink> sink = MakeDescriptorSink(file.fd(), archive_path);
-    ASSIGN_OR_RETURN(Totals totals, CompressPath(path, *sink));
-    RETURN_IF_ERROR(file.Commit(overwrite, options_.sync));
-    return totals;
-  });
+  return WriteArchive(archive_path, overwrite, options_.sync,
+                      [&](Sink& out) { return CompressPath(path, out); });
+}
+
+absl::StatusOr<Totals> Compressor::CompressStreamToFile(
+    Source& in, const std::string& name, const std::string& archive_path,
+    bool overwrite) const {
+  return WriteArchive(archive_path, overwrite, options_.sync,
+                      [&](Sink& out) { return CompressStream(in, name, out); });
 }
 
 }  // namespace zipllm
