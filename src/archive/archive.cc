@@ -76,6 +76,12 @@ class Archive::Impl {
  private:
   absl::StatusOr<uint64_t> OpenMember(uint64_t end);
   absl::Status CheckRange(size_t entry, uint64_t offset, uint64_t length) const;
+  // Calls `take` for each frame that holds bytes of [offset, end) of the file:
+  // its number in the member's store, its decoder, where its bytes start.
+  absl::Status ForEachFrame(
+      size_t entry, uint64_t offset, uint64_t end,
+      const std::function<absl::Status(size_t, const archive::FrameDecoder&,
+                                       uint64_t)>& take);
 
   std::unique_ptr<Source> source_;
   DecompressOptions options_;
@@ -191,6 +197,31 @@ absl::Status Archive::Impl::CheckRange(size_t entry, uint64_t offset,
                     entries[entry].path, " (", file_size, " bytes)");
 }
 
+absl::Status Archive::Impl::ForEachFrame(
+    size_t entry, uint64_t offset, uint64_t end,
+    const std::function<absl::Status(size_t, const archive::FrameDecoder&,
+                                     uint64_t)>& take) {
+  const File& file = files_[entry];
+  BlockStore& store = *members_[file.member].store;
+  auto frame_end =
+      std::upper_bound(file.frame_ends.begin(), file.frame_ends.end(), offset);
+  for (; frame_end != file.frame_ends.end(); ++frame_end) {
+    const uint64_t start =
+        frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
+    if (start >= end) break;
+    const size_t frame =
+        file.first_frame +
+        static_cast<size_t>(frame_end - file.frame_ends.begin());
+    ASSIGN_OR_RETURN(auto decoder, store.Frame(frame));
+    if (decoder->head().size != *frame_end - start) {
+      return DataLoss(entries[entry].path,
+                      ": the index does not agree with the frame");
+    }
+    RETURN_IF_ERROR(take(frame, *decoder, start));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Archive::Impl::Read(
     size_t entry, uint64_t offset, uint64_t length,
     const std::function<absl::Status(ByteSpan)>& take) {
@@ -217,20 +248,9 @@ absl::Status Archive::Impl::Read(
     uint64_t to = std::min(end - block->start, uint64_t{block->plain->size()});
     return take(block->plain->span().subspan(from, to - from));
   };
-  auto frame_end =
-      std::upper_bound(file.frame_ends.begin(), file.frame_ends.end(), offset);
-  for (; frame_end != file.frame_ends.end(); ++frame_end) {
-    uint64_t start =
-        frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
-    if (start >= end) break;
-    size_t frame = file.first_frame +
-                   static_cast<size_t>(frame_end - file.frame_ends.begin());
-    ASSIGN_OR_RETURN(auto decoder, store.Frame(frame));
-    const container::BlocksHead& head = decoder->head();
-    if (head.size != *frame_end - start) {
-      return DataLoss(entries[entry].path,
-                      ": the index does not agree with the frame");
-    }
+  auto add_blocks = [&](size_t frame, const archive::FrameDecoder& decoder,
+                        uint64_t start) -> absl::Status {
+    const container::BlocksHead& head = decoder.head();
     for (size_t i = 0; i < head.blocks.size(); ++i, start += head.block_size) {
       if (start + head.blocks[i].size <= offset) continue;
       if (start >= end) break;
@@ -246,7 +266,9 @@ absl::Status Archive::Impl::Read(
       });
       window.push_back(std::move(block));
     }
-  }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(ForEachFrame(entry, offset, end, add_blocks));
   while (!window.empty()) RETURN_IF_ERROR(pop());
   return absl::OkStatus();
 }
@@ -257,37 +279,29 @@ absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
     return InvalidArgument("no such segment in the archive");
   }
   const Segment& segment = entries[ref.entry].layout.segments[ref.segment];
-  const File& file = files_[ref.entry];
-  BlockStore& store = *members_[file.member].store;
   SegmentCoding coding;
-  const uint64_t end = segment.offset + segment.length;
-  auto frame_end = std::upper_bound(file.frame_ends.begin(),
-                                    file.frame_ends.end(), segment.offset);
-  for (; frame_end != file.frame_ends.end(); ++frame_end) {
-    uint64_t start =
-        frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
-    if (start >= end) break;
-    ASSIGN_OR_RETURN(
-        auto decoder,
-        store.Frame(file.first_frame +
-                    static_cast<size_t>(frame_end - file.frame_ends.begin())));
-    coding.coded_bytes += decoder->size();
-    for (const container::BlockRecord& block : decoder->head().blocks) {
-      const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
-      std::string name = block.codec == container::kDuplicate ? "duplicate"
-                         : codec == nullptr ? StrCat("codec ", int{block.codec})
-                                            : std::string(codec->name);
-      auto use =
-          std::find_if(coding.codecs.begin(), coding.codecs.end(),
-                       [&](const CodecUse& u) { return u.codec == name; });
-      if (use == coding.codecs.end()) {
-        use = coding.codecs.insert(use, CodecUse{name});
-      }
-      ++use->blocks;
-      use->plain_bytes += block.size;
-      use->coded_bytes += block.coded_size;
-    }
-  }
+  RETURN_IF_ERROR(ForEachFrame(
+      ref.entry, segment.offset, segment.offset + segment.length,
+      [&](size_t, const archive::FrameDecoder& decoder, uint64_t) {
+        coding.coded_bytes += decoder.size();
+        for (const container::BlockRecord& block : decoder.head().blocks) {
+          const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
+          std::string name = block.codec == container::kDuplicate ? "duplicate"
+                             : codec == nullptr
+                                 ? StrCat("codec ", int{block.codec})
+                                 : std::string(codec->name);
+          auto use =
+              std::find_if(coding.codecs.begin(), coding.codecs.end(),
+                           [&](const CodecUse& u) { return u.codec == name; });
+          if (use == coding.codecs.end()) {
+            use = coding.codecs.insert(use, CodecUse{name});
+          }
+          ++use->blocks;
+          use->plain_bytes += block.size;
+          use->coded_bytes += block.coded_size;
+        }
+        return absl::OkStatus();
+      }));
   return coding;
 }
 
