@@ -174,6 +174,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
   uint32_t block_size = archive::BlockBytes(segment.dtype, options_.level);
   uint64_t frame_size = std::max<uint64_t>(
       block_size, archive::kFrameBytes / block_size * block_size);
+  const DTypeInfo* info = FindDType(segment.dtype);
   *read = 0;
   while (*read < segment.length) {
     RETURN_IF_ERROR(MakeRoom());
@@ -188,6 +189,10 @@ absl::Status Compression::AddSegment(Prefixed& in,
     job->dtype = segment.dtype;
     job->block_size = block_size;
     job->level = options_.level;
+    if (segment.shape.size() >= 2) job->row = segment.shape.back();
+    if (info != nullptr) {
+      job->position = *read / info->block_bytes * info->block_elements;
+    }
     job->verify = options_.verify;
     job->first_block = next_block_;
     next_block_ += (n + job->block_size - 1) / job->block_size;

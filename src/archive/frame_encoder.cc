@@ -92,6 +92,9 @@ uint32_t BlockBytes(DType dtype, int level) {
   if (dtype == DType::kBytes || info == nullptr) {
     return level >= 7 ? kMaxBlockBytes : uint32_t{1} << 20;
   }
+  if (level == kMaxLevel) {
+    return kMaxBlockBytes / info->block_bytes * info->block_bytes;
+  }
   if (info->block_elements == 1 && info->block_bytes > 1) {
     return kElementsPerBlock * info->block_bytes;
   }
@@ -176,8 +179,8 @@ void EncodeFrame(FrameJob& job) {
       !job.duplicate_of.empty() &&
       std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
                 FrameJob::kNotDuplicate) == job.duplicate_of.end();
-  const codecs::EncodeRequest request{plain, job.block_size, job.dtype,
-                                      job.level};
+  const codecs::EncodeRequest request{plain,     job.block_size, job.dtype,
+                                      job.level, job.row,        job.position};
   Choice chosen;
   if (!all_duplicates && plain.size() >= kMinPlanned) {
     chosen = Plan(request, scratch);

@@ -18,7 +18,8 @@ inline constexpr uint32_t kMaxFrameBytes = uint32_t{1} << 22;
 inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
 
 /// Bytes a block for a segment of this type: 2^18 elements, or about 1 MiB (4
-/// MiB at levels from 7) where elements are packed or unknown.
+/// MiB at levels from 7) where elements are packed or unknown; 4 MiB of
+/// anything at level 9, where models learn as they go.
 uint32_t BlockBytes(DType dtype, int level);
 
 /// One frame's worth of work: plain bytes in, head and data of a Blocks frame
@@ -30,6 +31,8 @@ struct FrameJob {
   DType dtype = DType::kBytes;
   uint32_t block_size = 0;
   int level = 0;
+  uint64_t row = 0;       ///< as in codecs::EncodeRequest
+  uint64_t position = 0;  ///< likewise
   bool verify = true;
   bool kept = false;
   uint64_t first_block = 0;

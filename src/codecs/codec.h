@@ -63,6 +63,9 @@ struct EncodeRequest {
                       ///< last may be shorter
   DType dtype;        ///< what the parser says the elements are
   int level;          ///< 1 to 9
+  uint64_t row = 0;   ///< elements of the tensor's innermost dimension, or 0
+                      ///< where it has no rows
+  uint64_t position = 0;  ///< elements of the tensor before `data`
 };
 
 /// A codec's decision for a frame. Immutable; `Encode` may be called by several
