@@ -4,8 +4,8 @@
 #define ZIPLLM_CODECS_SAMPLE_H_
 
 #include <array>
-#include <bit>
 
+#include "base/log2.h"
 #include "codecs/codec.h"
 
 namespace zipllm::codecs {
@@ -31,21 +31,6 @@ inline ByteSpan TakeSample(const EncodeRequest& request, Buffer* buffer) {
 /// What `total` bytes take where a sample of `sample` bytes takes `coded`.
 inline uint64_t ScaleUp(uint64_t coded, uint64_t sample, uint64_t total) {
   return (coded * total + sample - 1) / sample;
-}
-
-/// log2(x) in 1/65536, rounded down; `x` >= 1. Squares the mantissa for each
-/// bit of the fraction (Knuth, TAOCP vol. 1, 1.2.2, exercise 25).
-inline uint32_t Log2Q16(uint32_t x) {
-  const int whole = std::bit_width(x) - 1;
-  uint64_t mantissa = uint64_t{x} << (31 - whole);  // 1 <= m < 2, in 2^-31
-  uint32_t log2 = static_cast<uint32_t>(whole);
-  for (int bit = 0; bit < 16; ++bit) {
-    mantissa = (mantissa * mantissa) >> 31;
-    const uint32_t carry = static_cast<uint32_t>(mantissa >> 32);
-    mantissa >>= carry;
-    log2 = log2 << 1 | carry;
-  }
-  return log2;
 }
 
 /// Order-0 entropy of `data` (1 byte to 64 MiB) in 1/65536 bit a byte.

@@ -52,12 +52,14 @@ std::array<Bucket, kBuckets> MakeBuckets(const Frequencies& frequencies) {
 
 }  // namespace
 
-Frequencies Normalize(const Counts& counts) {
+void Normalize(std::span<const uint64_t> counts,
+               std::span<uint16_t> frequencies) {
+  const size_t symbols = counts.size();
+  std::fill(frequencies.begin(), frequencies.end(), uint16_t{0});
   uint64_t total = 0;
   for (uint64_t count : counts) total += count;
-  Frequencies frequencies{};
   int32_t left = kSlots;
-  for (size_t s = 0; s < kMaxSymbols; ++s) {
+  for (size_t s = 0; s < symbols; ++s) {
     if (counts[s] == 0) continue;
     const uint64_t share = (counts[s] * kSlots + total / 2) / total;
     frequencies[s] = static_cast<uint16_t>(std::max<uint64_t>(share, 1));
@@ -66,27 +68,32 @@ Frequencies Normalize(const Counts& counts) {
   // One by one where the code length changes least: d/df (c log f) = c / f,
   // taken at the middle of the step. Products stay below 2^50 * 2^13.
   for (; left > 0; --left) {
-    size_t best = kMaxSymbols;
-    for (size_t s = 0; s < kMaxSymbols; ++s) {
+    size_t best = symbols;
+    for (size_t s = 0; s < symbols; ++s) {
       if (counts[s] == 0) continue;
-      if (best == kMaxSymbols || counts[s] * (2u * frequencies[best] + 1) >
-                                     counts[best] * (2u * frequencies[s] + 1)) {
+      if (best == symbols || counts[s] * (2u * frequencies[best] + 1) >
+                                 counts[best] * (2u * frequencies[s] + 1)) {
         best = s;
       }
     }
     ++frequencies[best];
   }
   for (; left < 0; ++left) {
-    size_t best = kMaxSymbols;
-    for (size_t s = 0; s < kMaxSymbols; ++s) {
+    size_t best = symbols;
+    for (size_t s = 0; s < symbols; ++s) {
       if (frequencies[s] <= 1) continue;
-      if (best == kMaxSymbols || counts[s] * (2u * frequencies[best] - 1) <
-                                     counts[best] * (2u * frequencies[s] - 1)) {
+      if (best == symbols || counts[s] * (2u * frequencies[best] - 1) <
+                                 counts[best] * (2u * frequencies[s] - 1)) {
         best = s;
       }
     }
     --frequencies[best];
   }
+}
+
+Frequencies Normalize(const Counts& counts) {
+  Frequencies frequencies;
+  Normalize(counts, frequencies);
   return frequencies;
 }
 

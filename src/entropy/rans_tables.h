@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "kernels/kernels.h"
 
@@ -19,6 +20,9 @@ using Counts = std::array<uint64_t, kernels::kMaxSymbols>;
 /// At least one count must be above 0, and their sum at most 2^50. Close to the
 /// least code length; the same on every machine.
 Frequencies Normalize(const Counts& counts);
+/// The same for up to 256 symbols; `frequencies` has the size of `counts`.
+void Normalize(std::span<const uint64_t> counts,
+               std::span<uint16_t> frequencies);
 
 /// Both tables assign slots by the alias method (Walker 1974, Vose 1991) in
 /// integers: 32 buckets of 128 slots with at most two symbols each.

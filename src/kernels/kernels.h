@@ -96,6 +96,42 @@ using RansEncodeFn = void (*)(uint32_t* states, int streams,
                               const uint8_t* symbols, size_t steps,
                               uint8_t** words_end);
 
+// ---- rANS with a table by class (format-spec/codecs/8-classes.md) ----
+//
+// Symbols are bytes. The table of each is that of its class, which decoders
+// know beforehand. Lanes, states and words as above.
+
+/// By class and slot: (frequency - 1) | rank << 12 | symbol << 24, the rank
+/// being that of the slot among the symbol's.
+using ClassSlots = uint32_t[kSlots];
+/// By class and symbol: (frequency - 1) | first slot << 12. A symbol's slots
+/// are contiguous.
+using ClassRanges = uint32_t[256];
+
+/// Where decoding of one stream stands.
+struct ClassStream {
+  alignas(64) uint32_t states[kLanes];
+  const uint8_t* words;      ///< 16-bit little-endian words, taken in order
+  const uint8_t* words_end;  ///< words_end - words is even
+};
+
+/// Decodes `steps` steps of `streams` (1 or 4) streams: symbols[(step * streams
+/// + s) * 32 + lane] is of lane `lane` of stream s and the class that `classes`
+/// has at that place, an index into `tables`. Renormalisation as in
+/// RansDecodeFn. Any words and states are safe: a stream that runs out of words
+/// takes zeros, and the result is false.
+using ClassRansDecodeFn = bool (*)(ClassStream* streams_state, int streams,
+                                   const ClassSlots* tables,
+                                   const uint8_t* classes, uint8_t* symbols,
+                                   size_t steps);
+/// Encodes `steps` steps, last to first, as RansEncodeFn does; the slot of a
+/// rank is first slot + rank.
+using ClassRansEncodeFn = void (*)(uint32_t* states, int streams,
+                                   const ClassRanges* tables,
+                                   const uint8_t* classes,
+                                   const uint8_t* symbols, size_t steps,
+                                   uint8_t** words_end);
+
 // ---- Planes: some bits of 16-bit values, in groups of 128 elements ----
 //
 // A plane of width w takes 16 * w bytes a group:
@@ -133,6 +169,76 @@ inline constexpr uint8_t kHasEscape = 64;
 using TakeExtraFn = uint8_t (*)(const uint16_t* values, int shift, size_t rows,
                                 int streams, uint8_t* symbols, BitSink* sinks);
 
+// ---- Planes: some bits of 16-bit values, in groups of 128 elements ----
+//
+// A plane of width w takes 16 * w bytes a group:
+//   w = 1: bit i % 8 of byte i / 8 is element i;
+//   w = 4: the low half of byte i is element i, the high half element i + 64 (i
+//   = 0 to 63); w = 8: byte i is element i.
+
+/// plane = bits [shift, shift + width) of the values of `groups` whole groups.
+using ExtractPlaneFn = void (*)(const uint16_t* values, size_t groups,
+                                int width, int shift, uint8_t* plane);
+/// values |= plane << shift, for `groups` whole groups.
+using InsertPlaneFn = void (*)(uint16_t* values, size_t groups, int width,
+                               int shift, const uint8_t* plane);
+
+/// symbols[i] = map[(values[i] >> shift) & mask]; `map` has 1024 entries, mask
+/// <= 1023.
+using MapSymbolsFn = void (*)(const uint16_t* values, size_t count, int shift,
+                              uint16_t mask, const uint8_t* map,
+                              uint8_t* symbols);
+/// Where the extra bits of a stream go: `held_bits` (below 8) are not in memory
+/// yet.
+struct BitSink {
+  uint8_t* to;
+  uint64_t held;
+  uint32_t held_bits;
+};
+/// Flags above the symbol in what map_symbols gives: the element has extra
+/// bits; its symbol is the escape (always together with kHasExtra).
+inline constexpr uint8_t kHasExtra = 32;
+inline constexpr uint8_t kHasEscape = 64;
+/// For `rows` rows of 32 elements, of which row r belongs to stream r %
+/// streams: elements with kHasExtra append (values[i] >> shift) & 3 to their
+/// stream's sink, in order; all flags are cleared. Returns the flags that were
+/// seen. Up to 8 bytes past what a sink has in memory are written.
+using TakeExtraFn = uint8_t (*)(const uint16_t* values, int shift, size_t rows,
+                                int streams, uint8_t* symbols, BitSink* sinks);
+
+// ---- Cascades (format-spec/codecs/7-cascade.md) ----
+//
+// A layer of a cascade has a code of `width` (1, 2 or 4) bits for each of its
+// elements; the greatest code escapes: the element goes on to the next layer.
+// Groups of 128 codes take 16 * width bytes:
+//   width 1: bit i % 8 of byte i / 8 is element i;
+//   width 2: bits 2 * (i / 32) and up of byte i % 32 are element i;
+//   width 4: the low half of byte i is element i, the high half element i + 64
+//   (i = 0 to 63).
+
+/// out[i] = symbols[code i]; where it escapes, the next of `escaped` instead.
+/// For `groups` whole groups; returns how many of `escaped` were taken.
+/// `symbols` has 16 bytes, `escaped` groups * 128 + 64 that can be read. Any
+/// codes are safe.
+using CascadeExpandFn = size_t (*)(const uint8_t* codes, size_t groups,
+                                   int width, const uint8_t* symbols,
+                                   const uint8_t* escaped, uint8_t* out);
+/// The reverse: rank r < 2^width - 1 has code r; greater ones escape and go to
+/// `escaped` as r - (2^width - 1), in order. Returns how many. `escaped` has
+/// room for groups * 128 + 64 bytes, all of which may be written.
+using CascadeReduceFn = size_t (*)(const uint8_t* ranks, size_t groups,
+                                   int width, uint8_t* codes,
+                                   uint8_t* escaped);
+
+/// A rest byte has the sign in bit 0 and seven bits of the mantissa above.
+/// Little-endian 16-bit unit i = rest bit 0 << 15 | (exponents[i] << 7 | rest
+/// >> 1) << shift, cut to 16 bits, for `groups` whole groups; shift is 0 or 3.
+using JoinRestsFn = void (*)(const uint8_t* exponents, const uint8_t* rests,
+                             size_t groups, int shift, uint8_t* units);
+/// rests[i] = ((units[i] >> shift) & 127) << 1 | units[i] >> 15.
+using TakeRestsFn = void (*)(const uint16_t* units, size_t groups, int shift,
+                             uint8_t* rests);
+
 /// values[i] = keys[i] << shift (16 bits).
 using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,
                              uint16_t* values);
@@ -151,6 +257,8 @@ struct Table {
   const char* name;  ///< "scalar", "neon", "avx2", "avx512"
   RansDecodeFn rans_decode;
   RansEncodeFn rans_encode;
+  ClassRansDecodeFn class_rans_decode;
+  ClassRansEncodeFn class_rans_encode;
   ExtractPlaneFn extract_plane;
   InsertPlaneFn insert_plane;
   MapSymbolsFn map_symbols;

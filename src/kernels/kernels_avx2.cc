@@ -2,6 +2,7 @@
 // library: such code would be compiled for AVX2 and might be linked into other
 // targets.
 #include "kernels/kernels.h"
+#include "kernels/kernels_class_rans.h"
 
 #if defined(__x86_64__)
 
@@ -13,6 +14,7 @@
 #include <xxhash.h>
 
 #include "kernels/bit_sink_bmi2.h"
+#include "kernels/word_shuffles.h"
 
 #define ZIPLLM_INLINE inline __attribute__((always_inline))
 
@@ -61,40 +63,6 @@ ZIPLLM_INLINE __m256i Gather(const void* base, __m256i index) {
 }
 
 constexpr size_t kDwords = 8;  // in a vector
-
-// Byte shuffles by a mask of 8 words.
-struct Shuffles {
-  // Word k of the source goes to the k-th set bit; the others become 0.
-  alignas(64) uint8_t expand[256][16];
-  // The set bits' words go to the end, in order.
-  alignas(64) uint8_t compress[256][16];
-};
-
-constexpr Shuffles MakeShuffles() {
-  Shuffles shuffles{};
-  for (unsigned mask = 0; mask < 256; ++mask) {
-    unsigned taken = 0;
-    for (unsigned i = 0; i < 8; ++i) {
-      const bool set = (mask >> i & 1) != 0;
-      for (unsigned byte = 0; byte < 2; ++byte) {
-        shuffles.expand[mask][2 * i + byte] =
-            static_cast<uint8_t>(set ? 2 * taken + byte : 0x80);
-      }
-      taken += set;
-    }
-    unsigned to = 8;
-    for (unsigned i = 8; i-- > 0;) {
-      if ((mask >> i & 1) == 0) continue;
-      --to;
-      for (unsigned byte = 0; byte < 2; ++byte) {
-        shuffles.compress[mask][2 * to + byte] =
-            static_cast<uint8_t>(2 * i + byte);
-      }
-    }
-  }
-  return shuffles;
-}
-constexpr Shuffles kShuffles = MakeShuffles();
 
 // ---- rANS decoding ----
 
@@ -524,6 +492,8 @@ constexpr Table kTable = {
     .name = "avx2",
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
+    .class_rans_decode = ClassRansDecodeAvx2,
+    .class_rans_encode = ClassRansEncodeAvx2,
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,

@@ -2,6 +2,7 @@
 // inline from the standard library: such code would be compiled for AVX-512
 // and might be linked into other targets.
 #include "kernels/kernels.h"
+#include "kernels/kernels_class_rans.h"
 
 #if defined(__x86_64__)
 
@@ -668,6 +669,8 @@ constexpr Table kTable = {
     .name = "avx512",
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
+    .class_rans_decode = ClassRansDecodeAvx512,
+    .class_rans_encode = ClassRansEncodeAvx512,
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,

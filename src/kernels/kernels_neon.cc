@@ -1,6 +1,7 @@
 // Kernels for AArch64: planes, keys and halves in NEON, which all its CPUs
 // have; rANS and symbols, which look up in memory, as scalar code.
 #include "kernels/kernels.h"
+#include "kernels/kernels_class_rans.h"
 
 #if defined(__aarch64__)
 
@@ -148,6 +149,8 @@ constexpr Table kTable = {
     .name = "neon",
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
+    .class_rans_decode = ClassRansDecodeScalar,
+    .class_rans_encode = ClassRansEncodeScalar,
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,

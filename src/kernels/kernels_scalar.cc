@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/kernels.h"
+#include "kernels/kernels_class_rans.h"
 
 namespace zipllm::kernels {
 namespace {
@@ -249,6 +250,8 @@ constexpr Table kTable = {
     .name = "scalar",
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
+    .class_rans_decode = ClassRansDecodeScalar,
+    .class_rans_encode = ClassRansEncodeScalar,
     .extract_plane = ExtractPlane,
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
