@@ -10,6 +10,7 @@
 #include "archive/duplicates.h"
 #include "archive/frame_encoder.h"
 #include "archive/input_tree.h"
+#include "archive/ranges.h"
 #include "base/buffer_pool.h"
 #include "base/executor.h"
 #include "base/file.h"
@@ -89,8 +90,14 @@ class Compression {
   absl::Status AddSegment(Prefixed& in, const std::shared_ptr<File>& file,
                           const Segment& segment, Duplicates::Family* family,
                           uint64_t* read);
+  // Codes `job`, which has its bytes and their type, after what was added
+  // before. `segment_block` is the number of its segment's first block.
+  void AddFrame(const std::shared_ptr<File>& file,
+                std::shared_ptr<FrameJob> job, Duplicates::Family* family,
+                bool original, uint64_t segment_block);
+  // `block` counts from the segment's first.
   void MarkDuplicates(FrameJob& job, Duplicates::Family& family, bool original,
-                      uint64_t position);
+                      uint64_t block);
   absl::Status FinishFrame(const std::shared_ptr<File>& file, FrameJob& job);
   void Push(Item item) { window_.push_back(std::move(item)); }
   absl::Status PopOne();
@@ -143,20 +150,19 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
 }
 
 void Compression::MarkDuplicates(FrameJob& job, Duplicates::Family& family,
-                                 bool original, uint64_t position) {
+                                 bool original, uint64_t block) {
   job.kept = original;
-  ByteSpan plain = job.plain->span();
-  for (size_t pos = 0; pos < plain.size(); pos += job.block_size) {
-    ByteSpan block = plain.subspan(
-        pos, std::min<size_t>(job.block_size, plain.size() - pos));
-    Sha256Digest digest = Sha256Of(block);
+  const ByteSpan plain = job.plain->span();
+  for (size_t pos = 0; pos < plain.size(); pos += job.block_size, ++block) {
+    const Sha256Digest digest = Sha256Of(plain.subspan(
+        pos, std::min<size_t>(job.block_size, plain.size() - pos)));
     if (original) {
       family.blocks.push_back(digest);
       continue;
     }
-    uint64_t i = (position + pos) / job.block_size;
-    bool equal = i < family.blocks.size() && family.blocks[i] == digest;
-    job.duplicate_of.push_back(equal ? family.first_block + i
+    const bool equal =
+        block < family.blocks.size() && family.blocks[block] == digest;
+    job.duplicate_of.push_back(equal ? family.first_block + block
                                      : FrameJob::kNotDuplicate);
   }
 }
@@ -166,50 +172,92 @@ absl::Status Compression::AddSegment(Prefixed& in,
                                      const Segment& segment,
                                      Duplicates::Family* family,
                                      uint64_t* read) {
-  bool original = family != nullptr && !family->coded;
+  const bool original = family != nullptr && !family->coded;
   if (original) {
     family->coded = true;
     family->first_block = next_block_;
   }
-  uint32_t block_size = archive::BlockBytes(segment.dtype, options_.level);
-  uint64_t frame_size = std::max<uint64_t>(
+  const uint32_t block_size =
+      archive::BlockBytes(segment.dtype, options_.level);
+  const uint64_t frame_size = std::max<uint64_t>(
       block_size, archive::kFrameBytes / block_size * block_size);
   const DTypeInfo* info = FindDType(segment.dtype);
+  const uint64_t first_block = next_block_;
+  Buffer held;  // the start of an element, of which the rest is not read yet
   *read = 0;
-  while (*read < segment.length) {
+  while (true) {
     RETURN_IF_ERROR(MakeRoom());
+    std::shared_ptr<Buffer> plain = pool_.Get();
+    plain->Append(held.span());
+    const uint64_t wanted =
+        std::min<uint64_t>(frame_size - held.size(), segment.length - *read);
+    plain->Resize(held.size() + wanted);
+    ASSIGN_OR_RETURN(const size_t n,
+                     in.Read(plain->mutable_span().subspan(held.size())));
+    plain->Resize(held.size() + n);
+    held.Clear();
+    const uint64_t start = *read - (plain->size() - n);
+    *read += n;
+    const bool ends = n < wanted || *read == segment.length;
+    if (plain->empty()) break;
+
     auto job = std::make_shared<FrameJob>();
-    job->plain = pool_.Get();
-    job->data = pool_.Get();
-    uint64_t wanted = std::min<uint64_t>(frame_size, segment.length - *read);
-    job->plain->Resize(wanted);
-    ASSIGN_OR_RETURN(size_t n, in.Read(job->plain->mutable_span()));
-    if (n == 0) break;
-    job->plain->Resize(n);
+    job->plain = plain;
     job->dtype = segment.dtype;
-    job->block_size = block_size;
-    job->level = options_.level;
     if (segment.shape.size() >= 2) job->row = segment.shape.back();
     if (info != nullptr) {
-      job->position = *read / info->block_bytes * info->block_elements;
+      job->position = start / info->block_bytes * info->block_elements;
     }
-    job->verify = options_.verify;
-    job->first_block = next_block_;
-    next_block_ += (n + job->block_size - 1) / job->block_size;
-    if (family != nullptr) MarkDuplicates(*job, *family, original, *read);
-    *read += n;
-    file->size += n;
-    Item item;
-    item.hash = executor_.Submit(
-        [file, plain = job->plain] { file->sha256.Update(plain->span()); },
-        file->last_hash);
-    file->last_hash = item.hash;
-    item.encode = executor_.Submit([job] { archive::EncodeFrame(*job); });
-    item.finish = [this, file, job] { return FinishFrame(file, *job); };
-    Push(std::move(item));
-    if (n < wanted) break;
+    if (segment.dtype != DType::kBytes) {
+      AddFrame(file, std::move(job), family, original, first_block);
+    } else {
+      const std::vector<archive::Range> ranges =
+          archive::FindRanges(plain->span());
+      for (const archive::Range& range : ranges) {
+        const ByteSpan bytes = plain->span().subspan(range.begin, range.size);
+        if (!ends && ranges.size() > 1 && &range == &ranges.back() &&
+            bytes.size() < archive::kMaxElement) {
+          held.Append(bytes);
+          break;
+        }
+        if (ranges.size() > 1) {
+          job = std::make_shared<FrameJob>();
+          job->plain = pool_.Get();
+          job->plain->Append(bytes);
+        }
+        job->dtype = range.dtype;
+        job->find_row = range.dtype != DType::kBytes;
+        AddFrame(file, job, family, original, first_block);
+      }
+    }
+    if (ends) break;
   }
   return absl::OkStatus();
+}
+
+void Compression::AddFrame(const std::shared_ptr<File>& file,
+                           std::shared_ptr<FrameJob> job,
+                           Duplicates::Family* family, bool original,
+                           uint64_t segment_block) {
+  job->data = pool_.Get();
+  job->block_size = archive::BlockBytes(job->dtype, options_.level);
+  job->level = options_.level;
+  job->verify = options_.verify;
+  job->first_block = next_block_;
+  if (family != nullptr) {
+    MarkDuplicates(*job, *family, original, next_block_ - segment_block);
+  }
+  const size_t size = job->plain->size();
+  next_block_ += (size + job->block_size - 1) / job->block_size;
+  file->size += size;
+  Item item;
+  item.hash = executor_.Submit(
+      [file, plain = job->plain] { file->sha256.Update(plain->span()); },
+      file->last_hash);
+  file->last_hash = item.hash;
+  item.encode = executor_.Submit([job] { archive::EncodeFrame(*job); });
+  item.finish = [this, file, job] { return FinishFrame(file, *job); };
+  Push(std::move(item));
 }
 
 absl::Status Compression::AddFile(Source& source, const Entry& entry,

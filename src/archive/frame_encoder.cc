@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "archive/ranges.h"
 #include "base/bytes.h"
 #include "codecs/codec.h"
 #include "container/format.h"
@@ -14,7 +15,10 @@ namespace {
 
 constexpr uint8_t kStored = 0;
 constexpr uint8_t kFill = 1;
+// Those that are asked first: what they are made for is most of all data.
 constexpr uint8_t kFloat = 5;
+constexpr uint8_t kCascade = 7;
+constexpr uint8_t kQuant = 9;
 // Less than this is stored without asking a codec.
 constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
@@ -24,14 +28,18 @@ struct Choice {
   std::unique_ptr<codecs::EncodePlan> plan;
 };
 
-// Weights as training leaves them: the float codec saves what it always does
-// there, and the low levels do not spend time on asking other codecs.
+bool IsForWeights(uint8_t codec) {
+  return codec == kFloat || codec == kCascade || codec == kQuant;
+}
+
+// Weights as training leaves them: their codec saves what it always does there,
+// and the low levels do not spend time on asking others.
 bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
                uint64_t size) {
   constexpr int kMaxQuickLevel = 3;
-  return request.level <= kMaxQuickLevel && codec == kFloat &&
+  return request.level <= kMaxQuickLevel && IsForWeights(codec) &&
          size > request.data.size() / 2 &&
-         size < request.data.size() - request.data.size() / 16;
+         size < request.data.size() - request.data.size() / 64;
 }
 
 // The plan that expects to need the fewest bytes; none if storing does.
@@ -42,7 +50,8 @@ Choice Plan(const codecs::EncodeRequest& request, codecs::Scratch& scratch) {
   for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
     if (encoder->id == kStored || encoder->id == kFill) continue;
     candidates.insert(
-        encoder->id == kFloat ? candidates.begin() : candidates.end(), encoder);
+        IsForWeights(encoder->id) ? candidates.begin() : candidates.end(),
+        encoder);
   }
   for (const codecs::Encoder* encoder : candidates) {
     std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
@@ -179,6 +188,10 @@ void EncodeFrame(FrameJob& job) {
       !job.duplicate_of.empty() &&
       std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
                 FrameJob::kNotDuplicate) == job.duplicate_of.end();
+  constexpr int kRowsMatter = 6;  // from this level on
+  if (job.find_row && job.level >= kRowsMatter) {
+    job.row = FindRowLength(plain, job.dtype);
+  }
   const codecs::EncodeRequest request{plain,     job.block_size, job.dtype,
                                       job.level, job.row,        job.position};
   Choice chosen;

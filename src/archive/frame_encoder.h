@@ -33,6 +33,7 @@ struct FrameJob {
   int level = 0;
   uint64_t row = 0;       ///< as in codecs::EncodeRequest
   uint64_t position = 0;  ///< likewise
+  bool find_row = false;  ///< no one knows `row`: measure it
   bool verify = true;
   bool kept = false;
   uint64_t first_block = 0;
