@@ -1,0 +1,457 @@
+// What a GPU would do, emulated, against the decoder on the CPU. No test here
+// runs on a GPU.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "archive/frame_decoder.h"
+#include "codecs/generators.h"
+#include "container/stream.h"
+#include "container/xxh3.h"
+#include "cuda/batch.h"
+#include "emulation.h"
+#include "zipllm/io.h"
+
+namespace zipllm::cuda {
+namespace {
+
+using codecs::Kind;
+using codecs::MakeInput;
+using Bytes = std::vector<uint8_t>;
+
+constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+
+/// A Blocks frame in memory.
+struct Frame {
+  Bytes head;
+  Bytes data;
+
+  absl::StatusOr<container::BlocksHead> Parse() const {
+    return container::ParseBlocksHead(
+        head, static_cast<uint32_t>(data.size()),
+        {container::kMaxBlock, container::kMaxFrame});
+  }
+};
+
+/// A frame of blocks that codec `id` codes, or stored ones where it does not.
+Frame MakeFrame(const Bytes& plain, size_t block_size, DType dtype, int level,
+                codecs::CodecId id = 5) {
+  codecs::Scratch scratch;
+  const auto plan =
+      codecs::FindEncoder(id)->plan({plain, block_size, dtype, level}, scratch);
+  container::BlocksHead head;
+  head.block_size = static_cast<uint32_t>(block_size);
+  head.size = static_cast<uint32_t>(plain.size());
+  if (plan != nullptr && !plan->params().empty()) {
+    head.params.push_back({id, plan->params()});
+  }
+  Buffer data;
+  for (size_t at = 0; at < plain.size(); at += block_size) {
+    const ByteSpan block =
+        ByteSpan(plain).subspan(at, std::min(block_size, plain.size() - at));
+    const size_t before = data.size();
+    container::BlockRecord record;
+    if (plan != nullptr && plan->Encode(block, scratch, &data)) {
+      record.codec = id;
+    } else {
+      data.Append(block);
+    }
+    record.coded_size = static_cast<uint32_t>(data.size() - before);
+    record.hash = Xxh3(block);
+    head.blocks.push_back(record);
+  }
+  Buffer bytes;
+  container::WriteBlocksHead(head, &bytes);
+  return {{bytes.begin(), bytes.end()}, {data.begin(), data.end()}};
+}
+
+/// What the decoders of the archive make of a frame, its checksums left aside;
+/// nullopt where they refuse it.
+std::optional<Bytes> DecodeOnCpu(const container::BlocksHead& head,
+                                 ByteSpan data) {
+  std::unique_ptr<const codecs::DecodeParams> parsed[256];
+  for (const container::CodecParams& params : head.params) {
+    const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
+    if (decoder == nullptr || decoder->parse == nullptr) return std::nullopt;
+    auto result = decoder->parse(params.bytes);
+    if (!result.ok()) return std::nullopt;
+    parsed[params.codec] = std::move(result).value();
+  }
+  Bytes out(head.size);
+  codecs::Scratch scratch;
+  for (size_t i = 0; i < head.blocks.size(); ++i) {
+    const container::BlockRecord& block = head.blocks[i];
+    const codecs::Decoder* decoder = codecs::FindDecoder(block.codec);
+    if (decoder == nullptr) return std::nullopt;
+    const absl::Status status = decoder->decode(
+        parsed[block.codec].get(),
+        data.subspan(block.coded_offset, block.coded_size),
+        MutableByteSpan(out).subspan(i * head.block_size, block.size), scratch);
+    if (!status.ok()) return std::nullopt;
+  }
+  return out;
+}
+
+/// What a GPU would, into exactly as many bytes; nullopt where it or the host
+/// refuses.
+std::optional<Bytes> DecodeOnGpu(const Batch& batch, bool check_hash) {
+  const std::unique_ptr<uint8_t[]> out(new uint8_t[batch.out_size()]);
+  for (uint32_t result : Emulate(batch, out.get(), check_hash)) {
+    if (result != kOk) return std::nullopt;
+  }
+  return Bytes(out.get(), out.get() + batch.out_size());
+}
+std::optional<Bytes> DecodeOnGpu(const container::BlocksHead& head,
+                                 ByteSpan data, bool check_hash) {
+  Batch batch;
+  const absl::Status status = batch.AddFrame(head, data, 0);
+  if (!status.ok()) {
+    EXPECT_NE(status.message(), "");
+    EXPECT_TRUE(batch.blocks().empty() && batch.bytes().empty());
+    return std::nullopt;
+  }
+  return DecodeOnGpu(batch, check_hash);
+}
+
+/// Decodes a frame of `plain` and expects it back. Returns the batch, to see
+/// what was on the device.
+Batch CheckFrame(const Frame& frame, const Bytes& plain) {
+  const auto head = frame.Parse();
+  EXPECT_TRUE(head.ok()) << head.status().message();
+  Batch batch;
+  const absl::Status status = batch.AddFrame(*head, frame.data, 0);
+  EXPECT_TRUE(status.ok()) << status.message();
+  const auto decoded = DecodeOnGpu(batch, true);
+  EXPECT_TRUE(decoded.has_value());
+  EXPECT_TRUE(decoded == plain);
+  return batch;
+}
+
+TEST(DecodeTest, EveryKindAndSize) {
+  std::set<std::string> seen;
+  for (const DType dtype : kTypes) {
+    const size_t width = codecs::ElementBytes(dtype);
+    for (const Kind kind : codecs::kKinds) {
+      const Bytes all = MakeInput(kind, dtype, size_t{1} << 18);
+      for (const size_t n :
+           {1, 60, 121, 127, 128, 129, 1000, 1023, 1024, 1025, 4100, 65535,
+            65536, 65537, 65632, 66559, 66560, 1 << 18}) {
+        SCOPED_TRACE(testing::Message() << KindName(kind) << " " << n);
+        const Bytes plain(all.begin(), all.begin() + n * width);
+        const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
+        const Batch batch = CheckFrame(frame, plain);
+        if (kind == Kind::kGaussian && n >= 1000) {
+          EXPECT_EQ(batch.device_bytes(), plain.size());
+        }
+        for (const Block& block : batch.blocks()) {
+          if (block.kind == kCopy) continue;
+          for (const Plane& plane : block.plane) {
+            seen.insert(plane.mode == kZero                ? "zero"
+                        : plane.mode == kRuns              ? "runs"
+                        : plane.groups < frame.data.size() ? "raw"
+                                                           : "zstd");
+          }
+          if (block.stream[0].pair_count != 0) seen.insert("pairs");
+          if (block.stream[0].escape_count != 0) seen.insert("escapes");
+        }
+      }
+    }
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"zero", "runs", "raw", "zstd", "pairs",
+                                         "escapes"}));
+}
+
+TEST(DecodeTest, ManyBlocksAndFramesInABatch) {
+  Batch batch;
+  Bytes expected;
+  for (const DType dtype : kTypes) {
+    const size_t width = codecs::ElementBytes(dtype);
+    for (const size_t block : {70000, 3000, 128, 100}) {
+      const Bytes plain = MakeInput(Kind::kGaussian, dtype, 2 * block + 48);
+      const Frame frame = MakeFrame(plain, block * width, dtype, 3);
+      const auto head = frame.Parse();
+      ASSERT_TRUE(head.ok());
+      ASSERT_TRUE(batch.AddFrame(*head, frame.data, expected.size()).ok());
+      expected.insert(expected.end(), plain.begin(), plain.end());
+    }
+  }
+  const Bytes text = {'t', 'e', 'x', 't'};
+  batch.AddPlain(text, expected.size());
+  expected.insert(expected.end(), text.begin(), text.end());
+  EXPECT_EQ(batch.out_size(), expected.size());
+  EXPECT_LT(batch.device_bytes(), expected.size());
+  EXPECT_TRUE(DecodeOnGpu(batch, true) == expected);
+}
+
+TEST(DecodeTest, OddPlacesInTheOutput) {
+  // Not at a whole element: the host decodes, the device copies.
+  const Bytes plain = MakeInput(Kind::kGaussian, DType::kF32, 3000);
+  const Frame frame = MakeFrame(plain, 4000, DType::kF32, 3);
+  for (const uint64_t at : {1, 2, 4, 12}) {
+    Batch batch;
+    ASSERT_TRUE(batch.AddFrame(*frame.Parse(), frame.data, at).ok());
+    EXPECT_EQ(batch.device_bytes() != 0, at % 4 == 0);
+    const auto decoded = DecodeOnGpu(batch, true);
+    ASSERT_TRUE(decoded.has_value());
+    EXPECT_TRUE(std::equal(plain.begin(), plain.end(), decoded->begin() + at));
+  }
+}
+
+TEST(DecodeTest, FourTables) {
+  // Parts whose scales differ ask for a table each.
+  Bytes plain;
+  for (int part = 0; part < 4; ++part) {
+    Bytes some = MakeInput(Kind::kGaussian, DType::kBF16, 40960, part);
+    for (size_t i = 1; i < some.size(); i += 2) {
+      some[i] = static_cast<uint8_t>(some[i] - 6 * part);
+    }
+    plain.insert(plain.end(), some.begin(), some.end());
+  }
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16, 3);
+  const Batch batch = CheckFrame(frame, plain);
+  ASSERT_EQ(batch.blocks().size(), 1u);
+  EXPECT_NE(batch.blocks()[0].selectors, 0u);
+}
+
+TEST(DecodeTest, WrongChecksumIsReported) {
+  const Bytes plain = MakeInput(Kind::kGaussian, DType::kBF16, 70000);
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16, 3);
+  auto head = *frame.Parse();
+  head.blocks[0].hash ^= 1;
+  Batch batch;
+  ASSERT_TRUE(batch.AddFrame(head, frame.data, 0).ok());
+  Bytes out(plain.size());
+  EXPECT_EQ(Emulate(batch, out.data()), std::vector<uint32_t>{kWrongHash});
+  EXPECT_EQ(Emulate(batch, out.data(), false), std::vector<uint32_t>{kOk});
+  EXPECT_TRUE(out == plain);
+  // What the host decodes, the host checks.
+  const Frame stored = MakeFrame(plain, plain.size(), DType::kBF16, 3, 0);
+  head = *stored.Parse();
+  head.blocks[0].hash ^= 1;
+  EXPECT_FALSE(batch.AddFrame(head, stored.data, 0).ok());
+  EXPECT_EQ(batch.blocks().size(), 1u);
+}
+
+TEST(DecodeTest, RefusesWhatItCannotDo) {
+  const Bytes plain(1000, 1);
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBytes, 3, 0);
+  auto head = *frame.Parse();
+  Batch batch;
+  head.blocks[0].codec = container::kDuplicate;
+  EXPECT_EQ(batch.AddFrame(head, frame.data, 0).code(),
+            absl::StatusCode::kUnimplemented);
+  head.blocks[0].codec = 255;
+  EXPECT_EQ(batch.AddFrame(head, frame.data, 0).code(),
+            absl::StatusCode::kUnimplemented);
+  head.blocks[0].codec = 0;
+  EXPECT_EQ(batch.AddFrame(head, ByteSpan(frame.data).first(999), 0).code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(DecodeTest, ChecksumIsXxh3) {
+  const Bytes bytes = MakeInput(Kind::kRandom, DType::kBytes, 200000);
+  codecs::Random random(1);
+  EmulatedCta cta;
+  for (size_t i = 0; i < 1500; ++i) {
+    const size_t size = i < 1200 ? 241 + i * 3 : 241 + random.Below(150000);
+    const size_t offset = random.Below(40);
+    Shared shared;
+    Accumulate(cta, bytes.data() + offset, static_cast<uint32_t>(size), shared);
+    ASSERT_EQ(MergeAccumulators(shared.accumulators, size),
+              Xxh3(ByteSpan(bytes).subspan(offset, size)))
+        << size;
+  }
+}
+
+// Hostile input: the GPU takes what the CPU takes, with the same result;
+// sanitizers check the rest.
+
+/// A frame of one block whose coded bytes or parameters can be changed.
+struct Target {
+  Bytes params;
+  Bytes coded;
+  uint32_t size;
+};
+
+void ExpectSame(const Target& target) {
+  container::BlocksHead head;
+  head.block_size = head.size = target.size;
+  head.params.push_back({5, target.params});
+  head.blocks.push_back(
+      {.codec = 5,
+       .coded_size = static_cast<uint32_t>(target.coded.size()),
+       .size = target.size});
+  const std::unique_ptr<uint8_t[]> exact(new uint8_t[target.coded.size()]);
+  std::ranges::copy(target.coded, exact.get());
+  const ByteSpan data = {exact.get(), target.coded.size()};
+  const std::optional<Bytes> cpu = DecodeOnCpu(head, data);
+  const std::optional<Bytes> gpu = DecodeOnGpu(head, data, false);
+  ASSERT_EQ(cpu.has_value(), gpu.has_value());
+  ASSERT_TRUE(cpu == gpu);
+}
+
+std::vector<Target> Targets() {
+  std::vector<Target> targets;
+  for (const DType dtype : kTypes) {
+    for (const Kind kind : {Kind::kGaussian, Kind::kSpecial, Kind::kSparse}) {
+      for (const size_t elements : {300, 2000}) {
+        const Bytes plain = MakeInput(kind, dtype, elements);
+        const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
+        const auto head = *frame.Parse();
+        if (head.blocks[0].codec != 5) continue;
+        const ByteSpan params = head.params[0].bytes;
+        targets.push_back({{params.begin(), params.end()},
+                           frame.data,
+                           static_cast<uint32_t>(plain.size())});
+        ExpectSame(targets.back());
+      }
+    }
+  }
+  EXPECT_GE(targets.size(), 9u);
+  return targets;
+}
+
+void FlipBits(codecs::Random& random, Bytes* bytes) {
+  for (size_t flips = 1 + random.Below(3); flips > 0; --flips) {
+    (*bytes)[random.Below(bytes->size())] ^=
+        static_cast<uint8_t>(1 << random.Below(8));
+  }
+}
+
+TEST(HostileTest, FlippedBits) {
+  codecs::Random random(1);
+  for (const Target& target : Targets()) {
+    for (int i = 0; i < 600; ++i) {
+      Target wrong = target;
+      FlipBits(random, i % 3 == 0 ? &wrong.params : &wrong.coded);
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    }
+  }
+}
+
+TEST(HostileTest, HeadsAreAimedAt) {
+  // The first bytes are the counts of words, pairs and escapes; the last ones
+  // modes of planes.
+  for (const Target& target : Targets()) {
+    for (size_t at = 0; at < 8; ++at) {
+      for (int value = 0; value < 256; value += 5) {
+        Target wrong = target;
+        wrong.coded[at] = static_cast<uint8_t>(value);
+        ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+        wrong.coded = target.coded;
+        wrong.coded[wrong.coded.size() - 1 - at] = static_cast<uint8_t>(value);
+        ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+      }
+    }
+  }
+}
+
+TEST(HostileTest, CutsGarbageAndSizes) {
+  codecs::Random random(2);
+  for (const Target& target : Targets()) {
+    Target wrong = target;
+    for (size_t size = 0; size < target.coded.size();
+         size += 1 + target.coded.size() / 200) {
+      wrong.coded.assign(target.coded.begin(), target.coded.begin() + size);
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    }
+    wrong.coded = target.coded;
+    wrong.coded.push_back(0);
+    ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    for (int i = 0; i < 100; ++i) {
+      wrong.coded = target.coded;
+      for (size_t j = random.Below(wrong.coded.size()); j < wrong.coded.size();
+           ++j) {
+        wrong.coded[j] = static_cast<uint8_t>(random.Next());
+      }
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    }
+    wrong = target;
+    for (const uint32_t size :
+         {target.size - 1, target.size + 1, target.size + 4, target.size + 256,
+          target.size / 2, 2 * target.size}) {
+      wrong.size = size;
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    }
+  }
+}
+
+TEST(HostileTest, LargeBlocks) {
+  codecs::Random random(3);
+  for (const DType dtype : kTypes) {
+    const Bytes plain = MakeInput(Kind::kGaussian, dtype, 65600);
+    const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
+    const auto head = *frame.Parse();
+    ASSERT_EQ(head.blocks[0].codec, 5);
+    const ByteSpan params = head.params[0].bytes;
+    for (int i = 0; i < 12; ++i) {
+      Target wrong = {{params.begin(), params.end()},
+                      frame.data,
+                      static_cast<uint32_t>(plain.size())};
+      FlipBits(random, i % 3 == 0 ? &wrong.params : &wrong.coded);
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
+    }
+  }
+}
+
+// ---- Golden vectors ----
+
+TEST(VectorsTest, AllBlocksFramesDecodeAlike) {
+  const std::filesystem::path folder =
+      std::filesystem::path(ZIPLLM_SOURCE_DIR) / "format-spec" / "vectors";
+  size_t frames = 0;
+  uint64_t on_device = 0;
+  for (const auto& item :
+       std::filesystem::recursive_directory_iterator(folder)) {
+    if (item.path().extension() != ".zllm") continue;
+    SCOPED_TRACE(item.path().filename());
+    auto source = OpenFileSource(item.path().string());
+    ASSERT_TRUE(source.ok());
+    container::FrameReader reader(**source, uint64_t{1} << 30);
+    const auto header = reader.NextArchive();
+    if (!header.ok() || !header->has_value()) continue;
+    for (;;) {
+      const auto frame = reader.Next();
+      if (!frame.ok() || frame->prefix.Is(container::FrameType::kTrailer)) {
+        break;
+      }
+      if (!frame->prefix.Is(container::FrameType::kBlocks)) continue;
+      const auto head = container::ParseBlocksHead(
+          frame->head(), frame->prefix.data_size, **header);
+      Buffer data;
+      if (!head.ok() || !reader.ReadData(frame->prefix.data_size, &data).ok()) {
+        break;
+      }
+      if (std::ranges::any_of(head->blocks, [](const auto& block) {
+            return block.codec == container::kDuplicate;
+          })) {
+        continue;
+      }
+      ++frames;
+      const std::optional<Bytes> cpu = DecodeOnCpu(*head, data.span());
+      bool intact = cpu.has_value();
+      for (size_t i = 0; intact && i < head->blocks.size(); ++i) {
+        intact = Xxh3(ByteSpan(*cpu).subspan(i * head->block_size,
+                                             head->blocks[i].size)) ==
+                 head->blocks[i].hash;
+      }
+      const std::optional<Bytes> gpu = DecodeOnGpu(*head, data.span(), true);
+      ASSERT_EQ(intact, gpu.has_value());
+      if (intact) {
+        EXPECT_TRUE(cpu == gpu);
+        Batch batch;
+        ASSERT_TRUE(batch.AddFrame(*head, data.span(), 0).ok());
+        on_device += batch.device_bytes();
+      }
+    }
+  }
+  EXPECT_GT(frames, 50u);
+  EXPECT_GT(on_device, 100000u);
+}
+
+}  // namespace
+}  // namespace zipllm::cuda
