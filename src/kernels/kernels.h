@@ -169,6 +169,39 @@ inline constexpr uint8_t kHasEscape = 64;
 using TakeExtraFn = uint8_t (*)(const uint16_t* values, int shift, size_t rows,
                                 int streams, uint8_t* symbols, BitSink* sinks);
 
+// ---- Cascades (format-spec/codecs/7-cascade.md) ----
+//
+// A layer of a cascade has a code of `width` (1, 2 or 4) bits for each of its
+// elements; the greatest code escapes: the element goes on to the next layer.
+// Groups of 128 codes take 16 * width bytes:
+//   width 1: bit i % 8 of byte i / 8 is element i;
+//   width 2: bits 2 * (i / 32) and up of byte i % 32 are element i;
+//   width 4: the low half of byte i is element i, the high half element i + 64
+//   (i = 0 to 63).
+
+/// out[i] = symbols[code i]; where it escapes, the next of `escaped` instead.
+/// For `groups` whole groups; returns how many of `escaped` were taken.
+/// `symbols` has 16 bytes, `escaped` groups * 128 + 64 that can be read. Any
+/// codes are safe.
+using CascadeExpandFn = size_t (*)(const uint8_t* codes, size_t groups,
+                                   int width, const uint8_t* symbols,
+                                   const uint8_t* escaped, uint8_t* out);
+/// The reverse: rank r < 2^width - 1 has code r; greater ones escape and go to
+/// `escaped` as r - (2^width - 1), in order. Returns how many. `escaped` has
+/// room for groups * 128 + 64 bytes, all of which may be written.
+using CascadeReduceFn = size_t (*)(const uint8_t* ranks, size_t groups,
+                                   int width, uint8_t* codes,
+                                   uint8_t* escaped);
+
+/// A rest byte has the sign in bit 0 and seven bits of the mantissa above.
+/// Little-endian 16-bit unit i = rest bit 0 << 15 | (exponents[i] << 7 | rest
+/// >> 1) << shift, cut to 16 bits, for `groups` whole groups; shift is 0 or 3.
+using JoinRestsFn = void (*)(const uint8_t* exponents, const uint8_t* rests,
+                             size_t groups, int shift, uint8_t* units);
+/// rests[i] = ((units[i] >> shift) & 127) << 1 | units[i] >> 15.
+using TakeRestsFn = void (*)(const uint16_t* units, size_t groups, int shift,
+                             uint8_t* rests);
+
 /// values[i] = keys[i] << shift (16 bits).
 using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,
                              uint16_t* values);
@@ -193,6 +226,10 @@ struct Table {
   InsertPlaneFn insert_plane;
   MapSymbolsFn map_symbols;
   TakeExtraFn take_extra;
+  CascadeExpandFn cascade_expand;
+  CascadeReduceFn cascade_reduce;
+  JoinRestsFn join_rests;
+  TakeRestsFn take_rests;
   PlaceKeysFn place_keys;
   SplitHalvesFn split_halves;
   JoinHalvesFn join_halves;

@@ -2,6 +2,7 @@
 // library: such code would be compiled for AVX2 and might be linked into other
 // targets.
 #include "kernels/kernels.h"
+#include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 
 #if defined(__x86_64__)
@@ -498,6 +499,10 @@ constexpr Table kTable = {
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
     .take_extra = TakeExtra,
+    .cascade_expand = CascadeExpandAvx2,
+    .cascade_reduce = CascadeReduceAvx2,
+    .join_rests = JoinRestsAvx2,
+    .take_rests = TakeRestsAvx2,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

@@ -2,6 +2,7 @@
 // inline from the standard library: such code would be compiled for AVX-512
 // and might be linked into other targets.
 #include "kernels/kernels.h"
+#include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 
 #if defined(__x86_64__)
@@ -675,6 +676,10 @@ constexpr Table kTable = {
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
     .take_extra = TakeExtra,
+    .cascade_expand = CascadeExpandAvx512,
+    .cascade_reduce = CascadeReduceAvx512,
+    .join_rests = JoinRestsAvx512,
+    .take_rests = TakeRestsAvx512,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

@@ -1,6 +1,7 @@
 // Kernels for AArch64: planes, keys and halves in NEON, which all its CPUs
 // have; rANS and symbols, which look up in memory, as scalar code.
 #include "kernels/kernels.h"
+#include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 
 #if defined(__aarch64__)
@@ -155,6 +156,10 @@ constexpr Table kTable = {
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
     .take_extra = TakeExtra,
+    .cascade_expand = CascadeExpandScalar,
+    .cascade_reduce = CascadeReduceScalar,
+    .join_rests = JoinRestsScalar,
+    .take_rests = TakeRestsScalar,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/kernels.h"
+#include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 
 namespace zipllm::kernels {
@@ -256,6 +257,10 @@ constexpr Table kTable = {
     .insert_plane = InsertPlane,
     .map_symbols = MapSymbols,
     .take_extra = TakeExtra,
+    .cascade_expand = CascadeExpandScalar,
+    .cascade_reduce = CascadeReduceScalar,
+    .join_rests = JoinRestsScalar,
+    .take_rests = TakeRestsScalar,
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,

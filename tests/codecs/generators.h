@@ -73,6 +73,9 @@ inline constexpr std::array kHomes = {
     Home{"planes", Kind::kRamp, DType::kI64, 3},
     Home{"planes", Kind::kGaussian, DType::kF64, 3},
     Home{"planes", Kind::kSparse, DType::kU16, 3},
+    Home{"cascade", Kind::kGaussian, DType::kBF16, 1},
+    Home{"cascade", Kind::kGaussian, DType::kF16, 1},
+    Home{"cascade", Kind::kGaussian, DType::kF32, 1},
 };
 
 }  // namespace zipllm::codecs
