@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import lzma
 import os
@@ -33,7 +34,7 @@ from xxh3 import xxh3_64  # noqa: E402
 
 ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FILE, DIRECTORY, LINK = 0, 1, 2
-STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES = range(7)
+STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE = range(8)
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -368,6 +369,79 @@ class FloatEncoder:
                       parameters=[(FLOAT, self.parameters)])
 
 
+class CascadeEncoder:
+    """Codes elements of codec 7 as it is told to.
+
+    kind: 1, 2 or 3. layers: (width, exponents) of each. modes: of the groups, in order. Elements
+    beyond the last are `filler`.
+    """
+
+    def __init__(self, kind, elements, layers, modes, filler=0):
+        self.elements, self.layers, self.modes = elements, layers, modes
+        self.facts = spec_decoder.CASCADE_KINDS[kind]
+        padded = elements + [filler] * (-len(elements) % 128)
+        self.groups = [padded[at:at + 128] for at in range(0, len(padded), 128)]
+        self.parameters = bytes([kind, len(layers)]) + b"".join(
+            bytes([width, *exponents]) for width, exponents in layers)
+
+    def parts(self):
+        """Runs, sizes of the layers below the first, codes, raw exponents, rests, low bits."""
+        low = self.facts.low
+        there = [element for group, mode in zip(self.groups, self.modes) if mode
+                 for element in group]
+        exponents = [element >> 7 + low & self.facts.greatest_exponent for element in there]
+        sizes, codes = [], b""
+        for width, named in self.layers:
+            exponents += [named[0]] * (-len(exponents) % 128)
+            sizes.append(len(exponents) // 128)
+            codes += self._packed(width, [named.index(exponent) if exponent in named
+                                          else len(named) for exponent in exponents])
+            exponents = [exponent for exponent in exponents if exponent not in named]
+        rests = bytes((element >> low & 127) << 1 | element >> 8 * self.facts.bytes - 1
+                      for element in there)
+        runs = b"".join(varint(len(list(run)) << 3 | mode)
+                        for mode, run in itertools.groupby(self.modes))
+        return [runs, sizes[1:] + [len(exponents)], codes, bytes(exponents), rests,
+                b"".join(self._low(*group) for group in zip(self.modes, self.groups))]
+
+    @staticmethod
+    def _packed(width, codes):
+        out = b""
+        for at in range(0, len(codes), 128):
+            group = codes[at:at + 128]
+            if width == 1:
+                out += sum(code << i for i, code in enumerate(group)).to_bytes(16, "little")
+            else:
+                size = 16 * width
+                out += bytes(sum(code << width * i for i, code in enumerate(group[byte::size]))
+                             for byte in range(size))
+        return out
+
+    def _low(self, mode, group):
+        low = [element & (1 << self.facts.low) - 1 for element in group]
+        if mode < 2:
+            assert not any(low)
+            return b""
+        if mode == 2:
+            return b"".join(sum((x >> self.facts.three + p & 1) << i for i, x in enumerate(
+                low)).to_bytes(16, "little") for p in range(3))
+        if mode == 3:
+            return pack(low, 2)
+        few = [bytes([i]) + x.to_bytes(self.facts.bytes // 2, "little")
+               for i, x in enumerate(low) if x]
+        return bytes([len(few)]) + b"".join(few)
+
+    def coded(self, **changed_parts):
+        names = ("runs", "sizes", "codes", "raw", "rests", "low")
+        parts = dict(zip(names, self.parts()), **changed_parts)
+        parts["sizes"] = b"".join(varint(size) for size in parts["sizes"])
+        return b"".join(parts.values())
+
+    def frame(self):
+        return Blocks(Block(CASCADE, self.coded(), pack(self.elements, self.facts.bytes)),
+                      parameters=[(CASCADE, self.parameters)])
+
+
 # ---------------------------------------------------------------------------------------------
 # Good archives: (name, what it shows, archive)
 
@@ -444,6 +518,9 @@ def good_codecs():
     for name, what, encoder in good_floats():
         yield f"float-{name}", f"codec 5: {what}", Archive(
             max_block=1 << 18, max_frame=1 << 18).file(b"f", encoder.frame()).end()
+    for name, what, encoder in good_cascades():
+        yield f"cascade-{name}", f"codec 7: {what}", Archive(
+            max_block=1 << 18, max_frame=1 << 18).file(b"f", encoder.frame()).end()
     yield "planes", "codec 6: each element size, transform and kind of plane", one_file(
         *planes_frames())
 
@@ -506,6 +583,38 @@ def good_floats():
     yield "padding", "BF16, ones in the planes beyond the last element, to be ignored", padded
     yield "one-table-sure", "BF16, one symbol of frequency 4096: no words", FloatEncoder(
         1, [0x3F80] * 300, {127: True}, (0, 0, 0))
+
+
+def good_cascades():
+    two, one = (2, (125, 126, 124)), (1, (125,))
+    yield "bf16", "BF16, layers of 2, 1 and 4 bits, raw exponents, a part of a group", \
+        CascadeEncoder(1, float_elements(11, 1001, 1) + [0x0000, 0x8000, 0x7F80, 0xFFC1],
+                       [one, (2, (126, 3, 4)), (4, (*range(114), 127)[-15:])], [1] * 8, 0x3F80)
+    yield "one-layer", "BF16, one layer of 1 bit, no raw exponents", CascadeEncoder(
+        1, [0x3F80, 0xBF80, 0x3FFF] * 100, [(1, (127,))], [1] * 3, 0x3F80)
+    yield "all-raw", "BF16, eight layers that name no exponent there is", CascadeEncoder(
+        1, float_elements(12, 256, 1) + [0] * 500, [(1, (3,))] * 8, [1] * 2 + [0] * 4)
+    yield "padding", "BF16, exponents that escape beyond the last element", CascadeEncoder(
+        1, float_elements(13, 641, 1), [two], [1] * 6, 0xFFFF)
+    yield "zeros", "BF16, groups of zeros have no codes; one that has", CascadeEncoder(
+        1, [0] * 300 + float_elements(14, 200, 1) + [0] * 800, [two], [0] * 2 + [1] * 2 + [0] * 6 +
+        [1])
+    half = (2, (13, 12, 15))
+    fp16 = float_elements(15, 1000, 2)
+    for i in range(256, 1000):
+        if i % 128 > 3:
+            fp16[i] &= ~7
+    fp16[512:640] = [element & ~7 for element in fp16[512:640]]
+    yield "fp16", "FP16, each mode", CascadeEncoder(
+        2, fp16 + [0] * 200, [half, (2, (14, 11, 31))], [2, 2, 4, 4, 1, 2, 4, 4, 0, 0])
+    fp32 = float_elements(16, 900, 3)
+    fp32 = [element if i < 256 else element & ~0x1FFF if i < 512 or i % 128 == 127
+            else element & ~0xFFFF for i, element in enumerate(fp32)]
+    fp32[700] |= 1
+    yield "fp32", "FP32, each mode", CascadeEncoder(
+        3, fp32 + [0] * 252, [two], [3, 3, 2, 2, 4, 4, 2, 4, 0])
+    yield "fp32-of-bf16", "FP32 that was BF16", CascadeEncoder(
+        3, float_elements(17, 600, 3, zeros=range(16)), [one, (1, (126,))], [1] * 5)
 
 
 def planes_frames():
@@ -883,6 +992,52 @@ def bad_floats():
         changed(runs, at, 3), good.parameters, plain)
 
 
+def bad_cascades():
+    for name, parameters in (
+            ("empty", b""), ("kind-0", b"\0\1\1\x7f"), ("kind-4", b"\4\1\1\x7f"),
+            ("layers-0", b"\1\0"), ("layers-9", b"\1\x09" + b"\1\x7f" * 9),
+            ("width-0", b"\1\1\0"), ("width-3", b"\1\1\3" + bytes(7)),
+            ("exponent", b"\2\1\2\x0f\x20\x0e"), ("cut", b"\1\1\2\x7f\x7e"),
+            ("rest", b"\1\1\1\x7f\0")):
+        yield f"cascade-parameters-{name}", f"codec 7, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(CASCADE, parameters)]))
+
+    def one(encoder, coded, rest=b"", parameters=True):
+        plain = pack(encoder.elements, encoder.facts.bytes) + rest
+        return one_block(CASCADE, coded, plain, encoder.parameters if parameters else None)
+
+    bf16 = CascadeEncoder(1, float_elements(18, 1000, 1),
+                          [(1, (125,)), (1, (126,))], [1] * 8, 0x3F80)
+    sizes, raw = bf16.parts()[1], bf16.parts()[3]
+    assert sizes[0] == 4 and 128 < sizes[1]
+    for name, coded in (
+            ("no-parameters", bf16.coded()), ("part", bf16.coded()),
+            ("empty", b""), ("cut", bf16.coded()[:-1]), ("rest", bf16.coded() + b"\0"),
+            ("run-0", bf16.coded(runs=b"\1\x41")), ("run-over", bf16.coded(runs=b"\x49")),
+            ("run-missing", bf16.coded(runs=b"\x39")),
+            ("run-huge", bf16.coded(runs=varint((1 << 64) - 7))),
+            ("mode-2", bf16.coded(runs=b"\x42")), ("mode-7", bf16.coded(runs=b"\x47")),
+            ("groups-over", bf16.coded(sizes=[9, sizes[1]])),
+            ("groups-more", bf16.coded(sizes=[5, sizes[1]], codes=bf16.parts()[2] + bytes(16))),
+            ("groups-less", bf16.coded(sizes=[3, sizes[1]], codes=bf16.parts()[2][:-16])),
+            ("raw-over", bf16.coded(sizes=[4, 513], raw=raw + bytes(513 - len(raw)))),
+            ("raw-more", bf16.coded(sizes=[4, sizes[1] + 1], raw=raw + b"\0")),
+            ("raw-less", bf16.coded(sizes=[4, sizes[1] - 1], raw=raw[1:]))):
+        yield f"cascade-{name}", f"codec 7: {name}", one(
+            bf16, coded, b"\0" * (name == "part"), name != "no-parameters")
+    fp16 = CascadeEncoder(2, float_elements(19, 128, 2, zeros=range(3)), [(2, (13, 14, 12))], [4])
+    count, raw = fp16.parts()[1], fp16.parts()[3]
+    for name, coded in (
+            ("mode-3", fp16.coded(runs=b"\x0b", low=b"")),
+            ("raw-large", fp16.coded(sizes=[count[0]], raw=b"\x20" + raw[1:])),
+            ("few-large", fp16.coded(low=b"\1\0\x08")),
+            ("few-position", fp16.coded(low=b"\1\x80\1")),
+            ("few-order", fp16.coded(low=b"\2\5\1\4\1")),
+            ("few-twice", fp16.coded(low=b"\2\5\1\5\1")),
+            ("few-cut", fp16.coded(low=b"\2\5\1\6"))):
+        yield f"cascade-{name}", f"codec 7: {name}", one(fp16, coded)
+
+
 def bad_index():
     def archive():
         return Archive().root().entry(LINK, b"l", target=b"t").file(b"f", X, layout=layout)
@@ -971,7 +1126,7 @@ def crafted():
     add(good_container())
     add(good_codecs())
     for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_codecs, bad_floats,
-                    bad_index):
+                    bad_cascades, bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)

@@ -433,6 +433,117 @@ def decode_float_plane(fields, width, count):
     return values[:count]
 
 
+# Codec 7. `low` is the number of low bits, `three` where the planes of mode 2 begin.
+CascadeKind = collections.namedtuple("CascadeKind", "bytes greatest_exponent low three modes")
+CASCADE_KINDS = {
+    1: CascadeKind(2, 255, 0, 0, (0, 1)),
+    2: CascadeKind(2, 31, 3, 0, (0, 1, 2, 4)),
+    3: CascadeKind(4, 255, 16, 13, (0, 1, 2, 3, 4)),
+}
+GROUP = 128
+
+CascadeParameters = collections.namedtuple("CascadeParameters", "kind layers")
+
+
+def parse_cascade(parameters):
+    """The kind, and for each layer the width of its codes and their exponents."""
+    fields = Fields(parameters)
+    kind = CASCADE_KINDS.get(fields.u8("cascade: kind"))
+    check(kind, "cascade: unknown kind")
+    count = fields.u8("cascade: number of layers")
+    check(1 <= count <= 8, "cascade: wrong number of layers")
+    layers = []
+    for _ in range(count):
+        width = fields.u8("cascade: width")
+        check(width in (1, 2, 4), f"cascade: codes of {width} bits")
+        exponents = fields.bytes((1 << width) - 1, "cascade: exponents")
+        check(max(exponents) <= kind.greatest_exponent, "cascade: exponent too large")
+        layers.append((width, exponents))
+    fields.end("cascade: parameters")
+    return CascadeParameters(kind, layers)
+
+
+def decode_cascade(coded, parameters, size):
+    check(parameters, "cascade: no parameters")
+    kind, layers = parameters
+    count, rest = divmod(size, kind.bytes)
+    check(rest == 0, "cascade: block with a part of an element")
+    fields = Fields(coded)
+    modes = []  # of the groups
+    groups = -(-count // GROUP)
+    while len(modes) < groups:
+        run = fields.varint("cascade: run")
+        mode, length = run & 7, run >> 3
+        check(mode in kind.modes, f"cascade: mode {mode} of a run")
+        check(1 <= length <= groups - len(modes), f"cascade: run of {length} groups")
+        modes += [mode] * length
+    there = sum(mode != 0 for mode in modes)
+    sizes = [there]
+    for _ in layers[1:]:
+        sizes.append(fields.varint("cascade: groups of a layer", 0, sizes[-1]))
+    raw = fields.varint("cascade: number of raw exponents", 0, GROUP * sizes[-1])
+    codes = [fields.bytes(16 * width * length, "cascade: codes")
+             for (width, _), length in zip(layers, sizes)]
+    exponents = fields.bytes(raw, "cascade: raw exponents")
+    check(not exponents or max(exponents) <= kind.greatest_exponent,
+          "cascade: raw exponent too large")
+    rests = iter(fields.bytes(GROUP * there, "cascade: rests"))
+    wanted = raw
+    for (width, named), length, packed in reversed(list(zip(layers, sizes, codes))):
+        values = cascade_codes(width, packed)
+        escapes = values.count((1 << width) - 1)
+        check(wanted == (escapes if packed is codes[-1] else -(-escapes // GROUP)),
+              "cascade: wrong number of escapes")
+        below = iter(exponents)
+        exponents = [named[value] if value < len(named) else next(below) for value in values]
+        wanted = length
+    exponents = iter(exponents)
+    elements = []
+    for mode in modes:
+        if mode == 0:
+            elements += [0] * GROUP
+            continue
+        for low in cascade_low(fields, kind, mode):
+            byte = next(rests)
+            magnitude = (next(exponents) << 7 | byte >> 1) << kind.low | low
+            elements.append(magnitude | (byte & 1) << 8 * kind.bytes - 1)
+    fields.end("cascade")
+    return struct.pack(f"<{count}{'I' if kind.bytes == 4 else 'H'}", *elements[:count])
+
+
+def cascade_codes(width, packed):
+    values = []
+    for begin in range(0, len(packed), 16 * width):
+        group = packed[begin:begin + 16 * width]
+        if width == 1:
+            values += [byte >> bit & 1 for byte in group for bit in range(8)]
+        else:
+            values += [byte >> bit & (1 << width) - 1 for bit in range(0, 8, width)
+                       for byte in group]
+    return values
+
+
+def cascade_low(fields, kind, mode):
+    """The low bits of a group's elements."""
+    if mode == 1:
+        return [0] * GROUP
+    if mode == 2:
+        planes = [fields.number(GROUP // 8, "cascade: plane") for _ in range(3)]
+        return [sum((plane >> i & 1) << kind.three + p for p, plane in enumerate(planes))
+                for i in range(GROUP)]
+    if mode == 3:
+        return struct.unpack(f"<{GROUP}H", fields.bytes(2 * GROUP, "cascade: low bits"))
+    low = [0] * GROUP
+    previous = -1
+    for _ in range(fields.u8("cascade: number of elements")):
+        position = fields.u8("cascade: element")
+        check(previous < position < GROUP, f"cascade: element {position} of a group")
+        low[position] = fields.number(kind.bytes // 2, "cascade: low bits")
+        check(low[position] >> kind.low == 0, "cascade: too many low bits")
+        previous = position
+    return low
+
+
 DUPLICATE = 2
 
 Codec = collections.namedtuple("Codec", "name parse decode")
@@ -444,6 +555,7 @@ CODECS = {
     4: Codec("lzma", parse_lzma, decode_lzma),
     5: Codec("float", parse_float, decode_float),
     6: Codec("planes", parse_planes, decode_planes),
+    7: Codec("cascade", parse_cascade, decode_cascade),
 }
 
 # ---------------------------------------------------------------------------------------------
