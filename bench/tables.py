@@ -1,0 +1,152 @@
+"""Measurements as markdown tables. Pure functions: tests/bench/tables_test.py."""
+import re
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+LEVELS = ("-1", "-3", "-6", "-9")
+# Columns of the ratio table after zipllm's levels; a tool's best method stands for it.
+PEERS = ("glyd", "OpenZL", "lmz", "ZipNN", "bigsmall", "z4ai", "pcodec", "hf-xet", "zstd", "xz")
+
+
+def table(head, rows, left=1):
+    """A markdown table; the first `left` columns are flush left, others flush right."""
+    line = lambda cells: "| " + " | ".join(cells) + " |"
+    rule = ["---" if i < left else "---:" for i in range(len(head))]
+    return [line(head), line(rule)] + [line(row) for row in rows]
+
+
+def percent(size, whole):
+    return f"{100 * size / whole:.2f}"
+
+
+def label(result):
+    return (result["tool"] + " " + result["method"]).strip()
+
+
+def smallest(results, tool):
+    """The result of least size that a tool has, or None."""
+    found = [r for r in results if r["tool"] == tool]
+    return min(found, key=lambda r: r["size"]) if found else None
+
+
+def ratio_table(files):
+    """files: {name: {"size", "results": [...]}}. Sizes in percent; the best peer is bold."""
+    shown = [p for p in PEERS
+             if any(smallest(f["results"], p) for f in files.values())]
+    rows = []
+    for name, file in files.items():
+        ours = {r["method"]: r for r in file["results"] if r["tool"] == "zipllm"}
+        row = [name, f"{file['size'] / 1e6:,.1f}"]
+        row += [percent(ours[level]["size"], file["size"]) if level in ours else ""
+                for level in LEVELS]
+        best = {p: smallest(file["results"], p) for p in shown}
+        least = min((r["size"] for r in best.values() if r), default=None)
+        for p in shown:
+            text = percent(best[p]["size"], file["size"]) if best[p] else ""
+            row.append(f"**{text}**" if best[p] and best[p]["size"] == least else text)
+        rows.append(row)
+    return table(["file", "MB"] + list(LEVELS) + shown, rows)
+
+
+def methods_table(files):
+    """All methods of all peers by file, the smallest result first: what ratio_table leaves out."""
+    rows = []
+    for name, file in files.items():
+        others = [r for r in file["results"] if r["tool"] != "zipllm"]
+        for r in sorted(others, key=lambda r: r["size"]):
+            rate = lambda step: f"{file['size'] / r[step]['cpu'] / 1e6:,.1f}"
+            rows.append([name, label(r), percent(r["size"], file["size"]),
+                         rate("compress"), rate("decompress")])
+    return table(["file", "tool", "%", "compress MB per CPU s", "decompress MB per CPU s"], rows,
+                 left=2)
+
+
+def speed_table(file):
+    """One file, all tools: rates by the clock, each beside zstd -3 of the same run."""
+    size, results = file["size"], file["results"]
+    base = next((r for r in results if label(r) == "zstd -3"), None)
+
+    def cells(result, step):
+        rate = size / result[step]["wall"]
+        share = f"{rate / (size / base[step]['wall']):.2f} x" if base else ""
+        peak = result[step]["peak"] / 2 ** 20
+        return [f"{rate / 1e6:,.0f}", share, f"{result[step]['cpu']:.2f}", f"{peak:,.0f}"]
+
+    rows = []
+    for r in results:
+        rows.append([label(r), str(r["threads"]),
+                     "" if r["tool"] == "cp" else percent(r["size"], size)]
+                    + cells(r, "compress") + cells(r, "decompress"))
+    head = ["tool", "threads", "size %"]
+    for step in ("compress", "decompress"):
+        head += [f"{step} MB/s", "of zstd -3", "CPU s", "peak MiB"]
+    return table(head, rows)
+
+
+def codec_bench(text):
+    """What codec_bench printed: {"dtype", "level", "cpu", "size", "ratio", "rates": {what: MB/s}}."""
+    head = re.search(r": (\d+) bytes of (\S+) in \d+ frames, level (\d+), (\S+)", text)
+    ratio = re.search(r"ratio ([\d.]+) \((.*)\)", text)
+    if not head or not ratio:
+        raise ValueError("codec_bench printed something else")
+    rates = re.findall(r"^  (\S.*?) +(\d+) MB/s", text, re.MULTILINE)
+    return {"size": int(head[1]), "dtype": head[2], "level": int(head[3]), "cpu": head[4],
+            "ratio": float(ratio[1]), "codecs": ratio[2],
+            "rates": {what: float(rate) for what, rate in rates}}
+
+
+def memory_table(file):
+    """zipllm by level and kernel target, then peers; each in MB/s and as a share of the memcpy
+    that ran beside it."""
+    rows = []
+    for m in file["levels"]:
+        copy = m["rates"]["memcpy"]
+        cells = [f"zipllm -{m['level']}", m["cpu"], f"{100 * m['ratio']:.2f}"]
+        for what in ("plan + encode", "decode + XXH3"):
+            rate = m["rates"][what]
+            cells += [f"{rate:,.0f}", f"{100 * rate / copy:.1f} %"]
+        rows.append(cells)
+    for r in file["results"]:
+        if "in_memory" not in r["compress"]:
+            continue
+        cells = [label(r), "", percent(r["size"], file["size"])]
+        for step in ("compress", "decompress"):
+            seconds, copy = r[step]["in_memory"], r[step]["memcpy"]
+            cells += [f"{file['size'] / seconds / 1e6:,.0f}", f"{100 * copy / seconds:.1f} %"]
+        rows.append(cells)
+    return table(["tool", "kernels", "size %", "compress MB/s", "of memcpy",
+                  "decompress MB/s", "of memcpy"], rows, left=2)
+
+
+def markdown(data):
+    """All that was measured. data: {part: {"machine", "files": {name: {...}}}}."""
+    lines = []
+    if "ratio" in data:
+        part = data["ratio"]
+        lines += ["**Size in percent of the file**, by level and beside the best method of each "
+                  "peer (the best peer is bold). Every archive was decompressed and compared. "
+                  f"{part['machine']}", ""]
+        lines += ratio_table(part["files"]) + [""]
+    if "speed" in data:
+        part = data["speed"]
+        lines += [f"**File to file** in memory, medians of {part['runs']} runs that take turns (slow "
+                  f"tools: fewer); peak: what a library takes beyond its own code, what a program "
+                  f"takes in all. {part['machine']}", ""]
+        for name, file in part["files"].items():
+            lines += [f"{name}, {file['size']:,} bytes; memcpy {file['memcpy'] / 1e6:,.0f} MB/s", ""]
+            lines += speed_table(file) + [""]
+    if "memory" in data:
+        part = data["memory"]
+        lines += ["**Memory to memory, one thread**, each beside memcpy of the same bytes in the "
+                  f"same run. {part['machine']}", ""]
+        for name, file in part["files"].items():
+            lines += [name, ""] + memory_table(file) + [""]
+    return lines
+
+
+def between_markers(text, lines):
+    """The README's text with `lines` between the markers. Raises ValueError without them."""
+    if BEGIN not in text or END not in text:
+        raise ValueError("no markers")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    return before + BEGIN + "\n" + "\n".join(lines).rstrip() + "\n" + END + after
