@@ -8,7 +8,7 @@ namespace zipllm {
 
 /// log2(x) in 1/65536, rounded down; `x` >= 1. Squares the mantissa for each
 /// bit of the fraction (Knuth, TAOCP vol. 1, 1.2.2, exercise 25).
-inline uint32_t Log2Q16(uint32_t x) {
+constexpr uint32_t Log2Q16(uint32_t x) {
   const int whole = std::bit_width(x) - 1;
   uint64_t mantissa = uint64_t{x} << (31 - whole);  // 1 <= m < 2, in 2^-31
   uint32_t log2 = static_cast<uint32_t>(whole);

@@ -76,6 +76,10 @@ inline constexpr std::array kHomes = {
     Home{"cascade", Kind::kGaussian, DType::kBF16, 1},
     Home{"cascade", Kind::kGaussian, DType::kF16, 1},
     Home{"cascade", Kind::kGaussian, DType::kF32, 1},
+    Home{"quant", Kind::kGaussian, DType::kGgmlQ40, 3},
+    Home{"quant", Kind::kGaussian, DType::kGgmlQ4K, 1},
+    Home{"quant", Kind::kSparse, DType::kGgmlQ80, 3},
+    Home{"quant", Kind::kGaussian, DType::kGgmlIQ2XXS, 3},
 };
 
 }  // namespace zipllm::codecs
