@@ -129,8 +129,9 @@ def markdown(data):
     if "speed" in data:
         part = data["speed"]
         lines += [f"**File to file** in memory, medians of {part['runs']} runs that take turns (slow "
-                  f"tools: fewer); peak: what a library takes beyond its own code, what a program "
-                  f"takes in all. {part['machine']}", ""]
+                  f"tools: fewer). Peak memory is what a library takes beyond its own code, and "
+                  "what a program takes in all, where 20 MiB and less cannot be told apart. "
+                  f"{part['machine']}", ""]
         for name, file in part["files"].items():
             lines += [f"{name}, {file['size']:,} bytes; memcpy {file['memcpy'] / 1e6:,.0f} MB/s", ""]
             lines += speed_table(file) + [""]
