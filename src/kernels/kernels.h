@@ -196,8 +196,11 @@ using CascadeReduceFn = size_t (*)(const uint8_t* ranks, size_t groups,
 /// A rest byte has the sign in bit 0 and seven bits of the mantissa above.
 /// Little-endian 16-bit unit i = rest bit 0 << 15 | (exponents[i] << 7 | rest
 /// >> 1) << shift, cut to 16 bits, for `groups` whole groups; shift is 0 or 3.
+/// With shift 3 `low` may be other than null: three planes of width 1 a group,
+/// one after the other, for the bits 0, 1 and 2.
 using JoinRestsFn = void (*)(const uint8_t* exponents, const uint8_t* rests,
-                             size_t groups, int shift, uint8_t* units);
+                             const uint8_t* low, size_t groups, int shift,
+                             uint8_t* units);
 /// rests[i] = ((units[i] >> shift) & 127) << 1 | units[i] >> 15.
 using TakeRestsFn = void (*)(const uint16_t* units, size_t groups, int shift,
                              uint8_t* rests);
@@ -214,6 +217,17 @@ using JoinHalvesFn = void (*)(const uint16_t* low, const uint16_t* high,
 using Xxh3Fn = uint64_t (*)(const uint8_t* data, size_t size);
 
 enum class Target { kScalar = 0, kNeon, kAvx2, kAvx512 };
+
+/// to[i] += (by * (factor[i] / 2^16)) / 64, modulo 2^32, divisions rounding
+/// down; |by| < 2^15. `to` and `factor` do not overlap.
+using AddScaledFn = void (*)(int32_t by, const int32_t* factor, size_t count,
+                             uint32_t* to);
+
+/// rest[i] -= (by * (factor[i] / 2^16)) / 2^13, then factor[i] += (step *
+/// rest[i]) / 2^shift, modulo 2^32, the last division rounding to nearest, the
+/// others down; |by| < 2^15, shift < 31. `rest` and `factor` do not overlap.
+using LearnScaledFn = void (*)(int32_t by, int32_t step, int shift,
+                               size_t count, int32_t* rest, int32_t* factor);
 
 struct Table {
   Target target;
@@ -233,6 +247,8 @@ struct Table {
   PlaceKeysFn place_keys;
   SplitHalvesFn split_halves;
   JoinHalvesFn join_halves;
+  AddScaledFn add_scaled;
+  LearnScaledFn learn_scaled;
   Xxh3Fn xxh3;
 };
 

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_moments.h"
 
 #if defined(__x86_64__)
 
@@ -683,6 +684,8 @@ constexpr Table kTable = {
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .add_scaled = AddScaledAvx512,
+    .learn_scaled = LearnScaledAvx512,
     .xxh3 = Xxh3,
 };
 

@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_moments.h"
 
 #if defined(__aarch64__)
 
@@ -163,6 +164,8 @@ constexpr Table kTable = {
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .add_scaled = AddScaledScalar,
+    .learn_scaled = LearnScaledScalar,
     .xxh3 = Xxh3,
 };
 

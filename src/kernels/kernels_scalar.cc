@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_moments.h"
 
 namespace zipllm::kernels {
 namespace {
@@ -264,6 +265,8 @@ constexpr Table kTable = {
     .place_keys = PlaceKeys,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .add_scaled = AddScaledScalar,
+    .learn_scaled = LearnScaledScalar,
     .xxh3 = Xxh3,
 };
 

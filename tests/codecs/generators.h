@@ -80,6 +80,9 @@ inline constexpr std::array kHomes = {
     Home{"quant", Kind::kGaussian, DType::kGgmlQ4K, 1},
     Home{"quant", Kind::kSparse, DType::kGgmlQ80, 3},
     Home{"quant", Kind::kGaussian, DType::kGgmlIQ2XXS, 3},
+    Home{"mix", Kind::kGaussian, DType::kBF16, 9},
+    Home{"mix", Kind::kGaussian, DType::kF32, 9},
+    Home{"mix", Kind::kSparse, DType::kI8, 9},
 };
 
 }  // namespace zipllm::codecs

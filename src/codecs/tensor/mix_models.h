@@ -1,0 +1,584 @@
+// What encoder and decoder of codec 10 share: the parameters, and the models
+// that predict each bit. Format: format-spec/codecs/10-mix.md.
+#ifndef ZIPLLM_CODECS_TENSOR_MIX_MODELS_H_
+#define ZIPLLM_CODECS_TENSOR_MIX_MODELS_H_
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "entropy/mixing.h"
+#include "entropy/row_predictor.h"
+#include "zipllm/types.h"
+
+namespace zipllm::codecs::mix {
+
+/// A kind of elements: a sign bit on top, then the exponent, then the mantissa;
+/// or integers in two's complement, which are seen as such numbers.
+struct Kind {
+  uint8_t number;
+  uint8_t element_size;   // bytes
+  uint8_t exponent_bits;  // 0: integers
+  uint8_t mantissa_bits;
+  // Numbers of zeros that mantissas end in where elements were cast from
+  // narrower ones, ascending; 0: no more.
+  std::array<uint8_t, 2> zeros;
+
+  constexpr bool is_integer() const { return exponent_bits == 0; }
+  constexpr uint32_t max_exponent() const {
+    return is_integer() ? 7 : (1u << exponent_bits) - 1;
+  }
+};
+
+inline constexpr std::array kKinds = {
+    Kind{1, 2, 8, 7, {4}},        // BF16
+    Kind{2, 2, 5, 10, {3, 7}},    // FP16
+    Kind{3, 4, 8, 23, {13, 16}},  // FP32
+    Kind{4, 1, 4, 3, {}},         // FP8 E4M3
+    Kind{5, 1, 5, 2, {}},         // FP8 E5M2
+    Kind{6, 1, 0, 0, {}},         // INT8
+};
+
+inline constexpr int kMaxModelled = 6;
+/// Decoded bytes of a block: bounds the models' memory.
+inline constexpr size_t kMaxBlockBytes = size_t{1} << 22;
+
+/// The frame's parameters.
+struct Params {
+  const Kind* kind = nullptr;
+  uint8_t modelled = 0;  // mantissa bits from the top that are modelled
+  uint8_t unit = 0;      // exponent of a typical magnitude
+  uint8_t ridge = 0;     // of the row predictor, 1/16 row a column
+  bool zeros = false;    // some tails end in as many zeros as kind.zeros says
+  uint64_t row = 0;      // elements of a row; 0: no rows
+
+  int tail_bits() const { return kind->mantissa_bits - modelled; }
+};
+
+/// Elements in the order in which they are coded: a grid whose lines are the
+/// tensor's rows, or its columns where those are fewer elements.
+struct Grid {
+  Grid(uint64_t row, uint64_t phase, size_t elements) : count(elements) {
+    uint64_t width = row == 0 ? 1 : row;
+    phase = row == 0 ? 0 : phase;
+    if (width > phase + elements) width = phase + elements;
+    const uint64_t rows = (phase + elements + width - 1) / width;
+    skip = phase;
+    by_column = rows < width;
+    lines = by_column ? width : rows;
+    columns = by_column ? rows : width;
+    line_step = by_column ? 1 : width;
+    column_step = by_column ? width : 1;
+  }
+  /// Which element stands there; `count` or more (modulo 2^64) if none does.
+  uint64_t At(uint64_t line, uint64_t column) const {
+    return line * line_step + column * column_step - skip;
+  }
+  uint64_t count, skip, lines, columns, line_step, column_step;
+  bool by_column;
+};
+
+/// Numbers in fixed point: 2^18 is 2^unit.
+using Fixed = int64_t;
+inline constexpr int kUnitBits = 18;
+inline constexpr Fixed kFixedMax = Fixed{1} << 34;
+/// From these to the row predictor's scale.
+inline constexpr int kPredictorShift = 8;
+
+/// F(z), the distribution that the models assume: a normal one with a share of
+/// a wider one. z is in 1/65536 standard deviation, F in 1/2^30.
+class Distribution {
+ public:
+  static const Distribution& Get();
+  int64_t operator()(int64_t z) const {
+    const int64_t clamped =
+        std::clamp<int64_t>(z, -kLimit, kLimit - 1) + kLimit;
+    const size_t i = static_cast<size_t>(clamped >> 10);
+    return table_[i] + (((table_[i + 1] - table_[i]) * (clamped & 1023)) >> 10);
+  }
+  static constexpr int64_t kOne = int64_t{1} << 30;
+
+ private:
+  static constexpr int64_t kLimit = 8 << 16;
+  static constexpr uint64_t kNarrow = 15;  // times as much as the wide one
+  Distribution();
+  std::array<int64_t, 1025> table_;
+};
+
+/// ln(a / b) in 1/256, for 1 <= a, b <= 2^30; clamped as stretched values are.
+class LogRatio {
+ public:
+  static const LogRatio& Get();
+  int32_t operator()(int64_t a, int64_t b) const {
+    const int64_t log2 = Log2(a) - Log2(b);  // in 1/4096
+    return static_cast<int32_t>(std::clamp<int64_t>(
+        (log2 * 2839) >> 16, -entropy::kStretchMax, entropy::kStretchMax));
+  }
+
+ private:
+  LogRatio();
+  int64_t Log2(int64_t x) const {
+    const int top =
+        static_cast<int>(std::bit_width(static_cast<uint64_t>(x))) - 1;
+    const uint64_t normal = static_cast<uint64_t>(x) << (40 - top);
+    return (int64_t{top} << 12) + table_[(normal >> 30) & 1023];
+  }
+  std::array<int16_t, 1024> table_;
+};
+
+/// An average that begins as one over all and ends as one over the last
+/// 2^kBits.
+class Average {
+ public:
+  explicit Average(int64_t value = 0) : value_(value) {}
+  int64_t value() const { return value_; }
+  void Add(int64_t x, int limit) {
+    value_ += (x - value_) / (count_ + 2);
+    if (count_ < limit) ++count_;
+  }
+
+ private:
+  int64_t value_;
+  int count_ = 0;
+};
+
+/// Where a normal variable is thought to lie.
+struct Expert {
+  Fixed mean = 0;
+  Fixed deviation = 1;
+  int64_t inverse = 0;  // 2^40 / deviation
+
+  void Set(Fixed new_mean, Fixed new_deviation) {
+    mean = new_mean;
+    deviation = std::clamp<Fixed>(new_deviation, 64, kFixedMax);
+    inverse = (int64_t{1} << 40) / deviation;
+  }
+  /// F at `x`.
+  int64_t At(const Distribution& distribution, Fixed x) const {
+    const Fixed limit = deviation << 3;
+    const Fixed d = std::clamp(x - mean, -limit, limit);
+    return distribution((d * inverse) >> 24);
+  }
+};
+
+/// The models of a block's elements. `Coder` is an entropy::BinaryEncoder or
+/// BinaryDecoder, or one that only counts: Code(bit, p) returns the bit.
+template <class Coder>
+class Models {
+ public:
+  Models(const Params& params, const Grid& grid)
+      : params_(params),
+        kind_(*params.kind),
+        max_exponent_(kind_.max_exponent()),
+        columns_(grid.columns),
+        predictor_(grid.columns, params.ridge),
+        mixer_(kNodes, {20000, 20000, 10000, 10000, 2000, 2000}, 16),
+        calibration_(2 * kNodes * kLevels),
+        absolute_(kAbsolute),
+        neighbours_(kNodes * 64),
+        line_scale_{Average(kRatioOne), Average(kRatioOne)} {
+    for (size_t i = 0; i < calibration_.size(); ++i) {
+      // At first what experts say is what is.
+      calibration_[i] =
+          entropy::AdaptiveBit(tables_.squash[(i % kLevels) * 128 + 64], 6);
+    }
+    const Fixed typical = Fixed{1} << kUnitBits;
+    for (Column& column : columns_) {
+      column.scale[0] = column.scale[1] = Average(typical);
+    }
+  }
+
+  void BeginLine() {
+    predictor_.BeginRow();
+    // A line begins as lines do on average, and soon goes by its own elements.
+    for (int k = 0; k < 2; ++k) {
+      sum_[k] = kLinePrior * line_scale_[k].value();
+    }
+    in_line_ = kLinePrior;
+    left_ = kNoExponent;
+  }
+  void EndLine() {
+    predictor_.EndRow();
+    if (in_line_ > kLinePrior) {
+      for (int k = 0; k < 2; ++k) {
+        line_scale_[k].Add(sum_[k] / in_line_, 62);
+      }
+    }
+  }
+  /// There is no element here.
+  void Skip(size_t column) {
+    predictor_.Set(column, predictor_.Prediction(column) >>
+                               entropy::RowPredictor::kPredictionBits);
+  }
+  /// Codes the sign, exponent and modelled mantissa bits of an element, which
+  /// stand above `tail_bits` others; returns them at the same place.
+  uint32_t Code(Coder& coder, size_t column, uint32_t element);
+  /// Codes how many of the other bits are 0 at the end, as far as kinds tell.
+  int CodeZeros(Coder& coder, size_t column, uint32_t element);
+
+ private:
+  static constexpr int kExperts = 2;
+  static constexpr size_t kInputs = 6;
+  static constexpr int kUp = 4;     // steps above the expected exponent
+  static constexpr int kDown = 16;  // and from there down
+  static constexpr int kRelative = 8;
+  static constexpr int kMantissaNodes = 11;
+  static constexpr int kUpNode = 1;
+  static constexpr int kDownNode = kUpNode + kUp;
+  static constexpr int kMantissaNode = kDownNode + kDown;
+  static constexpr size_t kNodes = kMantissaNode + kRelative * kMantissaNodes;
+  static constexpr size_t kLevels = 32;
+  static constexpr size_t kAbsolute = 256 * (2 + kMantissaNodes) + 1;
+  static constexpr int64_t kRatioOne = 4096;
+  static constexpr int64_t kLinePrior = 12;
+  static constexpr int kNoExponent = -1000;
+
+  struct Column {
+    Average scale[kExperts];
+    int exponent = kNoExponent;  // of the element above
+    uint8_t zeros = 0;           // of it, as an index
+  };
+
+  bool Bit(Coder& coder, Fixed boundary, size_t node, size_t absolute,
+           bool want);
+  uint32_t TreeBits(Coder& coder, std::vector<entropy::AdaptiveBit>& tree,
+                    int bits, uint32_t want);
+  Fixed Bound(uint32_t exponent, uint32_t mantissa) const;
+  Fixed Value(uint32_t magnitude) const;
+  int Expect() const;
+
+  const Params& params_;
+  const Kind kind_;
+  const uint32_t max_exponent_;
+  const entropy::MixingTables& tables_ = entropy::GetMixingTables();
+  const Distribution& distribution_ = Distribution::Get();
+  const LogRatio& log_ratio_ = LogRatio::Get();
+
+  std::vector<Column> columns_;
+  entropy::RowPredictor predictor_;
+  entropy::Mixer<kInputs> mixer_;
+  std::vector<entropy::AdaptiveBit> calibration_;
+  std::vector<entropy::AdaptiveBit> absolute_;
+  std::vector<entropy::AdaptiveBit> neighbours_;
+  std::vector<entropy::AdaptiveBit> far_{256};
+  std::array<entropy::AdaptiveBit, 3 * 3 * 2> zeros_;
+  Average line_scale_[kExperts];
+
+  // Of the line.
+  int64_t sum_[kExperts];
+  int64_t in_line_ = 0;
+  int left_ = kNoExponent;
+  size_t left_zeros_ = 0;
+
+  // Of the element.
+  Expert experts_[kExperts];
+  int64_t low_[kExperts], high_[kExperts];
+  bool negative_ = false;
+  size_t around_ = 0;  // neighbours' exponents
+};
+
+template <class Coder>
+bool Models<Coder>::Bit(Coder& coder, Fixed boundary, size_t node,
+                        size_t absolute, bool want) {
+  typename entropy::Mixer<kInputs>::Inputs inputs;
+  int64_t middle[kExperts];
+  entropy::AdaptiveBit* used[kExperts + 2];
+  for (int k = 0; k < kExperts; ++k) {
+    middle[k] = experts_[k].At(distribution_, boundary);
+    const int32_t stretched =
+        log_ratio_(std::max<int64_t>(high_[k] - middle[k], 1),
+                   std::max<int64_t>(middle[k] - low_[k], 1));
+    inputs[2 * k] = stretched;
+    used[k] = &calibration_[(k * kNodes + node) * kLevels +
+                            static_cast<size_t>((stretched + 2048) >> 7)];
+    inputs[2 * k + 1] = tables_.stretch[used[k]->p16() >> 4];
+  }
+  used[kExperts] = &absolute_[absolute];
+  inputs[2 * kExperts] = tables_.stretch[used[kExperts]->p16() >> 4];
+  used[kExperts + 1] = &neighbours_[node * 64 + around_];
+  inputs[2 * kExperts + 1] = tables_.stretch[used[kExperts + 1]->p16() >> 4];
+
+  const int32_t mixed = mixer_.Mix(inputs, node);
+  const uint32_t p = tables_.squash[mixed + 2048];
+  const bool bit = coder.Code(want, entropy::ClampProbability(p));
+  mixer_.Update(p, bit);
+  for (entropy::AdaptiveBit* model : used) model->Update(tables_, bit, 1020);
+  for (int k = 0; k < kExperts; ++k) {
+    (bit ? low_[k] : high_[k]) = middle[k];
+  }
+  return bit;
+}
+
+template <class Coder>
+uint32_t Models<Coder>::TreeBits(Coder& coder,
+                                 std::vector<entropy::AdaptiveBit>& tree,
+                                 int bits, uint32_t want) {
+  size_t node = 1;
+  for (int i = bits - 1; i >= 0; --i) {
+    entropy::AdaptiveBit& model = tree[node];
+    const bool bit =
+        coder.Code((want >> i) & 1, entropy::ClampProbability(model.p16()));
+    model.Update(tables_, bit, 255);
+    node = 2 * node + bit;
+  }
+  return static_cast<uint32_t>(node) - (1u << bits);
+}
+
+/// The least magnitude with this exponent and mantissa, less half a step where
+/// steps are wide.
+template <class Coder>
+Fixed Models<Coder>::Bound(uint32_t exponent, uint32_t mantissa) const {
+  const int unit = params_.unit;
+  if (kind_.is_integer()) {
+    const int64_t magnitude =
+        exponent == 0 ? 0 : (int64_t{1} << (exponent - 1)) + mantissa;
+    const Fixed half = Fixed{1} << (kUnitBits - unit - 1);
+    return (magnitude << (kUnitBits - unit)) + (negative_ ? half : -half);
+  }
+  const int m = kind_.mantissa_bits;
+  const int64_t significand =
+      (int64_t{exponent != 0} << m) | static_cast<int64_t>(mantissa);
+  const int shift =
+      static_cast<int>(std::max(exponent, 1u)) - m - unit + kUnitBits;
+  // In half steps.
+  const int64_t halves =
+      2 * significand - (kind_.element_size == 1 && significand != 0);
+  if (shift <= 0) return halves >> std::min(1 - shift, 63);
+  if (shift + m >= 34) return kFixedMax;
+  return halves << (shift - 1);
+}
+
+/// What the magnitude stands for.
+template <class Coder>
+Fixed Models<Coder>::Value(uint32_t magnitude) const {
+  if (kind_.is_integer()) {
+    return static_cast<Fixed>(magnitude + negative_)
+           << (kUnitBits - params_.unit);
+  }
+  const int m = kind_.mantissa_bits;
+  const uint32_t exponent = magnitude >> m;
+  const int64_t significand =
+      (int64_t{exponent != 0} << m) | (magnitude & ((1u << m) - 1));
+  const int shift =
+      static_cast<int>(std::max(exponent, 1u)) - m - params_.unit + kUnitBits;
+  if (shift <= 0) return significand >> std::min(-shift, 63);
+  if (shift + m >= 34) return kFixedMax;
+  return significand << shift;
+}
+
+/// The exponent that is expected, given the sign.
+template <class Coder>
+int Models<Coder>::Expect() const {
+  const Fixed mean = std::max<Fixed>(experts_[0].mean, 0);
+  const Fixed typical = mean + (experts_[0].deviation >> 1);
+  const int top =
+      static_cast<int>(std::bit_width(static_cast<uint64_t>(typical))) - 1;
+  const int exponent =
+      top - kUnitBits + params_.unit + (kind_.is_integer() ? 1 : 0);
+  return std::clamp(exponent, 0, static_cast<int>(max_exponent_));
+}
+
+template <class Coder>
+uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
+  constexpr int kToFixed =
+      kPredictorShift - entropy::RowPredictor::kPredictionBits;
+  Column& here = columns_[column];
+  const Fixed predicted = Fixed{predictor_.Prediction(column)} << kToFixed;
+  int64_t scale[kExperts];
+  for (int k = 0; k < kExperts; ++k) {
+    // A standard deviation is 5/4 of the mean deviation.
+    scale[k] = std::max<int64_t>(here.scale[k].value(), 16);
+    const int64_t ratio = sum_[k] / in_line_;
+    experts_[k].Set(k == 0 ? predicted : 0,
+                    ((scale[k] * ratio >> 12) * 9) >> 3);
+    low_[k] = 0;
+    high_[k] = Distribution::kOne;
+  }
+
+  const int width = 8 * kind_.element_size;
+  const int m = kind_.mantissa_bits;
+  const uint32_t sign_bit = uint32_t{1} << (width - 1);
+  const bool integer = kind_.is_integer();
+  // Sign: whether the element is above zero, or at it.
+  negative_ = false;
+  around_ = 63;
+  const Fixed zero =
+      integer ? -(Fixed{1} << (kUnitBits - params_.unit - 1)) : 0;
+  negative_ = !Bit(coder, zero, 0, kAbsolute - 1, (element & sign_bit) == 0);
+  uint32_t magnitude = element & (sign_bit - 1);
+  if (negative_) {
+    if (integer) magnitude ^= sign_bit - 1;
+    // The mirror image: negative numbers are positive from here on.
+    for (int k = 0; k < kExperts; ++k) {
+      experts_[k].mean = -experts_[k].mean;
+      const int64_t low = low_[k];
+      low_[k] = Distribution::kOne - high_[k];
+      high_[k] = Distribution::kOne - low;
+    }
+  }
+  const uint32_t exponent_wanted =
+      integer ? static_cast<uint32_t>(std::bit_width(magnitude))
+              : magnitude >> m;
+
+  // Exponent: up from the expected one, or down from there.
+  const int expected = Expect();
+  const auto near = [&](int exponent) {
+    return exponent == kNoExponent ? 0
+                                   : std::clamp(exponent - expected, -3, 3) + 4;
+  };
+  around_ = static_cast<size_t>(near(left_) * 8 + near(here.exponent));
+  int exponent = expected;
+  const auto at_least = [&](int bound, size_t node, size_t direction) {
+    return Bit(coder, Bound(static_cast<uint32_t>(bound), 0), node,
+               direction * 256 + static_cast<size_t>(bound),
+               static_cast<int>(exponent_wanted) >= bound);
+  };
+  const int top = static_cast<int>(max_exponent_);
+  bool far = false;
+  if (exponent < top && at_least(exponent + 1, kUpNode, 0)) {
+    ++exponent;
+    int steps = 1;
+    while (exponent < top && steps < kUp &&
+           at_least(exponent + 1, kUpNode + steps, 0)) {
+      ++exponent;
+      ++steps;
+    }
+    far = steps == kUp;
+  } else {
+    int steps = 0;
+    while (exponent > 0 && steps < kDown &&
+           !at_least(exponent, kDownNode + steps, 1)) {
+      --exponent;
+      ++steps;
+    }
+    far = steps == kDown;
+  }
+  if (far) {
+    exponent = std::min(
+        top, static_cast<int>(TreeBits(coder, far_, 8, exponent_wanted)));
+  }
+
+  // Mantissa, from the top.
+  const uint32_t e = static_cast<uint32_t>(exponent);
+  const int bits = integer ? std::max(exponent - 1, 0) : params_.modelled;
+  const int below = integer ? 0 : params_.tail_bits();
+  const size_t relative = static_cast<size_t>(
+      std::clamp(exponent - expected + kRelative - 3, 0, kRelative - 1));
+  uint32_t mantissa = 0;
+  for (int level = 0; level < bits; ++level) {
+    const uint32_t bit = uint32_t{1} << (bits - 1 - level);
+    const size_t place =
+        level < 3 ? (size_t{1} << level) - 1 + (mantissa >> (bits - level))
+                  : static_cast<size_t>(4 + level);
+    mantissa |= bit;
+    if (!Bit(coder, Bound(e, mantissa << below),
+             kMantissaNode + relative * kMantissaNodes + place,
+             512 + e * kMantissaNodes + place,
+             ((magnitude >> below) & bit) != 0)) {
+      mantissa &= ~bit;
+    }
+  }
+  if (integer) {
+    magnitude = e == 0 ? 0 : (uint32_t{1} << (e - 1)) | mantissa;
+  } else {
+    magnitude = e << m | mantissa << below;
+  }
+
+  // Learn.
+  left_ = here.exponent = exponent;
+  const Fixed middle =
+      Value(magnitude | (below > 0 ? uint32_t{1} << (below - 1) : 0));
+  const Fixed value = negative_ ? -middle : middle;
+  predictor_.Set(column, static_cast<int32_t>(std::clamp<Fixed>(
+                             value >> kPredictorShift, -32767, 32767)));
+  const Fixed deviations[kExperts] = {std::abs(value - predicted), middle};
+  for (int k = 0; k < kExperts; ++k) {
+    const Fixed deviation = std::min<Fixed>(deviations[k], Fixed{1} << 24);
+    sum_[k] += std::min<int64_t>((deviation << 12) / scale[k], 64 * kRatioOne);
+    here.scale[k].Add(
+        deviation * kRatioOne / std::max<int64_t>(sum_[k] / (in_line_ + 1), 64),
+        250);
+  }
+  ++in_line_;
+  if (negative_) {
+    magnitude = integer ? magnitude ^ (sign_bit - 1) : magnitude;
+    magnitude |= sign_bit;
+  }
+  return magnitude;
+}
+
+template <class Coder>
+int Models<Coder>::CodeZeros(Coder& coder, size_t column, uint32_t element) {
+  Column& here = columns_[column];
+  const size_t context = (left_zeros_ * 3 + here.zeros) * 2;
+  const int below = params_.tail_bits();
+  const int wanted = element == 0 ? 32 : std::countr_zero(element);
+  size_t index = 0;
+  int zeros = 0;
+  if (!params_.zeros) return 0;
+  while (index < 2 && kind_.zeros[index] != 0 && zeros < below) {
+    const int next = std::min<int>(kind_.zeros[index], below);
+    entropy::AdaptiveBit& model = zeros_[context + index];
+    const bool bit =
+        coder.Code(wanted >= next, entropy::ClampProbability(model.p16()));
+    model.Update(tables_, bit, 1020);
+    if (!bit) break;
+    zeros = next;
+    ++index;
+  }
+  here.zeros = static_cast<uint8_t>(index);
+  left_zeros_ = index;
+  return zeros;
+}
+
+/// Reads bits that BitWriter wrote; zeros past the end.
+class BitReader {
+ public:
+  explicit BitReader(ByteSpan data) : data_(data) {}
+  /// The next `count` bits, at most 24.
+  uint32_t Take(int count) {
+    while (held_bits_ < count) {
+      const uint32_t byte = next_ < data_.size() ? data_[next_] : 0;
+      ++next_;
+      held_ |= byte << held_bits_;
+      held_bits_ += 8;
+    }
+    const uint32_t bits = held_ & ((uint32_t{1} << count) - 1);
+    held_ >>= count;
+    held_bits_ -= count;
+    return bits;
+  }
+  /// Whether all was read, and only zeros are left of the last byte.
+  bool IsAtEnd() const { return next_ == data_.size() && held_ == 0; }
+
+ private:
+  ByteSpan data_;
+  size_t next_ = 0;
+  uint32_t held_ = 0;
+  int held_bits_ = 0;
+};
+
+/// Codes all elements of a grid: `code(i, models, column)` for each, in order.
+template <class Coder, class CodeElement>
+void CodeGrid(const Params& params, const Grid& grid, Coder&,
+              CodeElement code) {
+  Models<Coder> models(params, grid);
+  for (uint64_t line = 0; line < grid.lines; ++line) {
+    models.BeginLine();
+    for (uint64_t column = 0; column < grid.columns; ++column) {
+      const uint64_t i = grid.At(line, column);
+      if (i < grid.count) {
+        code(i, models, column);
+      } else {
+        models.Skip(column);
+      }
+    }
+    models.EndLine();
+  }
+}
+
+}  // namespace zipllm::codecs::mix
+
+#endif  // ZIPLLM_CODECS_TENSOR_MIX_MODELS_H_
