@@ -210,18 +210,25 @@ def cp():
     return Program("cp", "", 1, ["cp", "{i}", "{o}"], ["cp", "{i}", "{o}"])
 
 
+def is_wanted(wanted, name, method):
+    return not wanted or name in wanted or f"{name} {method}" in wanted
+
+
 def peers(dtype, suffix, threads, accept=lambda module, method: True, wanted=None):
-    """The peers that take such a file, opened one by one; says which are not there."""
+    """The peers that take such a file, opened one by one; says which are not there. `wanted`:
+    names of tools, or of one method (`glyd max`)."""
     if peers_python() is None:
         warn("peers", "bench/peers/setup was not run")
         return
     for name in peer_names():
         module = peer(name)
-        if suffix != getattr(module, "SUFFIX", suffix) or (wanted and module.NAME not in wanted):
+        if suffix != getattr(module, "SUFFIX", suffix):
             continue
         for method in module.methods(dtype):
+            if not accept(module, method) or not is_wanted(wanted, module.NAME, method):
+                continue
             for count in module.THREADS:
-                if count in threads and accept(module, method):
+                if count in threads:
                     try:
                         yield Peer(name, method, dtype, count)
                     except Failed as why:

@@ -14,7 +14,7 @@ def load(method, dtype, threads):
     import numpy
     from pcodec import ChunkConfig, standalone
     kind = numpy.dtype(DTYPES[dtype])
-    config = ChunkConfig(compression_level=int(method.split()[1]))
+    config = ChunkConfig(compression_level=int(method.split()[1]), enable_8_bit=True)
 
     def compress(data):
         """The numbers; then what is left of the file and its length."""
