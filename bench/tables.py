@@ -18,6 +18,12 @@ def percent(size, whole):
     return f"{100 * size / whole:.2f}"
 
 
+def rate(bytes_a_second):
+    """In MB/s, with two digits at least."""
+    mega = bytes_a_second / 1e6
+    return f"{mega:,.0f}" if mega >= 10 else f"{mega:.2g}"
+
+
 def label(result):
     return (result["tool"] + " " + result["method"]).strip()
 
@@ -53,9 +59,9 @@ def methods_table(files):
     for name, file in files.items():
         others = [r for r in file["results"] if r["tool"] != "zipllm"]
         for r in sorted(others, key=lambda r: r["size"]):
-            rate = lambda step: f"{file['size'] / r[step]['cpu'] / 1e6:,.1f}"
-            rows.append([name, label(r), percent(r["size"], file["size"]),
-                         rate("compress"), rate("decompress")])
+            rows.append([name, label(r), percent(r["size"], file["size"])] +
+                        [rate(file["size"] / max(r[step]["cpu"], 1e-9))
+                         for step in ("compress", "decompress")])
     return table(["file", "tool", "%", "compress MB per CPU s", "decompress MB per CPU s"], rows,
                  left=2)
 
@@ -66,10 +72,9 @@ def speed_table(file):
     base = next((r for r in results if label(r) == "zstd -3"), None)
 
     def cells(result, step):
-        rate = size / result[step]["wall"]
-        share = f"{rate / (size / base[step]['wall']):.2f} x" if base else ""
-        peak = result[step]["peak"] / 2 ** 20
-        return [f"{rate / 1e6:,.0f}", share, f"{result[step]['cpu']:.2f}", f"{peak:,.0f}"]
+        seconds, peak = result[step]["wall"], result[step]["peak"] / 2 ** 20
+        share = f"{base[step]['wall'] / seconds:.2f} x" if base else ""
+        return [rate(size / seconds), share, f"{result[step]['cpu']:.2f}", f"{peak:,.0f}"]
 
     rows = []
     for r in results:
@@ -102,8 +107,8 @@ def memory_table(file):
         copy = m["rates"]["memcpy"]
         cells = [f"zipllm -{m['level']}", m["cpu"], f"{100 * m['ratio']:.2f}"]
         for what in ("plan + encode", "decode + XXH3"):
-            rate = m["rates"][what]
-            cells += [f"{rate:,.0f}", f"{100 * rate / copy:.1f} %"]
+            mega = m["rates"][what]
+            cells += [rate(mega * 1e6), f"{100 * mega / copy:.1f} %"]
         rows.append(cells)
     for r in file["results"]:
         if "in_memory" not in r["compress"]:
@@ -111,36 +116,45 @@ def memory_table(file):
         cells = [label(r), "", percent(r["size"], file["size"])]
         for step in ("compress", "decompress"):
             seconds, copy = r[step]["in_memory"], r[step]["memcpy"]
-            cells += [f"{file['size'] / seconds / 1e6:,.0f}", f"{100 * copy / seconds:.1f} %"]
+            cells += [rate(file["size"] / seconds), f"{100 * copy / seconds:.1f} %"]
         rows.append(cells)
     return table(["tool", "kernels", "size %", "compress MB/s", "of memcpy",
                   "decompress MB/s", "of memcpy"], rows, left=2)
 
 
+TITLES = {
+    "ratio": "**Size in percent of the file**, by level and beside each peer at its best method (the "
+             "best peer is bold). minilm: all-MiniLM-L6-v2, a sentence encoder of 22.7 M weights; "
+             "gemma: Gemma 3 270M, Q4_K_M; smollm2: SmolLM2 135M, Q4_1; whisper: Whisper base, FP16 "
+             "in a CTranslate2 file; ladder: two matrices of MPNet as llama.cpp quantizes them.",
+    "speed": "**File to file** in memory, medians of tools that take turns (slow ones: one turn). "
+             "Peak memory is what a library takes beyond its own code, and what a program takes in "
+             "all, where 20 MiB and less cannot be told apart.",
+    "memory": "**Memory to memory, one thread**, each beside memcpy of the same bytes in the same "
+              "run.",
+}
+
+
 def markdown(data):
     """All that was measured. data: {part: {"machine", "files": {name: {...}}}}."""
+    parts = [part for part in TITLES if data.get(part, {}).get("files")]
+    machines = {data[part]["machine"] for part in parts}
     lines = []
-    if "ratio" in data:
-        part = data["ratio"]
-        lines += ["**Size in percent of the file**, by level and beside the best method of each "
-                  "peer (the best peer is bold). Every archive was decompressed and compared. "
-                  f"{part['machine']}", ""]
-        lines += ratio_table(part["files"]) + [""]
-    if "speed" in data:
-        part = data["speed"]
-        lines += [f"**File to file** in memory, medians of {part['runs']} runs that take turns (slow "
-                  f"tools: fewer). Peak memory is what a library takes beyond its own code, and "
-                  "what a program takes in all, where 20 MiB and less cannot be told apart. "
-                  f"{part['machine']}", ""]
-        for name, file in part["files"].items():
-            lines += [f"{name}, {file['size']:,} bytes; memcpy {file['memcpy'] / 1e6:,.0f} MB/s", ""]
-            lines += speed_table(file) + [""]
-    if "memory" in data:
-        part = data["memory"]
-        lines += ["**Memory to memory, one thread**, each beside memcpy of the same bytes in the "
-                  f"same run. {part['machine']}", ""]
-        for name, file in part["files"].items():
-            lines += [name, ""] + memory_table(file) + [""]
+    if len(machines) == 1:
+        lines += ["Measured by [`bench/run`](bench/README.md), which decompresses and compares "
+                  f"everything, on {machines.pop()}", ""]
+    for part in parts:
+        lines += [TITLES[part] + ("" if not machines else f" {data[part]['machine']}"), ""]
+        files = data[part]["files"]
+        if part == "ratio":
+            lines += ratio_table(files) + [""]
+            continue
+        for name, file in files.items():
+            if part == "speed":
+                lines += [f"{name}, {file['size']:,} bytes; memcpy: {file['memcpy'] / 1e6:,.0f} MB/s",
+                          ""] + speed_table(file) + [""]
+            else:
+                lines += [name, ""] + memory_table(file) + [""]
     return lines
 
 

@@ -67,6 +67,17 @@ class CodecBench(unittest.TestCase):
                          "| zipllm -3 | avx2 | 65.81 | 1,000 | 11.1 % | 4,500 | 50.0 % |")
 
 
+class Markdown(unittest.TestCase):
+    def test_the_machine_is_told_once_where_all_parts_ran_on_it(self):
+        def part(machine):
+            return {"machine": machine, "files": {"a": {"size": 1, "results": [], "levels": [],
+                                                        "memcpy": 1}}}
+        one = "\n".join(tables.markdown({"ratio": part("X."), "memory": part("X.")}))
+        two = "\n".join(tables.markdown({"ratio": part("X."), "memory": part("Y.")}))
+        self.assertEqual(one.count("X."), 1)
+        self.assertEqual((two.count("X."), two.count("Y.")), (1, 1))
+
+
 class Readme(unittest.TestCase):
     def test_replaces_what_is_between_the_markers(self):
         text = f"a\n{tables.BEGIN}\nold\n{tables.END}\nb\n"
