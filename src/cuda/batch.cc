@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,48 +11,68 @@
 #include "base/bytes.h"
 #include "codecs/bytes/zstd_decode.h"
 #include "container/xxh3.h"
+#include "cuda/cascade_core.h"
+#include "cuda/float_core.h"
 #include "entropy/rans_tables.h"
 
 namespace zipllm::cuda {
 
-struct FloatParams {
-  uint32_t kind;
-  uint32_t table_count;
-  FloatTables tables;
+struct Batch::Params {
+  uint32_t kind;         // BlockKind
+  uint32_t table_count;  // codec 5
+  Tables tables;
 };
 
 namespace {
 
 constexpr codecs::CodecId kFloatCodec = 5;
+constexpr codecs::CodecId kCascadeCodec = 7;
 constexpr size_t kAlignment = 16;  // of blocks in what is uploaded
 
-// ---- Codec 5 as the page has it; compare codecs/tensor/float_decode.cc ----
+uint64_t ElementSize(uint32_t kind) {
+  return kind == kFloatFp32 || kind == kCascadeFp32 ? 4 : 2;
+}
+uint32_t MaxExponent(uint32_t kind) {
+  return kind == kFloatFp16 || kind == kCascadeFp16 ? 31 : 255;
+}
 
-struct KindInfo {
-  uint32_t element_size;
-  uint32_t max_exponent;
-  std::span<const uint32_t> widths;  // of the planes
-};
+/// Where `reader` stands: a place of a Block.
+uint32_t Here(const ByteReader& reader) {
+  return static_cast<uint32_t>(reader.position());
+}
+
+absl::Status UnknownCodec(int codec) {
+  return Unimplemented("a block is coded with codec ", codec,
+                       ", which this zipllm does not know: use a newer one");
+}
+
+/// Reads exponents that stand as bytes.
+absl::Status ReadExponents(uint64_t count, uint32_t kind, ByteReader& reader) {
+  ASSIGN_OR_RETURN(const ByteSpan exponents, reader.Bytes(count));
+  const uint32_t most = MaxExponent(kind);
+  if (std::ranges::any_of(exponents, [&](uint8_t e) { return e > most; })) {
+    return reader.Error("an exponent is above ", most);
+  }
+  return absl::OkStatus();
+}
+
+// ---- Codec 5; compare codecs/tensor/float_decode.cc ----
+
 template <typename T, uint32_t kShift, PlaneShape... kShapes>
 constexpr std::array<uint32_t, sizeof...(kShapes)> Widths(
     FloatKind<T, kShift, kShapes...>) {
   static_assert(sizeof...(kShapes) <= kMaxPlanes);
   return {kShapes.width...};
 }
-constexpr auto kBf16Widths = Widths(Bf16());
-constexpr auto kFp16Widths = Widths(Fp16());
-constexpr auto kFp32Widths = Widths(Fp32());
+constexpr auto kBf16Widths = Widths(FloatBf16());
+constexpr auto kFp16Widths = Widths(FloatFp16());
+constexpr auto kFp32Widths = Widths(FloatFp32());
 
-/// `kind` is kBf16 to kFp32.
-KindInfo InfoOf(uint32_t kind) {
-  switch (kind) {
-    case kBf16:
-      return {sizeof(Bf16::Element), 255, kBf16Widths};
-    case kFp16:
-      return {sizeof(Fp16::Element), 31, kFp16Widths};
-    default:
-      return {sizeof(Fp32::Element), 255, kFp32Widths};
-  }
+/// Of the planes.
+std::span<const uint32_t> WidthsOf(uint32_t kind) {
+  if (kind == kFloatBf16) return kBf16Widths;
+  if (kind == kFloatFp16) return kFp16Widths;
+  return kFp32Widths;
 }
 
 AliasTable ToAliasTable(const kernels::RansDecodeTable& table) {
@@ -68,10 +89,8 @@ AliasTable ToAliasTable(const kernels::RansDecodeTable& table) {
 
 /// Reads parameters that the codec's own parser took: checks no more than what
 /// keeps memory safe.
-absl::StatusOr<FloatParams> ReadFloatParams(ByteSpan bytes) {
-  FloatParams params{};
-  ByteReader reader(bytes, "float parameters");
-  ASSIGN_OR_RETURN(params.kind, reader.Le<uint8_t>());
+absl::Status ReadFloatTables(ByteReader& reader, FloatTables* tables,
+                             uint32_t* table_count) {
   ASSIGN_OR_RETURN(const uint8_t listed, reader.Le<uint8_t>());
   ASSIGN_OR_RETURN(const ByteSpan exponents, reader.Bytes(listed));
   ASSIGN_OR_RETURN(const ByteSpan joined, reader.Bytes((listed + 7u) / 8));
@@ -89,12 +108,12 @@ absl::StatusOr<FloatParams> ReadFloatParams(ByteSpan bytes) {
     }
   }
   add_symbol(kKeyBare | kKeyEscape);
-  std::copy(keys.begin(), keys.end(), params.tables.keys);
+  std::copy(keys.begin(), keys.end(), tables->keys);
 
-  ASSIGN_OR_RETURN(params.table_count, reader.Le<uint8_t>());
-  params.table_count = std::min(params.table_count, kMaxTables);
+  ASSIGN_OR_RETURN(*table_count, reader.Le<uint8_t>());
+  *table_count = std::min(*table_count, kMaxTables);
   const auto table = std::make_unique<kernels::RansDecodeTable>();
-  for (uint32_t t = 0; t < params.table_count; ++t) {
+  for (uint32_t t = 0; t < *table_count; ++t) {
     entropy::Frequencies frequencies{};
     uint64_t left = kernels::kSlots;
     for (size_t s = 0; s + 1 < symbols; ++s) {
@@ -104,46 +123,36 @@ absl::StatusOr<FloatParams> ReadFloatParams(ByteSpan bytes) {
     }
     frequencies[symbols - 1] = static_cast<uint16_t>(left);
     entropy::BuildDecodeTable(frequencies, keys, table.get());
-    params.tables.tables[t] = ToAliasTable(*table);
+    tables->tables[t] = ToAliasTable(*table);
   }
-  return params;
+  return absl::OkStatus();
 }
 
-absl::Status UnknownCodec(int codec) {
-  return Unimplemented("a block is coded with codec ", codec,
-                       ", which this zipllm does not know: use a newer one");
-}
-
-/// Where `reader` stands, to go into a Block.
-uint32_t Here(const ByteReader& reader) {
-  return static_cast<uint32_t>(reader.position());
-}
-
-absl::Status ReadStreams(const FloatParams& params, uint64_t elements,
-                         ByteReader& reader, Block* block) {
-  const uint64_t step = kLanes * uint64_t{block->streams};
+absl::Status ReadStreams(uint32_t kind, uint32_t tables, uint64_t elements,
+                         ByteReader& reader, FloatParts* parts) {
+  const uint64_t step = kLanes * uint64_t{parts->streams};
   const uint64_t most = (elements + step - 1) / step * kLanes;
-  for (uint32_t s = 0; s < block->streams; ++s) {
+  for (uint32_t s = 0; s < parts->streams; ++s) {
     for (uint32_t* count :
-         {&block->stream[s].word_count, &block->stream[s].pair_count,
-          &block->stream[s].escape_count}) {
+         {&parts->stream[s].word_count, &parts->stream[s].pair_count,
+          &parts->stream[s].escape_count}) {
       ASSIGN_OR_RETURN(const uint64_t value, reader.Varint(most));
       *count = static_cast<uint32_t>(value);
     }
   }
-  if (params.table_count > 1) {
+  if (tables > 1) {
     const uint64_t chunks = (elements + kChunk - 1) / kChunk;
-    block->selectors = Here(reader);
+    parts->selectors = Here(reader);
     ASSIGN_OR_RETURN(const ByteSpan selectors, reader.Bytes((chunks + 3) / 4));
     for (size_t c = 0; c < selectors.size() * 4; ++c) {
       const uint32_t selector = (selectors[c / 4] >> (c % 4 * 2)) & 3u;
-      if (selector >= (c < chunks ? params.table_count : 1)) {
+      if (selector >= (c < chunks ? tables : 1)) {
         return reader.Error("selector ", selector, " of chunk ", c);
       }
     }
   }
-  for (uint32_t s = 0; s < block->streams; ++s) {
-    Stream& stream = block->stream[s];
+  for (uint32_t s = 0; s < parts->streams; ++s) {
+    Stream& stream = parts->stream[s];
     stream.states = Here(reader);
     RETURN_IF_ERROR(reader.Bytes(4 * kLanes).status());
     stream.words = Here(reader);
@@ -156,12 +165,7 @@ absl::Status ReadStreams(const FloatParams& params, uint64_t elements,
       return reader.Error("bits after the last extra bits are not 0");
     }
     stream.escapes = Here(reader);
-    ASSIGN_OR_RETURN(const ByteSpan escapes, reader.Bytes(stream.escape_count));
-    const uint32_t most_exponent = InfoOf(params.kind).max_exponent;
-    if (std::ranges::any_of(escapes,
-                            [&](uint8_t e) { return e > most_exponent; })) {
-      return reader.Error("an escaped exponent is above ", most_exponent);
-    }
+    RETURN_IF_ERROR(ReadExponents(stream.escape_count, kind, reader));
   }
   return absl::OkStatus();
 }
@@ -202,44 +206,210 @@ absl::Status ReadPlane(uint32_t width, uint64_t groups, ByteReader& reader,
   }
 }
 
+// ---- Codec 7; compare codecs/tensor/cascade_decode.cc ----
+
+/// As ReadFloatTables.
+absl::Status ReadLayers(ByteReader& reader, CascadeLayers* layers) {
+  ASSIGN_OR_RETURN(layers->count, reader.Le<uint8_t>());
+  layers->count = std::min(layers->count, kMaxLayers);
+  for (uint32_t k = 0; k < layers->count; ++k) {
+    ASSIGN_OR_RETURN(layers->width[k], reader.Le<uint8_t>());
+    ASSIGN_OR_RETURN(const ByteSpan exponents,
+                     reader.Bytes((1u << (layers->width[k] & 7)) - 1));
+    std::copy_n(exponents.begin(),
+                std::min(exponents.size(), sizeof layers->exponents[k]),
+                layers->exponents[k]);
+  }
+  return absl::OkStatus();
+}
+
+bool IsAllowed(uint32_t mode, uint32_t kind) {
+  switch (mode) {
+    case kNothing:
+    case kTop:
+      return true;
+    case kThree:
+    case kFew:
+      return kind != kCascadeBf16;
+    case kAll:
+      return kind == kCascadeFp32;
+    default:
+      return false;
+  }
+}
+
+/// Reads a block's runs, without the places of their low bits. Returns how many
+/// groups are not kNothing.
+absl::StatusOr<uint64_t> ReadRuns(uint32_t kind, uint64_t groups,
+                                  ByteReader& reader,
+                                  std::vector<CascadeRun>* runs) {
+  uint64_t present = 0;
+  for (uint64_t group = 0; group < groups;) {
+    ASSIGN_OR_RETURN(const uint64_t number, reader.Varint());
+    const auto mode = static_cast<uint32_t>(number % 8);
+    const uint64_t length = number / 8;
+    if (!IsAllowed(mode, kind)) return reader.Error("mode ", mode, " of a run");
+    if (length < 1 || length > groups - group) {
+      return reader.Error("run of ", length, " groups where ", groups - group,
+                          " are left");
+    }
+    runs->push_back({static_cast<uint32_t>(group), mode,
+                     static_cast<uint32_t>(present), 0});
+    group += length;
+    if (mode != kNothing) present += length;
+  }
+  return present;
+}
+
+/// Reads a group's list of elements with low bits.
+absl::Status ReadFew(uint32_t kind, ByteReader& reader) {
+  const bool wide = kind == kCascadeFp32;
+  ASSIGN_OR_RETURN(const uint8_t count, reader.Le<uint8_t>());
+  int previous = -1;
+  for (int i = 0; i < count; ++i) {
+    ASSIGN_OR_RETURN(const uint8_t element, reader.Le<uint8_t>());
+    ASSIGN_OR_RETURN(const ByteSpan low, reader.Bytes(wide ? 2 : 1));
+    if (element <= previous || element >= kGroup || (!wide && low[0] >= 8)) {
+      return reader.Error("element ", int{element}, " of a list after element ",
+                          previous);
+    }
+    previous = element;
+  }
+  return absl::OkStatus();
+}
+
+/// Reads the low bits and gives their places to the runs, of which lists become
+/// one a group.
+absl::Status ReadLow(uint32_t kind, uint64_t groups, ByteReader& reader,
+                     std::vector<CascadeRun>* runs) {
+  std::vector<CascadeRun> placed;
+  for (size_t r = 0; r < runs->size(); ++r) {
+    CascadeRun run = (*runs)[r];
+    const uint64_t end = r + 1 < runs->size() ? (*runs)[r + 1].first : groups;
+    const uint64_t length = end - run.first;
+    run.low = Here(reader);
+    if (run.mode == kFew) {
+      for (; run.first < end; ++run.first, ++run.present) {
+        run.low = Here(reader);
+        RETURN_IF_ERROR(ReadFew(kind, reader));
+        placed.push_back(run);
+      }
+      continue;
+    }
+    const uint64_t group_bytes = run.mode == kThree ? kThreeBytes
+                                 : run.mode == kAll ? kAllBytes
+                                                    : 0;
+    RETURN_IF_ERROR(reader.Bytes(length * group_bytes).status());
+    placed.push_back(run);
+  }
+  *runs = std::move(placed);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::Status Batch::AddFloatBlock(const container::BlockRecord& record,
-                                  ByteSpan coded, const FloatParams& params,
-                                  uint64_t out) {
-  const KindInfo info = InfoOf(params.kind);
-  if (record.size % info.element_size != 0) {
-    return DataLoss("float block of ", record.size, " bytes has no whole",
-                    " number of elements of ", info.element_size, " bytes");
+absl::StatusOr<Batch::Params> Batch::ReadParams(codecs::CodecId codec,
+                                                ByteSpan bytes) {
+  Params params{};
+  ByteReader reader(bytes, "parameters");
+  ASSIGN_OR_RETURN(params.kind, reader.Le<uint8_t>());
+  if (codec == kFloatCodec) {
+    RETURN_IF_ERROR(
+        ReadFloatTables(reader, &params.tables.floats, &params.table_count));
+  } else {
+    params.kind += kFloatFp32;  // to the cascades
+    RETURN_IF_ERROR(ReadLayers(reader, &params.tables.cascade));
   }
-  const uint64_t elements = record.size / info.element_size;
-  Block block{};
-  block.hash = record.hash;
-  block.kind = params.kind;
-  block.table = static_cast<uint32_t>(tables_.size() - 1);
-  block.streams = elements >= 65536 ? 4 : 1;
+  return params;
+}
+
+absl::Status Batch::AddFloatBlock(Block block, ByteSpan coded,
+                                  const Params& params) {
+  const uint64_t elements = block.size / ElementSize(block.kind);
+  FloatParts& parts = block.floats;
+  parts.streams = elements >= 65536 ? 4 : 1;
   ByteReader reader(coded, "float block");
-  RETURN_IF_ERROR(ReadStreams(params, elements, reader, &block));
+  RETURN_IF_ERROR(
+      ReadStreams(block.kind, params.table_count, elements, reader, &parts));
+  const std::span<const uint32_t> widths = WidthsOf(block.kind);
   const uint64_t groups = (elements + kGroup - 1) / kGroup;
   ByteSpan zstd[kMaxPlanes];
-  for (size_t p = 0; p < info.widths.size(); ++p) {
+  for (size_t p = 0; p < widths.size(); ++p) {
     RETURN_IF_ERROR(
-        ReadPlane(info.widths[p], groups, reader, &block.plane[p], &zstd[p]));
+        ReadPlane(widths[p], groups, reader, &parts.plane[p], &zstd[p]));
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
-  Add(block, coded, out, record.size);
 
   // What was compressed follows the block.
-  for (size_t p = 0; p < info.widths.size(); ++p) {
+  const size_t start = Append(coded);
+  for (size_t p = 0; p < widths.size(); ++p) {
     if (zstd[p].data() == nullptr) continue;
-    const size_t at = bytes_.size(), size = groups * 16 * info.widths[p];
+    const size_t at = bytes_.size(), size = groups * 16 * widths[p];
     bytes_.Extend(size);
     RETURN_IF_ERROR(codecs::DecodeZstdFrame(
         zstd[p], bytes_.mutable_span().subspan(at, size), scratch_));
-    blocks_.back().plane[p].groups =
-        static_cast<uint32_t>(at - blocks_.back().in);
+    parts.plane[p].groups = static_cast<uint32_t>(at - start);
   }
+  block.in = start;
+  Add(block);
   return absl::OkStatus();
+}
+
+absl::Status Batch::AddCascadeBlock(Block block, ByteSpan coded,
+                                    const Params& params) {
+  const CascadeLayers& layers = params.tables.cascade;
+  const uint64_t group_size = kGroup * ElementSize(block.kind);
+  const uint64_t groups = (block.size + group_size - 1) / group_size;
+  CascadeParts& parts = block.cascade;
+  ByteReader reader(coded, "cascade block");
+  std::vector<CascadeRun> runs;
+  ASSIGN_OR_RETURN(const uint64_t present,
+                   ReadRuns(block.kind, groups, reader, &runs));
+  uint64_t codes = present;  // groups of them
+  for (uint32_t k = 0; k < layers.count; ++k) {
+    if (k > 0) {
+      ASSIGN_OR_RETURN(codes, reader.Varint(codes));
+    }
+    parts.groups[k] = static_cast<uint32_t>(codes);
+  }
+  ASSIGN_OR_RETURN(const uint64_t raw_count, reader.Varint(codes * kGroup));
+  parts.raw_count = static_cast<uint32_t>(raw_count);
+  for (uint32_t k = 0; k < layers.count; ++k) {
+    parts.codes[k] = Here(reader);
+    RETURN_IF_ERROR(
+        reader.Bytes(16 * uint64_t{layers.width[k]} * parts.groups[k])
+            .status());
+  }
+  parts.raw = Here(reader);
+  RETURN_IF_ERROR(ReadExponents(raw_count, block.kind, reader));
+  parts.rests = Here(reader);
+  RETURN_IF_ERROR(reader.Bytes(present * kGroup).status());
+  RETURN_IF_ERROR(ReadLow(block.kind, groups, reader, &runs));
+  RETURN_IF_ERROR(reader.ExpectEnd());
+
+  block.in = Append(coded);
+  parts.runs = static_cast<uint32_t>(bytes_.size() - block.in);
+  parts.run_count = static_cast<uint32_t>(runs.size());
+  bytes_.Append({reinterpret_cast<const uint8_t*>(runs.data()),
+                 runs.size() * sizeof(CascadeRun)});
+  Add(block);
+  return absl::OkStatus();
+}
+
+absl::Status Batch::AddDeviceBlock(const container::BlockRecord& record,
+                                   ByteSpan coded, const Params& params,
+                                   uint32_t table, uint64_t out) {
+  if (record.size % ElementSize(params.kind) != 0) {
+    return DataLoss(record.size, " bytes are no whole number of elements");
+  }
+  Block block{};
+  block.out = out;
+  block.hash = record.hash;
+  block.size = record.size;
+  block.kind = params.kind;
+  block.table = table;
+  return params.kind <= kFloatFp32 ? AddFloatBlock(block, coded, params)
+                                   : AddCascadeBlock(block, coded, params);
 }
 
 absl::Status Batch::AddHostBlock(const container::BlockRecord& record,
@@ -256,8 +426,12 @@ absl::Status Batch::AddHostBlock(const container::BlockRecord& record,
 
 absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
                               uint64_t out) {
-  std::unique_ptr<const codecs::DecodeParams> parsed[256];  // by codec
-  std::optional<FloatParams> floats;
+  struct Parsed {
+    std::unique_ptr<const codecs::DecodeParams> host;
+    std::optional<Params> device;
+    uint32_t table = 0;
+  };
+  std::map<codecs::CodecId, Parsed> parsed;
   for (const container::CodecParams& params : head.params) {
     const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
     if (decoder == nullptr) return UnknownCodec(params.codec);
@@ -265,10 +439,12 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
       return DataLoss("parameters for codec ", decoder->name,
                       ", which takes none");
     }
-    ASSIGN_OR_RETURN(parsed[params.codec], decoder->parse(params.bytes));
-    if (params.codec == kFloatCodec) {
-      ASSIGN_OR_RETURN(floats, ReadFloatParams(params.bytes));
-      tables_.push_back(floats->tables);
+    Parsed& entry = parsed[params.codec];
+    ASSIGN_OR_RETURN(entry.host, decoder->parse(params.bytes));
+    if (params.codec == kFloatCodec || params.codec == kCascadeCodec) {
+      ASSIGN_OR_RETURN(entry.device, ReadParams(params.codec, params.bytes));
+      entry.table = static_cast<uint32_t>(tables_.size());
+      tables_.push_back(entry.device->tables);
     }
   }
   for (size_t i = 0; i < head.blocks.size(); ++i) {
@@ -286,12 +462,12 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
       return DataLoss("block ", i, " of the frame is not in its data");
     }
     const ByteSpan coded = data.subspan(record.coded_offset, record.coded_size);
-    const bool on_device = record.codec == kFloatCodec && floats.has_value() &&
-                           record.size > kMinHashed &&
-                           to % InfoOf(floats->kind).element_size == 0;
+    const Parsed& params = parsed[record.codec];
     RETURN_IF_ERROR(Annotate(
-        on_device ? AddFloatBlock(record, coded, *floats, to)
-                  : AddHostBlock(record, coded, parsed[record.codec].get(), to),
+        params.device.has_value() && record.size > kMinHashed &&
+                to % ElementSize(params.device->kind) == 0
+            ? AddDeviceBlock(record, coded, *params.device, params.table, to)
+            : AddHostBlock(record, coded, params.host.get(), to),
         "block ", i, " of the frame: "));
   }
   return absl::OkStatus();
@@ -314,19 +490,23 @@ absl::Status Batch::AddFrame(const container::BlocksHead& head, ByteSpan data,
 
 void Batch::AddPlain(ByteSpan plain, uint64_t out) {
   Block block{};
+  block.in = Append(plain);
+  block.out = out;
+  block.size = static_cast<uint32_t>(plain.size());
   block.kind = kCopy;
-  Add(block, plain, out, plain.size());
+  Add(block);
 }
 
-void Batch::Add(Block block, ByteSpan bytes, uint64_t out, size_t size) {
+size_t Batch::Append(ByteSpan bytes) {
   const size_t padding = (kAlignment - bytes_.size() % kAlignment) % kAlignment;
   std::fill_n(bytes_.Extend(padding), padding, uint8_t{0});
-  block.in = bytes_.size();
-  block.out = out;
-  block.size = static_cast<uint32_t>(size);
   bytes_.Append(bytes);
+  return bytes_.size() - bytes.size();
+}
+
+void Batch::Add(const Block& block) {
   blocks_.push_back(block);
-  out_size_ = std::max(out_size_, out + size);
+  out_size_ = std::max(out_size_, block.out + block.size);
 }
 
 uint64_t Batch::device_bytes() const {

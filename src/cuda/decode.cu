@@ -15,6 +15,11 @@ class DeviceWarp {
   __device__ __forceinline__ uint32_t Ballot(F f) {
     return __ballot_sync(~0u, f(lane_));
   }
+  template <typename F>
+  __device__ __forceinline__ uint32_t Sum(F f) {
+    return __reduce_add_sync(~0u, f(lane_));
+  }
+  __device__ __forceinline__ void Sync() { __syncwarp(); }
 
  private:
   Lane lane_;
@@ -34,10 +39,12 @@ struct DeviceCta {
   }
 };
 
-__global__ void __launch_bounds__(kThreads)
-    DecodeKernel(const Block* blocks, const FloatTables* tables,
-                 const uint8_t* in, uint8_t* out, bool check_hash,
-                 uint32_t* results) {
+/// CTAs that a multiprocessor is to hold at least: bounds the registers.
+constexpr int kCtas = 8;
+
+__global__ void __launch_bounds__(kThreads, kCtas)
+    DecodeKernel(const Block* blocks, const Tables* tables, const uint8_t* in,
+                 uint8_t* out, bool check_hash, uint32_t* results) {
   __shared__ Shared shared;
   DeviceCta cta;
   DecodeBlock(cta, shared, blocks + blockIdx.x, tables, in, out, check_hash,

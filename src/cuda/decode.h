@@ -12,7 +12,7 @@ namespace zipllm::cuda {
 /// Device pointers to what a batch holds, and to a result for each block.
 struct DeviceWork {
   const Block* blocks;
-  const FloatTables* tables;
+  const Tables* tables;
   const uint8_t* in;
   uint32_t* results;
   uint32_t count;  ///< of blocks

@@ -47,7 +47,7 @@ absl::StatusOr<DevicePtr<T>> Copy(const T* values, size_t count,
 
 struct GpuDecoder::State {
   DevicePtr<Block> blocks;
-  DevicePtr<FloatTables> tables;
+  DevicePtr<Tables> tables;
   DevicePtr<uint8_t> bytes;
   DevicePtr<uint32_t> results;
   std::vector<uint64_t> outs;  // of the blocks

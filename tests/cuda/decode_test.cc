@@ -8,7 +8,6 @@
 #include <set>
 #include <string>
 
-#include "archive/frame_decoder.h"
 #include "codecs/generators.h"
 #include "container/stream.h"
 #include "container/xxh3.h"
@@ -24,6 +23,9 @@ using codecs::MakeInput;
 using Bytes = std::vector<uint8_t>;
 
 constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+constexpr codecs::CodecId kFloat = 5;
+constexpr codecs::CodecId kCascade = 7;
+int LevelOf(codecs::CodecId id) { return id == kCascade ? 1 : 3; }
 
 /// A Blocks frame in memory.
 struct Frame {
@@ -38,11 +40,11 @@ struct Frame {
 };
 
 /// A frame of blocks that codec `id` codes, or stored ones where it does not.
-Frame MakeFrame(const Bytes& plain, size_t block_size, DType dtype, int level,
-                codecs::CodecId id = 5) {
+Frame MakeFrame(const Bytes& plain, size_t block_size, DType dtype,
+                codecs::CodecId id = kFloat) {
   codecs::Scratch scratch;
-  const auto plan =
-      codecs::FindEncoder(id)->plan({plain, block_size, dtype, level}, scratch);
+  const auto plan = codecs::FindEncoder(id)->plan(
+      {plain, block_size, dtype, LevelOf(id)}, scratch);
   container::BlocksHead head;
   head.block_size = static_cast<uint32_t>(block_size);
   head.size = static_cast<uint32_t>(plain.size());
@@ -131,38 +133,76 @@ Batch CheckFrame(const Frame& frame, const Bytes& plain) {
   return batch;
 }
 
+/// What there was to decode in all batches of a test.
+using Seen = std::set<std::string>;
+
+void Look(const Block& block, size_t coded_size, Seen* seen) {
+  if (block.kind == kCopy) return;
+  if (block.kind <= kFloatFp32) {
+    for (const Plane& plane : block.floats.plane) {
+      seen->insert(plane.mode == kZero         ? "zero"
+                   : plane.mode == kRuns       ? "runs"
+                   : plane.groups < coded_size ? "raw"
+                                               : "zstd");
+    }
+    if (block.floats.stream[0].pair_count != 0) seen->insert("pairs");
+    if (block.floats.stream[0].escape_count != 0) seen->insert("escapes");
+  } else {
+    if (block.cascade.run_count > 1) seen->insert("cascade runs");
+    if (block.cascade.raw_count > 0) seen->insert("cascade raw");
+    if (block.cascade.groups[3] > 0) seen->insert("four layers");
+  }
+}
+
 TEST(DecodeTest, EveryKindAndSize) {
-  std::set<std::string> seen;
-  for (const DType dtype : kTypes) {
-    const size_t width = codecs::ElementBytes(dtype);
-    for (const Kind kind : codecs::kKinds) {
-      const Bytes all = MakeInput(kind, dtype, size_t{1} << 18);
-      for (const size_t n :
-           {1, 60, 121, 127, 128, 129, 1000, 1023, 1024, 1025, 4100, 65535,
-            65536, 65537, 65632, 66559, 66560, 1 << 18}) {
-        SCOPED_TRACE(testing::Message() << KindName(kind) << " " << n);
-        const Bytes plain(all.begin(), all.begin() + n * width);
-        const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
-        const Batch batch = CheckFrame(frame, plain);
-        if (kind == Kind::kGaussian && n >= 1000) {
-          EXPECT_EQ(batch.device_bytes(), plain.size());
-        }
-        for (const Block& block : batch.blocks()) {
-          if (block.kind == kCopy) continue;
-          for (const Plane& plane : block.plane) {
-            seen.insert(plane.mode == kZero                ? "zero"
-                        : plane.mode == kRuns              ? "runs"
-                        : plane.groups < frame.data.size() ? "raw"
-                                                           : "zstd");
+  Seen seen;
+  for (const codecs::CodecId id : {kFloat, kCascade}) {
+    for (const DType dtype : kTypes) {
+      const size_t width = codecs::ElementBytes(dtype);
+      for (const Kind kind : codecs::kKinds) {
+        const Bytes all = MakeInput(kind, dtype, size_t{1} << 18);
+        for (const size_t n :
+             {1, 60, 121, 127, 128, 129, 1000, 1023, 1024, 1025, 4100, 65535,
+              65536, 65537, 65632, 66559, 66560, 1 << 18}) {
+          SCOPED_TRACE(testing::Message()
+                       << int{id} << " " << KindName(kind) << " " << n);
+          const Bytes plain(all.begin(), all.begin() + n * width);
+          const Frame frame = MakeFrame(plain, plain.size(), dtype, id);
+          const Batch batch = CheckFrame(frame, plain);
+          if (kind == Kind::kGaussian && n >= 1000) {
+            EXPECT_EQ(batch.device_bytes(), plain.size());
           }
-          if (block.stream[0].pair_count != 0) seen.insert("pairs");
-          if (block.stream[0].escape_count != 0) seen.insert("escapes");
+          for (const Block& block : batch.blocks()) {
+            Look(block, frame.data.size(), &seen);
+          }
         }
       }
     }
   }
-  EXPECT_EQ(seen, (std::set<std::string>{"zero", "runs", "raw", "zstd", "pairs",
-                                         "escapes"}));
+  EXPECT_EQ(seen, (Seen{"zero", "runs", "raw", "zstd", "pairs", "escapes",
+                        "cascade runs", "cascade raw", "four layers"}));
+}
+
+TEST(DecodeTest, LowBitsOfCascades) {
+  // Stretches whose elements are 0, have no low bits, three, few and all.
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    const size_t width = codecs::ElementBytes(dtype);
+    Bytes plain = MakeInput(Kind::kGaussian, dtype, 100000);
+    for (size_t i = 0; i < 100000; ++i) {
+      const size_t part = i / 5000 % 5;
+      uint8_t* const element = &plain[i * width];
+      if (part == 0) std::fill_n(element, width, uint8_t{0});
+      if (part == 1 || (part == 3 && i % 40 != 0)) element[0] &= 0xF8;
+      if (width == 4 && part < 4) {
+        element[0] = 0;
+        element[1] &= part == 2 || (part == 3 && i % 40 == 0) ? 0xE0 : 0;
+      }
+    }
+    const Frame frame = MakeFrame(plain, plain.size(), dtype, kCascade);
+    const Batch batch = CheckFrame(frame, plain);
+    ASSERT_EQ(batch.device_bytes(), plain.size());
+    EXPECT_GT(batch.blocks()[0].cascade.run_count, 40u);
+  }
 }
 
 TEST(DecodeTest, ManyBlocksAndFramesInABatch) {
@@ -172,7 +212,7 @@ TEST(DecodeTest, ManyBlocksAndFramesInABatch) {
     const size_t width = codecs::ElementBytes(dtype);
     for (const size_t block : {70000, 3000, 128, 100}) {
       const Bytes plain = MakeInput(Kind::kGaussian, dtype, 2 * block + 48);
-      const Frame frame = MakeFrame(plain, block * width, dtype, 3);
+      const Frame frame = MakeFrame(plain, block * width, dtype);
       const auto head = frame.Parse();
       ASSERT_TRUE(head.ok());
       ASSERT_TRUE(batch.AddFrame(*head, frame.data, expected.size()).ok());
@@ -190,7 +230,7 @@ TEST(DecodeTest, ManyBlocksAndFramesInABatch) {
 TEST(DecodeTest, OddPlacesInTheOutput) {
   // Not at a whole element: the host decodes, the device copies.
   const Bytes plain = MakeInput(Kind::kGaussian, DType::kF32, 3000);
-  const Frame frame = MakeFrame(plain, 4000, DType::kF32, 3);
+  const Frame frame = MakeFrame(plain, 4000, DType::kF32);
   for (const uint64_t at : {1, 2, 4, 12}) {
     Batch batch;
     ASSERT_TRUE(batch.AddFrame(*frame.Parse(), frame.data, at).ok());
@@ -211,15 +251,15 @@ TEST(DecodeTest, FourTables) {
     }
     plain.insert(plain.end(), some.begin(), some.end());
   }
-  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16, 3);
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16);
   const Batch batch = CheckFrame(frame, plain);
   ASSERT_EQ(batch.blocks().size(), 1u);
-  EXPECT_NE(batch.blocks()[0].selectors, 0u);
+  EXPECT_NE(batch.blocks()[0].floats.selectors, 0u);
 }
 
 TEST(DecodeTest, WrongChecksumIsReported) {
   const Bytes plain = MakeInput(Kind::kGaussian, DType::kBF16, 70000);
-  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16, 3);
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBF16);
   auto head = *frame.Parse();
   head.blocks[0].hash ^= 1;
   Batch batch;
@@ -229,7 +269,7 @@ TEST(DecodeTest, WrongChecksumIsReported) {
   EXPECT_EQ(Emulate(batch, out.data(), false), std::vector<uint32_t>{kOk});
   EXPECT_TRUE(out == plain);
   // What the host decodes, the host checks.
-  const Frame stored = MakeFrame(plain, plain.size(), DType::kBF16, 3, 0);
+  const Frame stored = MakeFrame(plain, plain.size(), DType::kBF16, 0);
   head = *stored.Parse();
   head.blocks[0].hash ^= 1;
   EXPECT_FALSE(batch.AddFrame(head, stored.data, 0).ok());
@@ -238,7 +278,7 @@ TEST(DecodeTest, WrongChecksumIsReported) {
 
 TEST(DecodeTest, RefusesWhatItCannotDo) {
   const Bytes plain(1000, 1);
-  const Frame frame = MakeFrame(plain, plain.size(), DType::kBytes, 3, 0);
+  const Frame frame = MakeFrame(plain, plain.size(), DType::kBytes, 0);
   auto head = *frame.Parse();
   Batch batch;
   head.blocks[0].codec = container::kDuplicate;
@@ -259,7 +299,7 @@ TEST(DecodeTest, ChecksumIsXxh3) {
   for (size_t i = 0; i < 1500; ++i) {
     const size_t size = i < 1200 ? 241 + i * 3 : 241 + random.Below(150000);
     const size_t offset = random.Below(40);
-    Shared shared;
+    Xxh3Shared shared;
     Accumulate(cta, bytes.data() + offset, static_cast<uint32_t>(size), shared);
     ASSERT_EQ(MergeAccumulators(shared.accumulators, size),
               Xxh3(ByteSpan(bytes).subspan(offset, size)))
@@ -272,6 +312,7 @@ TEST(DecodeTest, ChecksumIsXxh3) {
 
 /// A frame of one block whose coded bytes or parameters can be changed.
 struct Target {
+  codecs::CodecId id;
   Bytes params;
   Bytes coded;
   uint32_t size;
@@ -280,7 +321,7 @@ struct Target {
 void ExpectSame(const Target& target) {
   container::BlocksHead head;
   head.block_size = head.size = target.size;
-  head.params.push_back({5, target.params});
+  head.params.push_back({target.id, target.params});
   head.blocks.push_back(
       {.codec = 5,
        .coded_size = static_cast<uint32_t>(target.coded.size()),
@@ -294,24 +335,36 @@ void ExpectSame(const Target& target) {
   ASSERT_TRUE(cpu == gpu);
 }
 
-std::vector<Target> Targets() {
+std::vector<Target> Targets(std::vector<Kind> kinds,
+                            std::vector<size_t> sizes) {
   std::vector<Target> targets;
-  for (const DType dtype : kTypes) {
-    for (const Kind kind : {Kind::kGaussian, Kind::kSpecial, Kind::kSparse}) {
-      for (const size_t elements : {300, 2000}) {
-        const Bytes plain = MakeInput(kind, dtype, elements);
-        const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
-        const auto head = *frame.Parse();
-        if (head.blocks[0].codec != 5) continue;
-        const ByteSpan params = head.params[0].bytes;
-        targets.push_back({{params.begin(), params.end()},
-                           frame.data,
-                           static_cast<uint32_t>(plain.size())});
-        ExpectSame(targets.back());
+  for (const codecs::CodecId id : {kFloat, kCascade}) {
+    for (const DType dtype : kTypes) {
+      for (const Kind kind : kinds) {
+        for (const size_t elements : sizes) {
+          const Bytes plain = MakeInput(kind, dtype, elements);
+          const Frame frame = MakeFrame(plain, plain.size(), dtype, id);
+          const auto head = *frame.Parse();
+          if (head.blocks[0].codec != id) continue;
+          const ByteSpan params = head.params[0].bytes;
+          targets.push_back({id,
+                             {params.begin(), params.end()},
+                             frame.data,
+                             static_cast<uint32_t>(plain.size())});
+          ExpectSame(targets.back());
+        }
       }
     }
   }
-  EXPECT_GE(targets.size(), 9u);
+  return targets;
+}
+
+std::vector<Target> SmallTargets() {
+  const std::vector<Target> targets =
+      Targets({Kind::kGaussian, Kind::kSpecial, Kind::kSparse}, {300, 2000});
+  for (const codecs::CodecId id : {kFloat, kCascade}) {
+    EXPECT_GE(std::ranges::count(targets, id, &Target::id), 8);
+  }
   return targets;
 }
 
@@ -324,7 +377,7 @@ void FlipBits(codecs::Random& random, Bytes* bytes) {
 
 TEST(HostileTest, FlippedBits) {
   codecs::Random random(1);
-  for (const Target& target : Targets()) {
+  for (const Target& target : SmallTargets()) {
     for (int i = 0; i < 600; ++i) {
       Target wrong = target;
       FlipBits(random, i % 3 == 0 ? &wrong.params : &wrong.coded);
@@ -334,9 +387,8 @@ TEST(HostileTest, FlippedBits) {
 }
 
 TEST(HostileTest, HeadsAreAimedAt) {
-  // The first bytes are the counts of words, pairs and escapes; the last ones
-  // modes of planes.
-  for (const Target& target : Targets()) {
+  // The first bytes are counts, the last ones modes of planes or low bits.
+  for (const Target& target : SmallTargets()) {
     for (size_t at = 0; at < 8; ++at) {
       for (int value = 0; value < 256; value += 5) {
         Target wrong = target;
@@ -352,7 +404,7 @@ TEST(HostileTest, HeadsAreAimedAt) {
 
 TEST(HostileTest, CutsGarbageAndSizes) {
   codecs::Random random(2);
-  for (const Target& target : Targets()) {
+  for (const Target& target : SmallTargets()) {
     Target wrong = target;
     for (size_t size = 0; size < target.coded.size();
          size += 1 + target.coded.size() / 200) {
@@ -382,16 +434,11 @@ TEST(HostileTest, CutsGarbageAndSizes) {
 
 TEST(HostileTest, LargeBlocks) {
   codecs::Random random(3);
-  for (const DType dtype : kTypes) {
-    const Bytes plain = MakeInput(Kind::kGaussian, dtype, 65600);
-    const Frame frame = MakeFrame(plain, plain.size(), dtype, 3);
-    const auto head = *frame.Parse();
-    ASSERT_EQ(head.blocks[0].codec, 5);
-    const ByteSpan params = head.params[0].bytes;
+  const std::vector<Target> targets = Targets({Kind::kGaussian}, {65600});
+  ASSERT_EQ(targets.size(), 6u);
+  for (const Target& target : targets) {
     for (int i = 0; i < 12; ++i) {
-      Target wrong = {{params.begin(), params.end()},
-                      frame.data,
-                      static_cast<uint32_t>(plain.size())};
+      Target wrong = target;
       FlipBits(random, i % 3 == 0 ? &wrong.params : &wrong.coded);
       ASSERT_NO_FATAL_FAILURE(ExpectSame(wrong));
     }

@@ -26,6 +26,13 @@ class EmulatedWarp {
     for (Lane& lane : lanes_) votes |= uint32_t{f(lane)} << lane.index;
     return votes;
   }
+  template <typename F>
+  uint32_t Sum(F f) {
+    uint32_t sum = 0;
+    for (Lane& lane : lanes_) sum += f(lane);
+    return sum;
+  }
+  void Sync() {}
 
  private:
   Lane lanes_[kLanes] = {};
