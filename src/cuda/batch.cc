@@ -80,9 +80,10 @@ AliasTable ToAliasTable(const kernels::RansDecodeTable& table) {
   std::copy(std::begin(table.threshold), std::end(table.threshold),
             alias.threshold);
   for (size_t e = 0; e < std::size(alias.entry); ++e) {
-    const uint32_t low = table.entry_low[e], high = table.entry_high[e];
-    const uint32_t symbol = low >> 12 | (high >> 12) << 4;
-    alias.entry[e] = (low & 4095) | (high & 4095) << 12 | symbol << 24;
+    // Entries without slots may have frequency 0; nothing looks at them.
+    alias.entry[e] = ((table.frequency[e] - 1u) & 4095) |
+                     (table.bias[e] & 4095u) << 12 |
+                     uint32_t{table.symbol[e]} << 24;
   }
   return alias;
 }

@@ -99,7 +99,7 @@ Frequencies Normalize(const Counts& counts) {
 
 void BuildDecodeTable(const Frequencies& frequencies,
                       const std::array<uint16_t, kMaxSymbols>& keys,
-                      kernels::RansDecodeTable* table) {
+                      kernels::RansDecodeTable* table, bool with_slots) {
   const auto buckets = MakeBuckets(frequencies);
   std::copy(keys.begin(), keys.end(), table->keys);
   // Ranks of a symbol ascend with its slots.
@@ -112,16 +112,16 @@ void BuildDecodeTable(const Frequencies& frequencies,
           half == 0 ? static_cast<uint32_t>(b) : buckets[b].other;
       const uint32_t begin = half == 0 ? 0 : threshold;
       const uint32_t end = half == 0 ? threshold : kBucketSlots;
-      // Entries without slots are never looked up; 4095 stands for frequency 0.
-      const uint32_t frequency_bits = (frequencies[symbol] - 1u) & (kSlots - 1);
-      const uint32_t bias = (next_rank[symbol] - begin) & (kSlots - 1);
-      table->entry_low[b + 32 * half] =
-          static_cast<uint16_t>(frequency_bits | (symbol & 15) << 12);
-      table->entry_high[b + 32 * half] =
-          static_cast<uint16_t>(bias | (symbol >> 4) << 12);
-      for (uint32_t r = begin; r < end; ++r) {
-        table->slots[b * kBucketSlots + r] =
-            frequency_bits | next_rank[symbol]++ << 12 | symbol << 24;
+      const size_t entry = b + 32 * half;
+      table->frequency[entry] = frequencies[symbol];
+      table->bias[entry] = static_cast<uint16_t>(next_rank[symbol] - begin);
+      table->symbol[entry] = static_cast<uint16_t>(symbol);
+      const uint32_t first_rank = next_rank[symbol];
+      next_rank[symbol] += end - begin;
+      if (!with_slots) continue;
+      uint32_t slot = frequencies[symbol] | first_rank << 13 | symbol << 25;
+      for (uint32_t r = begin; r < end; ++r, slot += 1 << 13) {
+        table->slots[b * kBucketSlots + r] = slot;
       }
     }
   }

@@ -26,10 +26,11 @@ void Normalize(std::span<const uint64_t> counts,
 
 /// Both tables assign slots by the alias method (Walker 1974, Vose 1991) in
 /// integers: 32 buckets of 128 slots with at most two symbols each.
-/// `keys` as in RansDecodeTable, by symbol.
+/// `keys` as in RansDecodeTable, by symbol; without `with_slots` the `slots`
+/// are left as they are.
 void BuildDecodeTable(const Frequencies& frequencies,
                       const std::array<uint16_t, kernels::kMaxSymbols>& keys,
-                      kernels::RansDecodeTable* table);
+                      kernels::RansDecodeTable* table, bool with_slots = true);
 void BuildEncodeTable(const Frequencies& frequencies,
                       kernels::RansEncodeTable* table);
 

@@ -24,16 +24,15 @@ inline constexpr size_t kGroup = 128;         // elements of a plane's group
 /// One frequency table for decoding, in the alias layout: slot s = state & 4095
 /// lies in bucket b = s >> 7 of 128 slots, with r = s & 127; entry e = b + (r
 /// >= threshold[b] ? 32 : 0). Symbol and frequency are the entry's, and the
-/// rank of the slot within its symbol is (r + bias[e]) & 4095. The next state
-/// is frequency * (state >> 12) + rank.
+/// rank of the slot within its symbol is r + bias[e]. The next state is
+/// frequency * (state >> 12) + rank.
 struct RansDecodeTable {
   alignas(64) uint16_t threshold[32];  ///< 0 to 128
-  /// (frequency - 1) | (symbol & 15) << 12
-  alignas(64) uint16_t entry_low[64];
-  /// bias (12 bits) | (symbol >> 4) << 12
-  alignas(64) uint16_t entry_high[64];
-  /// The same by slot, for targets that look up: (frequency - 1) | rank << 12 |
-  /// symbol << 24.
+  alignas(64) uint16_t frequency[64];  ///< by entry
+  alignas(64) uint16_t bias[64];       ///< by entry, modulo 2^16
+  alignas(64) uint16_t symbol[64];     ///< by entry
+  /// The same by slot, for targets that look up: frequency | rank << 13 |
+  /// symbol << 25.
   alignas(64) uint32_t slots[kSlots];
   /// What a symbol stands for: its key (at most 10 bits: exponent << 2 | top
   /// two mantissa bits, those 0 where kKeyBare), with the flags below.
@@ -208,6 +207,37 @@ using TakeRestsFn = void (*)(const uint16_t* units, size_t groups, int shift,
 /// values[i] = keys[i] << shift (16 bits).
 using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,
                              uint16_t* values);
+// ---- Units: keys and planes together ----
+
+/// What a 16-bit unit is made of: its key << the key's shift, and planes, in
+/// this order (width @ shift).
+enum class UnitKind {
+  kBf16,  ///< key << 5; 4@0, 1@4, 1@15
+  kFp16,  ///< key << 8; 1@0, 1@1, 1@2, 4@3, 1@7, 1@15
+};
+inline constexpr size_t kUnitChunk = 1024;  // units that share a table
+
+/// Where the groups of a plane lie: each `stride` bytes after the one before.
+/// Stride 0 repeats one group, such as zeros.
+struct PlaneRef {
+  const uint8_t* first;
+  size_t stride;
+};
+
+/// Decodes `chunks` chunks of kUnitChunk units, little-endian, to `units`: keys
+/// as RansDecodeFn gives them for 4 streams, with the bits of the planes, one
+/// of `planes` for each that the kind has. The table of chunk c is
+/// tables[selector], the selector being bits 2 * (c % 4) and the next of
+/// selectors[c / 4], or 0 where `selectors` is null. Words and extra bits lie
+/// in one array that is readable up to `readable_end`. Any input is safe; where
+/// a stream runs out of anything the result is false, `units` is anything, and
+/// the streams are not to be used again.
+using DecodeUnitsFn = bool (*)(RansStream* streams,
+                               const RansDecodeTable* tables,
+                               const uint8_t* selectors, UnitKind kind,
+                               const PlaneRef* planes, size_t chunks,
+                               const uint8_t* readable_end, uint8_t* units);
+
 /// 32-bit little-endian elements from and to their 16-bit halves.
 using SplitHalvesFn = void (*)(const uint8_t* elements, size_t count,
                                uint16_t* low, uint16_t* high);
@@ -232,6 +262,9 @@ using LearnScaledFn = void (*)(int32_t by, int32_t step, int shift,
 struct Table {
   Target target;
   const char* name;  ///< "scalar", "neon", "avx2", "avx512"
+  /// Whether decoding looks at RansDecodeTable::slots, 16 KiB that take longer
+  /// to fill than all else there.
+  bool reads_slots;
   RansDecodeFn rans_decode;
   RansEncodeFn rans_encode;
   ClassRansDecodeFn class_rans_decode;
@@ -245,6 +278,7 @@ struct Table {
   JoinRestsFn join_rests;
   TakeRestsFn take_rests;
   PlaceKeysFn place_keys;
+  DecodeUnitsFn decode_units;
   SplitHalvesFn split_halves;
   JoinHalvesFn join_halves;
   AddScaledFn add_scaled;

@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "kernels/bit_sink_bmi2.h"
+#include "kernels/kernels_units.h"
 #include "kernels/word_shuffles.h"
 
 #define ZIPLLM_INLINE inline __attribute__((always_inline))
@@ -140,21 +141,20 @@ ZIPLLM_INLINE __m256i TakeMantissas(RansStream& stream, uint32_t bare,
   return _mm256_setr_epi64x(spread(0), spread(16), spread(32), spread(48));
 }
 
-// One step of one stream. Unless kCareful, 64 bytes of words can be read.
+// Moves the states of a stream on by a symbol each and returns these, a byte
+// each. Unless kCareful, 64 bytes of words can be read.
 template <bool kCareful>
-ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
-                              const KeyBytes& high_bytes, RansStream& stream,
-                              uint16_t* keys, bool& complete) {
+ZIPLLM_INLINE __m256i NextSymbols(const uint32_t* slots, RansStream& stream,
+                                  bool& complete) {
   const uint8_t* next = stream.words;
   const auto decode = [&](size_t i) {
     uint32_t* const states = stream.states + kDwords * i;
     __m256i state = Load(states);
     const __m256i entry =
         Gather<4>(slots, _mm256_and_si256(state, Dwords(kSlots - 1)));
-    const __m256i frequency = _mm256_add_epi32(
-        _mm256_and_si256(entry, Dwords(kSlots - 1)), Dwords(1));
+    const __m256i frequency = _mm256_and_si256(entry, Dwords(2 * kSlots - 1));
     const __m256i rank =
-        _mm256_and_si256(_mm256_srli_epi32(entry, 12), Dwords(kSlots - 1));
+        _mm256_and_si256(_mm256_srli_epi32(entry, 13), Dwords(kSlots - 1));
     state = _mm256_add_epi32(
         _mm256_mullo_epi32(frequency,
                            _mm256_srli_epi32(state, kProbabilityBits)),
@@ -175,18 +175,34 @@ ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
         _mm256_sllv_epi32(state, _mm256_and_si256(small, Dwords(16))),
         _mm256_cvtepu16_epi32(words));
     Store(states, state);
-    return _mm256_srli_epi32(entry, 24);
+    return _mm256_srli_epi32(entry, 25);
   };
   const __m256i first = decode(0);
   const __m256i second = decode(1);
   const __m256i third = decode(2);
   const __m256i fourth = decode(3);
   stream.words = next;
-  const __m256i symbols = _mm256_permutevar8x32_epi32(
+  return _mm256_permutevar8x32_epi32(
       _mm256_packus_epi16(_mm256_packus_epi32(first, second),
                           _mm256_packus_epi32(third, fourth)),
       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
 
+// Stores 32 words of which the low and high bytes are given.
+ZIPLLM_INLINE void StoreWords(void* to, __m256i low, __m256i high) {
+  const __m256i even = _mm256_unpacklo_epi8(low, high);
+  const __m256i odd = _mm256_unpackhi_epi8(low, high);
+  uint8_t* const bytes = static_cast<uint8_t*>(to);
+  Store(bytes, _mm256_permute2x128_si256(even, odd, 0x20));
+  Store(bytes + 32, _mm256_permute2x128_si256(even, odd, 0x31));
+}
+
+// One step of one stream.
+template <bool kCareful>
+ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
+                              const KeyBytes& high_bytes, RansStream& stream,
+                              uint16_t* keys, bool& complete) {
+  const __m256i symbols = NextSymbols<kCareful>(slots, stream, complete);
   __m256i low = LookUp(low_bytes, symbols);
   __m256i high = LookUp(high_bytes, symbols);
   const auto bare = static_cast<uint32_t>(_mm256_movemask_epi8(high));
@@ -197,10 +213,7 @@ ZIPLLM_INLINE void DecodeStep(const uint32_t* slots, const KeyBytes& low_bytes,
     low = _mm256_add_epi8(low, TakeMantissas(stream, bare, complete));
     high = _mm256_and_si256(high, _mm256_set1_epi8(0x3f));
   }
-  const __m256i even = _mm256_unpacklo_epi8(low, high);
-  const __m256i odd = _mm256_unpackhi_epi8(low, high);
-  Store(keys, _mm256_permute2x128_si256(even, odd, 0x20));
-  Store(keys + 16, _mm256_permute2x128_si256(even, odd, 0x31));
+  StoreWords(keys, low, high);
   for (; escaped != 0; escaped &= escaped - 1) {
     if (stream.escapes == stream.escapes_end) {
       complete = false;
@@ -417,6 +430,134 @@ void PlaceKeys(const uint16_t* keys, size_t count, int shift,
   ScalarTable()->place_keys(keys + i, count - i, shift, values + i);
 }
 
+// ---- Units ----
+
+// `value` in the bytes whose bits of a plane of width 1 are set, for 32 units.
+ZIPLLM_INLINE __m256i BitBytes(const uint8_t* plane, int value) {
+  int mask;
+  std::memcpy(&mask, plane, sizeof mask);
+  const __m256i each_bit =
+      _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  const __m256i copies = _mm256_shuffle_epi8(
+      Dwords(mask), _mm256_setr_epi64x(0, 0x0101010101010101,
+                                       0x0202020202020202, 0x0303030303030303));
+  const __m256i set =
+      _mm256_cmpeq_epi8(_mm256_and_si256(copies, each_bit), each_bit);
+  return _mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value)));
+}
+
+// What the planes of a group have for the low and high bytes of the 32 units of
+// stream `s`.
+struct UnitBytes {
+  __m256i low;
+  __m256i high;
+};
+template <UnitKind kKind>
+ZIPLLM_INLINE UnitBytes PlaneBytes(const uint8_t* const* planes, size_t s) {
+  constexpr bool kIsBf16 = kKind == UnitKind::kBf16;
+  const __m256i fifteen = _mm256_set1_epi8(15);
+  __m256i low = Load(planes[kIsBf16 ? 0 : 3] + s % 2 * 32);
+  if (s >= 2) low = _mm256_srli_epi16(low, 4);
+  low = _mm256_and_si256(low, fifteen);
+  if constexpr (kIsBf16) {
+    return {_mm256_or_si256(low, BitBytes(planes[1] + 4 * s, 1 << 4)),
+            BitBytes(planes[2] + 4 * s, 1 << 7)};
+  } else {
+    low = _mm256_slli_epi16(low, 3);
+    for (int p = 0; p < 3; ++p) {
+      low = _mm256_or_si256(low, BitBytes(planes[p] + 4 * s, 1 << p));
+    }
+    return {_mm256_or_si256(low, BitBytes(planes[4] + 4 * s, 1 << 7)),
+            BitBytes(planes[5] + 4 * s, 1 << 7)};
+  }
+}
+
+// As DecodeUnitsFn, where no read passes the readable end: see SafeChunks.
+template <UnitKind kKind>
+bool DecodeUnitsFast(RansStream* streams, const RansDecodeTable* tables,
+                     const uint8_t* selectors, size_t first_chunk,
+                     size_t chunks, const PlaneRef* planes, uint8_t* units) {
+  constexpr int kShift = KeyShift(kKind);
+  constexpr size_t kPlanes = PlaneCount(kKind);
+  // Where a byte has its two extra bits, and what of a table's bytes are bits
+  // of the unit.
+  constexpr uint64_t kExtraBits = 0x0101010101010101 * (3 << kShift % 8);
+  constexpr char kLowBits = kKind == UnitKind::kBf16 ? -0x20 : 0;
+
+  const uint8_t* groups[kPlanes];
+  for (size_t p = 0; p < kPlanes; ++p) groups[p] = planes[p].first;
+  bool complete = true;
+  for (size_t c = 0; c < chunks; ++c) {
+    const RansDecodeTable& table = tables[Selector(selectors, first_chunk + c)];
+    // By symbol: the units' bytes. The flag for bare is the high bit of the
+    // high one, that for escapes the low bit of the low one.
+    const auto unit = [&](size_t i) {
+      const __m256i key = Load(table.keys + kDwords * 2 * i);
+      const __m256i escape =
+          _mm256_and_si256(_mm256_srli_epi16(key, 14), Words(kKeyEscape >> 14));
+      const __m256i bits = _mm256_and_si256(_mm256_slli_epi16(key, kShift),
+                                            Words(0x3ff << kShift & 0x7fff));
+      return _mm256_or_si256(_mm256_or_si256(bits, escape),
+                             _mm256_and_si256(key, Words(-0x8000)));
+    };
+    const __m256i a = unit(0);
+    const __m256i b = unit(1);
+    const KeyBytes low_bytes = SplitKeys(_mm256_and_si256(a, Words(255)),
+                                         _mm256_and_si256(b, Words(255)));
+    const KeyBytes high_bytes =
+        SplitKeys(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+    for (size_t step = 0; step < kUnitSteps; ++step) {
+      for (size_t s = 0; s < kMaxStreams; ++s) {
+        RansStream& stream = streams[s];
+        const __m256i symbols =
+            NextSymbols<false>(table.slots, stream, complete);
+        const __m256i low = LookUp(low_bytes, symbols);
+        const __m256i high = LookUp(high_bytes, symbols);
+        const auto bare = static_cast<uint32_t>(_mm256_movemask_epi8(high));
+        const uint64_t bits = NextExtraBits(stream, __builtin_popcount(bare));
+        const uint64_t fields =
+            _pdep_u64(bits, 3 * _pdep_u64(bare, 0x5555555555555555));
+        const auto spread = [fields](int shift) {
+          return static_cast<int64_t>(_pdep_u64(fields >> shift, kExtraBits));
+        };
+        const __m256i extra =
+            _mm256_setr_epi64x(spread(0), spread(16), spread(32), spread(48));
+        UnitBytes bytes = PlaneBytes<kKind>(groups, s);
+        bytes.low = _mm256_or_si256(
+            bytes.low, _mm256_and_si256(low, _mm256_set1_epi8(kLowBits)));
+        bytes.high = _mm256_or_si256(
+            bytes.high, _mm256_and_si256(high, _mm256_set1_epi8(0x7f)));
+        __m256i& with_extra = kShift < 8 ? bytes.low : bytes.high;
+        with_extra = _mm256_or_si256(with_extra, extra);
+        uint8_t* const to = units + 2 * kLanes * s;
+        StoreWords(to, bytes.low, bytes.high);
+        const auto escaped = static_cast<uint32_t>(
+            _mm256_movemask_epi8(_mm256_slli_epi16(low, 7)));
+        if (escaped != 0) [[unlikely]] {
+          complete &= AddEscapes(escaped, kShift + 2, stream, to);
+        }
+      }
+      units += 2 * kLanes * kMaxStreams;
+      for (size_t p = 0; p < kPlanes; ++p) groups[p] += planes[p].stride;
+    }
+  }
+  return complete;
+}
+
+bool DecodeUnits(RansStream* streams, const RansDecodeTable* tables,
+                 const uint8_t* selectors, UnitKind kind,
+                 const PlaneRef* planes, size_t chunks,
+                 const uint8_t* readable_end, uint8_t* units) {
+  const auto fast = kind == UnitKind::kBf16 ? DecodeUnitsFast<UnitKind::kBf16>
+                                            : DecodeUnitsFast<UnitKind::kFp16>;
+  return DecodeUnitsBy(
+      [&](size_t first, size_t count, const PlaneRef* at, uint8_t* to) {
+        return fast(streams, tables, selectors, first, count, at, to);
+      },
+      *Avx2Table(), streams, tables, selectors, kind, planes, chunks,
+      readable_end, units);
+}
+
 void SplitHalves(const uint8_t* elements, size_t count, uint16_t* low,
                  uint16_t* high) {
   size_t i = 0;
@@ -492,6 +633,7 @@ uint64_t Xxh3(const uint8_t* data, size_t size) {
 constexpr Table kTable = {
     .target = Target::kAvx2,
     .name = "avx2",
+    .reads_slots = true,
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
     .class_rans_decode = ClassRansDecodeAvx2,
@@ -505,6 +647,7 @@ constexpr Table kTable = {
     .join_rests = JoinRestsAvx2,
     .take_rests = TakeRestsAvx2,
     .place_keys = PlaceKeys,
+    .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
     .add_scaled = AddScaledAvx2,

@@ -23,6 +23,7 @@
 #include <xxhash.h>
 
 #include "kernels/bit_sink_bmi2.h"
+#include "kernels/kernels_units.h"
 
 #define ZIPLLM_INLINE inline __attribute__((always_inline))
 
@@ -102,14 +103,9 @@ ZIPLLM_INLINE DecodeRegisters LoadTable(const RansDecodeTable& table) {
   result.threshold = Load(table.threshold);
   const __m512i keys = Load(table.keys);
   for (int i = 0; i < 2; ++i) {
-    const __m512i low = Load(table.entry_low + 32 * i);
-    const __m512i high = Load(table.entry_high + 32 * i);
-    result.frequency[i] =
-        _mm512_add_epi16(_mm512_and_si512(low, Words(4095)), Words(1));
-    result.bias[i] = _mm512_and_si512(high, Words(4095));
-    const __m512i symbol = OrAnd(_mm512_srli_epi16(low, 12),
-                                 _mm512_srli_epi16(high, 8), Words(16));
-    result.key[i] = _mm512_permutexvar_epi16(symbol, keys);
+    result.frequency[i] = Load(table.frequency + 32 * i);
+    result.bias[i] = Load(table.bias + 32 * i);
+    result.key[i] = _mm512_permutexvar_epi16(Load(table.symbol + 32 * i), keys);
   }
   return result;
 }
@@ -181,11 +177,12 @@ ZIPLLM_INLINE __m512i CompleteKeys(__m512i keys, uint32_t bare,
   return keys;
 }
 
-// One step of one stream. Unless kCareful, 64 bytes of words can be read.
+// Moves the states of a stream on by a symbol each and returns what
+// `table.key` has for these. Unless kCareful, 64 bytes of words can be read.
 template <bool kCareful>
-ZIPLLM_INLINE void DecodeStep(const DecodeRegisters& table, States& states,
-                              const uint8_t*& words, RansStream& stream,
-                              uint16_t* keys, bool& complete) {
+ZIPLLM_INLINE __m512i NextKeys(const DecodeRegisters& table, States& states,
+                               const uint8_t*& words, const uint8_t* words_end,
+                               bool& complete) {
   const __m512i in_bucket = _mm512_and_si512(states.low, Words(127));
   const __m512i bucket = _mm512_srli_epi16(states.low, 7);
   const __m512i below = _mm512_sub_epi16(  // negative: below the threshold
@@ -197,9 +194,7 @@ ZIPLLM_INLINE void DecodeStep(const DecodeRegisters& table, States& states,
     return _mm512_permutex2var_epi16(values[0], entry, values[1]);
   };
   const __m512i frequency = look_up(table.frequency);
-  const __m512i rank = _mm512_and_si512(
-      _mm512_add_epi16(in_bucket, look_up(table.bias)), Words(4095));
-  __m512i key = look_up(table.key);
+  const __m512i rank = _mm512_add_epi16(in_bucket, look_up(table.bias));
 
   // frequency * (state >> 12) + rank
   const __m512i low_factor = _mm512_shldi_epi16(states.high, states.low, 4);
@@ -215,7 +210,7 @@ ZIPLLM_INLINE void DecodeStep(const DecodeRegisters& table, States& states,
   auto count = static_cast<size_t>(Count(small));
   __m512i taken;
   if constexpr (kCareful) {
-    const auto left = static_cast<size_t>(stream.words_end - words) / 2;
+    const auto left = static_cast<size_t>(words_end - words) / 2;
     if (count > left) {
       complete = false;
       count = left;
@@ -227,7 +222,16 @@ ZIPLLM_INLINE void DecodeStep(const DecodeRegisters& table, States& states,
   words += 2 * count;
   states.high = _mm512_mask_mov_epi16(high, small, low);
   states.low = _mm512_mask_expand_epi16(low, small, taken);
+  return look_up(table.key);
+}
 
+// One step of one stream.
+template <bool kCareful>
+ZIPLLM_INLINE void DecodeStep(const DecodeRegisters& table, States& states,
+                              const uint8_t*& words, RansStream& stream,
+                              uint16_t* keys, bool& complete) {
+  __m512i key =
+      NextKeys<kCareful>(table, states, words, stream.words_end, complete);
   const __mmask32 bare = _mm512_movepi16_mask(key);
   if (bare != 0) key = CompleteKeys(key, bare, stream, complete);
   Store(keys, key);
@@ -554,6 +558,159 @@ void JoinHalves(const uint16_t* low, const uint16_t* high, size_t count,
   });
 }
 
+// ---- Units ----
+
+// The 2-bit fields of `bits` go to the lanes of `bare`, from bit `kShift` of a
+// word on, with other bits around them.
+template <int kShift>
+ZIPLLM_INLINE __m512i SpreadExtra(uint64_t bits, uint32_t bare) {
+  const auto fields = static_cast<int64_t>(
+      _pdep_u64(bits, 3 * _pdep_u64(bare, 0x5555555555555555)));
+  // Byte kShift / 8 of word i gets the bits from 2 * i - kShift % 8 of
+  // `fields`, which is rotated.
+  const __m512i from = _mm512_slli_epi16(
+      _mm512_sub_epi16(
+          _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38,
+                           36, 34, 32, 30, 28, 26, 24, 22, 20, 18, 16, 14, 12,
+                           10, 8, 6, 4, 2, 0),
+          Words(kShift % 8)),
+      kShift / 8 * 8);
+  return _mm512_multishift_epi64_epi8(from, _mm512_set1_epi64(fields));
+}
+
+ZIPLLM_INLINE __m512i WidenBytes(const uint8_t* from) {
+  return _mm512_cvtepu8_epi16(_mm256_loadu_si256(
+      static_cast<const __m256i*>(static_cast<const void*>(from))));
+}
+
+// Adds `bit` to the units whose bits of a plane of width 1 are set.
+ZIPLLM_INLINE __m512i AddBit(__m512i units, const uint8_t* plane, int bit) {
+  uint32_t mask;
+  std::memcpy(&mask, plane, sizeof mask);
+  return _mm512_mask_add_epi16(units, mask, units, Words(bit));
+}
+
+// What the planes of a group have for the 32 units of stream `s`.
+template <UnitKind kKind>
+ZIPLLM_INLINE __m512i PlaneBits(const uint8_t* const* planes, size_t s) {
+  constexpr bool kIsBf16 = kKind == UnitKind::kBf16;
+  const __m512i pair = WidenBytes(planes[kIsBf16 ? 0 : 3] + s % 2 * 32);
+  __m512i bits;
+  if constexpr (kIsBf16) {
+    bits =
+        s < 2 ? _mm512_and_si512(pair, Words(15)) : _mm512_srli_epi16(pair, 4);
+    bits = AddBit(bits, planes[1] + 4 * s, 1 << 4);
+    return AddBit(bits, planes[2] + 4 * s, 1 << 15);
+  } else {
+    bits = _mm512_and_si512(
+        s < 2 ? _mm512_slli_epi16(pair, 3) : _mm512_srli_epi16(pair, 1),
+        Words(15 << 3));
+    for (int p = 0; p < 3; ++p) {
+      bits = AddBit(bits, planes[p] + 4 * s, 1 << p);
+    }
+    bits = AddBit(bits, planes[4] + 4 * s, 1 << 7);
+    return AddBit(bits, planes[5] + 4 * s, 1 << 15);
+  }
+}
+
+// As DecodeUnitsFn, where no read passes the readable end: see SafeChunks.
+template <UnitKind kKind>
+bool DecodeUnitsFast(RansStream* streams, const RansDecodeTable* tables,
+                     const uint8_t* selectors, size_t first_chunk,
+                     size_t chunks, const PlaneRef* planes, uint8_t* units) {
+  constexpr int kShift = KeyShift(kKind);
+  constexpr size_t kPlanes = PlaneCount(kKind);
+  const __m512i key_bits = Words(0x3ff << kShift & 0x7fff);
+  const __m512i extra_bits = Words(3 << kShift);
+  const __m512i escape_bit = Words(1);
+
+  States states[kMaxStreams];
+  const uint8_t* words[kMaxStreams];
+  const uint8_t* const base = streams[0].extra;
+  std::ptrdiff_t extra_begin[kMaxStreams];
+  std::ptrdiff_t extra_bit[kMaxStreams];  // from `base`
+  for (size_t s = 0; s < kMaxStreams; ++s) {
+    states[s] = LoadStates(streams[s].states);
+    words[s] = streams[s].words;
+    extra_begin[s] = (streams[s].extra - base) * 8;
+    extra_bit[s] =
+        extra_begin[s] + static_cast<std::ptrdiff_t>(streams[s].extra_bit);
+  }
+  const uint8_t* groups[kPlanes];
+  for (size_t p = 0; p < kPlanes; ++p) groups[p] = planes[p].first;
+
+  bool complete = true;
+  for (size_t c = 0; c < chunks; ++c) {
+    DecodeRegisters table =
+        LoadTable(tables[Selector(selectors, first_chunk + c)]);
+    for (__m512i& key : table.key) {
+      // The flags lie where the key has no bits: bare on top, escape below.
+      const __m512i flags =
+          OrAnd(_mm512_srli_epi16(_mm512_and_si512(key, Words(kKeyEscape)), 14),
+                key, Words(-0x8000));
+      key = OrAnd(flags, _mm512_slli_epi16(key, kShift), key_bits);
+    }
+    for (size_t step = 0; step < kUnitSteps; ++step) {
+      __m512i seen = _mm512_setzero_si512();
+      __m512i keys[kMaxStreams];
+      const auto decode = [&](size_t s) {
+        const __m512i key =
+            NextKeys<false>(table, states[s], words[s], nullptr, complete);
+        const uint32_t bare = _mm512_movepi16_mask(key);
+        const int count = Count(bare);
+        const uint8_t* const from = base + (extra_bit[s] >> 3);
+        const auto shift = static_cast<unsigned>(extra_bit[s] & 7);
+        uint64_t bits;
+        std::memcpy(&bits, from, sizeof bits);
+        bits >>= shift;
+        if (count > 28) [[unlikely]] {  // maybe more than those 57 bits
+          bits |= uint64_t{from[8]} << 1 << (63 - shift);
+        }
+        extra_bit[s] += 2 * count;
+        __m512i unit = OrAnd(PlaneBits<kKind>(groups, s),
+                             SpreadExtra<kShift>(bits, bare), extra_bits);
+        unit = OrAnd(unit, key, key_bits);
+        Store(units + 2 * kLanes * s, unit);
+        seen = _mm512_or_si512(seen, key);
+        keys[s] = key;
+      };
+      decode(0);
+      decode(1);
+      decode(2);
+      decode(3);
+      if (_mm512_test_epi16_mask(seen, escape_bit) != 0) [[unlikely]] {
+        for (size_t s = 0; s < kMaxStreams; ++s) {
+          complete &=
+              AddEscapes(_mm512_test_epi16_mask(keys[s], escape_bit),
+                         kShift + 2, streams[s], units + 2 * kLanes * s);
+        }
+      }
+      units += 2 * kLanes * kMaxStreams;
+      for (size_t p = 0; p < kPlanes; ++p) groups[p] += planes[p].stride;
+    }
+  }
+  for (size_t s = 0; s < kMaxStreams; ++s) {
+    StoreStates(states[s], streams[s].states);
+    streams[s].words = words[s];
+    streams[s].extra_bit = static_cast<uint64_t>(extra_bit[s] - extra_begin[s]);
+  }
+  return complete;
+}
+
+bool DecodeUnits(RansStream* streams, const RansDecodeTable* tables,
+                 const uint8_t* selectors, UnitKind kind,
+                 const PlaneRef* planes, size_t chunks,
+                 const uint8_t* readable_end, uint8_t* units) {
+  const auto fast = kind == UnitKind::kBf16 ? DecodeUnitsFast<UnitKind::kBf16>
+                                            : DecodeUnitsFast<UnitKind::kFp16>;
+  return DecodeUnitsBy(
+      [&](size_t first, size_t count, const PlaneRef* at, uint8_t* to) {
+        return fast(streams, tables, selectors, first, count, at, to);
+      },
+      *Avx512Table(), streams, tables, selectors, kind, planes, chunks,
+      readable_end, units);
+}
+
 // ---- Symbols ----
 
 constexpr size_t kMapSize = 1024;
@@ -669,6 +826,7 @@ uint64_t Xxh3(const uint8_t* data, size_t size) {
 constexpr Table kTable = {
     .target = Target::kAvx512,
     .name = "avx512",
+    .reads_slots = false,
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
     .class_rans_decode = ClassRansDecodeAvx512,
@@ -682,6 +840,7 @@ constexpr Table kTable = {
     .join_rests = JoinRestsAvx512,
     .take_rests = TakeRestsAvx512,
     .place_keys = PlaceKeys,
+    .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
     .add_scaled = AddScaledAvx512,

@@ -4,6 +4,7 @@
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_units.h"
 
 #if defined(__aarch64__)
 
@@ -112,6 +113,14 @@ void PlaceKeys(const uint16_t* keys, size_t count, int shift,
   ScalarTable()->place_keys(keys + i, count - i, shift, values + i);
 }
 
+bool DecodeUnits(RansStream* streams, const RansDecodeTable* tables,
+                 const uint8_t* selectors, UnitKind kind,
+                 const PlaneRef* planes, size_t chunks, const uint8_t*,
+                 uint8_t* units) {
+  return DecodeUnitsByParts(*NeonTable(), streams, tables, selectors, kind,
+                            planes, chunks, units);
+}
+
 void SplitHalves(const uint8_t* elements, size_t count, uint16_t* low,
                  uint16_t* high) {
   size_t i = 0;
@@ -149,6 +158,7 @@ uint64_t Xxh3(const uint8_t* data, size_t size) {
 constexpr Table kTable = {
     .target = Target::kNeon,
     .name = "neon",
+    .reads_slots = true,
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
     .class_rans_decode = ClassRansDecodeScalar,
@@ -162,6 +172,7 @@ constexpr Table kTable = {
     .join_rests = JoinRestsScalar,
     .take_rests = TakeRestsScalar,
     .place_keys = PlaceKeys,
+    .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
     .add_scaled = AddScaledScalar,

@@ -9,6 +9,7 @@
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_units.h"
 
 namespace zipllm::kernels {
 namespace {
@@ -17,71 +18,93 @@ static_assert(std::endian::native == std::endian::little);
 
 // ---- rANS ----
 
-/// What the longest step of a stream takes, with room for a load of 8 bytes.
-constexpr std::ptrdiff_t kStepWords = 2 * kLanes;
-constexpr std::ptrdiff_t kStepExtra = kLanes / 4 + 8;
-
-/// Takes from a stream: zeros, and *ok = false, where there is nothing left.
-/// Without kChecked there must be enough for a step; then there is no branch on
-/// what the data are, but for escapes.
-template <bool kChecked>
-uint32_t TakeWord(RansStream& stream, bool wanted, bool* ok) {
-  if (kChecked) {
-    if (!wanted) return 0;
-    if (stream.words == stream.words_end) {
-      *ok = false;
-      return 0;
-    }
-  }
-  uint16_t word;
-  std::memcpy(&word, stream.words, sizeof word);
-  stream.words += sizeof word * wanted;
-  return word & -uint32_t{wanted};
-}
-
-template <bool kChecked>
-uint32_t TakeExtra(RansStream& stream, bool wanted, bool* ok) {
+/// The stream's next extra bits, 64 of them, zeros where there are fewer; of
+/// these `count` are taken.
+uint64_t TakeExtraBits(RansStream& stream, uint64_t count, bool* ok) {
   const uint64_t byte = stream.extra_bit / 8;
-  if (kChecked) {
-    if (!wanted) return 0;
-    if (byte >= static_cast<uint64_t>(stream.extra_end - stream.extra)) {
+  const uint64_t shift = stream.extra_bit % 8;
+  const auto size = static_cast<uint64_t>(stream.extra_end - stream.extra);
+  uint64_t bits = 0, last = 0;
+  if (byte + 9 <= size) {
+    std::memcpy(&bits, stream.extra + byte, sizeof bits);
+    last = stream.extra[byte + 8];
+  } else {
+    for (uint64_t i = byte; i < size; ++i) {
+      bits |= uint64_t{stream.extra[i]} << (8 * (i - byte));
+    }
+    const uint64_t left = 8 * size - stream.extra_bit;
+    if (count > left) {
       *ok = false;
-      return 0;
+      count = left;
     }
   }
-  const uint32_t bits =
-      (uint32_t{stream.extra[byte]} >> (stream.extra_bit % 8)) & 3;
-  stream.extra_bit += 2 * uint64_t{wanted};
-  return bits & -uint32_t{wanted};
+  stream.extra_bit += count;
+  return bits >> shift | last << 1 << (63 - shift);
 }
 
-uint32_t TakeEscape(RansStream& stream, bool* ok) {
-  if (stream.escapes == stream.escapes_end) {
-    *ok = false;
-    return 0;
+/// The high bits of 32 keys: which are bare.
+uint32_t BareMask(const uint16_t* keys) {
+  uint32_t mask = 0;
+  for (size_t i = 0; i < kLanes; i += 4) {
+    uint64_t four;
+    std::memcpy(&four, keys + i, sizeof four);
+    // From bits 15, 31, 47, 63 to bits 48 to 51 of the product.
+    four = (four >> 15 & 0x0001000100010001) * 0x0001000200040008;
+    mask |= static_cast<uint32_t>(four >> 48 & 15) << i;
   }
-  return *stream.escapes++;
+  return mask;
 }
 
+/// Completes the bare ones of a stream's 32 keys and clears the flags.
+bool CompleteKeys(RansStream& stream, uint16_t* keys) {
+  bool ok = true;
+  uint32_t bare = BareMask(keys);
+  if (bare == 0) return true;
+  uint64_t bits = TakeExtraBits(stream, 2 * uint64_t(std::popcount(bare)), &ok);
+  for (; bare != 0; bare &= bare - 1, bits >>= 2) {
+    uint16_t& key = keys[std::countr_zero(bare)];
+    uint64_t whole = (key & ~uint64_t{kKeyBare}) + (bits & 3);
+    if (whole & kKeyEscape) {
+      whole &= ~uint64_t{kKeyEscape};
+      if (stream.escapes == stream.escapes_end) {
+        ok = false;
+      } else {
+        whole += uint64_t{*stream.escapes++} << 2;
+      }
+    }
+    key = static_cast<uint16_t>(whole);
+  }
+  return ok;
+}
+
+/// One step of a stream. Unless `kChecked` there are 32 words to read, and no
+/// branch on what the data are.
 template <bool kChecked>
 bool DecodeStep(RansStream& stream, const RansDecodeTable& table,
                 uint16_t* keys) {
   bool ok = true;
+  const uint8_t* words = stream.words;
+#pragma GCC unroll 1
   for (size_t lane = 0; lane < kLanes; ++lane) {
     uint32_t state = stream.states[lane];
     const uint32_t slot = table.slots[state & (kSlots - 1)];
-    const uint32_t frequency = (slot & (kSlots - 1)) + 1;
-    const uint32_t rank = (slot >> 12) & (kSlots - 1);
+    keys[lane] = table.keys[slot >> 25];
+    const uint32_t frequency = slot & (2 * kSlots - 1);
+    const uint32_t rank = (slot >> 13) & (kSlots - 1);
     state = frequency * (state >> kProbabilityBits) + rank;
-    const bool low = state < kStateLow;
-    const uint32_t word = TakeWord<kChecked>(stream, low, &ok);
-    stream.states[lane] = state << (16 * uint32_t{low}) | word;
-    uint32_t key = table.keys[slot >> 24];
-    key += TakeExtra<kChecked>(stream, (key & kKeyBare) != 0, &ok);
-    if (key & kKeyEscape) key += TakeEscape(stream, &ok) << 2;
-    keys[lane] = static_cast<uint16_t>(key & 0x3FF);
+    // All ones or none: what is taken must be no branch.
+    const uint32_t low = -uint32_t{state < kStateLow};
+    uint16_t word = 0;
+    if (!kChecked || words != stream.words_end) {
+      std::memcpy(&word, words, sizeof word);
+      words += sizeof word & low;
+    } else {
+      ok &= low == 0;
+    }
+    stream.states[lane] = state ^ (((state << 16 | word) ^ state) & low);
   }
-  return ok;
+  stream.words = words;
+  return ok & CompleteKeys(stream, keys);
 }
 
 bool RansDecode(RansStream* streams_state, int streams,
@@ -90,9 +113,8 @@ bool RansDecode(RansStream* streams_state, int streams,
   for (size_t step = 0; step < steps; ++step) {
     for (int s = 0; s < streams; ++s, keys += kLanes) {
       RansStream& stream = streams_state[s];
-      const auto extra_byte = static_cast<std::ptrdiff_t>(stream.extra_bit / 8);
-      if (stream.words_end - stream.words >= kStepWords &&
-          stream.extra_end - stream.extra - extra_byte >= kStepExtra) {
+      if (stream.words_end - stream.words >=
+          static_cast<std::ptrdiff_t>(2 * kLanes)) {
         ok &= DecodeStep<false>(stream, table, keys);
       } else {
         ok &= DecodeStep<true>(stream, table, keys);
@@ -167,8 +189,18 @@ void InsertPlane(uint16_t* values, size_t groups, int width, int shift,
   for (size_t group = 0; group < groups; ++group, values += kGroup) {
     switch (width) {
       case 1:
-        for (size_t i = 0; i < kGroup; ++i) {
-          insert(values[i], (uint32_t{plane[i / 8]} >> (i % 8)) & 1);
+        for (size_t byte = 0; byte < kGroup / 8; ++byte) {
+          for (size_t half = 0; half < 2; ++half) {
+            // Four bits to the four 16-bit parts of a product.
+            const uint64_t bits = plane[byte] >> (4 * half) & 15u;
+            const uint64_t spread =
+                (bits * 0x0000200040008001) & 0x0001000100010001;
+            uint16_t* const at = values + 8 * byte + 4 * half;
+            uint64_t four;
+            std::memcpy(&four, at, sizeof four);
+            four |= spread << shift;
+            std::memcpy(at, &four, sizeof four);
+          }
         }
         plane += kGroup / 8;
         break;
@@ -199,6 +231,14 @@ void PlaceKeys(const uint16_t* keys, size_t count, int shift,
   for (size_t i = 0; i < count; ++i) {
     values[i] = static_cast<uint16_t>(uint32_t{keys[i]} << shift);
   }
+}
+
+bool DecodeUnits(RansStream* streams, const RansDecodeTable* tables,
+                 const uint8_t* selectors, UnitKind kind,
+                 const PlaneRef* planes, size_t chunks, const uint8_t*,
+                 uint8_t* units) {
+  return DecodeUnitsByParts(*ScalarTable(), streams, tables, selectors, kind,
+                            planes, chunks, units);
 }
 
 void SplitHalves(const uint8_t* elements, size_t count, uint16_t* low,
@@ -250,6 +290,7 @@ uint64_t Xxh3(const uint8_t* data, size_t size) {
 constexpr Table kTable = {
     .target = Target::kScalar,
     .name = "scalar",
+    .reads_slots = true,
     .rans_decode = RansDecode,
     .rans_encode = RansEncode,
     .class_rans_decode = ClassRansDecodeScalar,
@@ -263,6 +304,7 @@ constexpr Table kTable = {
     .join_rests = JoinRestsScalar,
     .take_rests = TakeRestsScalar,
     .place_keys = PlaceKeys,
+    .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
     .add_scaled = AddScaledScalar,
@@ -273,5 +315,41 @@ constexpr Table kTable = {
 }  // namespace
 
 const Table* ScalarTable() { return &kTable; }
+
+bool DecodeUnitsByParts(const Table& kernels, RansStream* streams,
+                        const RansDecodeTable* tables, const uint8_t* selectors,
+                        UnitKind kind, const PlaneRef* planes, size_t chunks,
+                        uint8_t* units) {
+  struct Bits {
+    int width, shift;
+  };
+  static constexpr Bits kBf16[] = {{4, 0}, {1, 4}, {1, 15}};
+  static constexpr Bits kFp16[] = {{1, 0}, {1, 1}, {1, 2},
+                                   {4, 3}, {1, 7}, {1, 15}};
+  const Bits* const bits = kind == UnitKind::kBf16 ? kBf16 : kFp16;
+  alignas(64) uint16_t keys[kUnitChunk];
+  alignas(64) uint16_t values[kUnitChunk];
+  bool complete = true;
+  for (size_t c = 0; c < chunks; ++c) {
+    complete &= kernels.rans_decode(
+        streams, kMaxStreams, tables[Selector(selectors, c)], keys, kUnitSteps);
+    kernels.place_keys(keys, kUnitChunk, KeyShift(kind), values);
+    for (size_t p = 0; p < PlaneCount(kind); ++p) {
+      const size_t stride = planes[p].stride;
+      const uint8_t* const groups = planes[p].first + c * kUnitSteps * stride;
+      if (stride == kGroup / 8 * static_cast<size_t>(bits[p].width)) {
+        kernels.insert_plane(values, kUnitSteps, bits[p].width, bits[p].shift,
+                             groups);
+        continue;
+      }
+      for (size_t g = 0; g < kUnitSteps; ++g) {
+        kernels.insert_plane(values + g * kGroup, 1, bits[p].width,
+                             bits[p].shift, groups + g * stride);
+      }
+    }
+    std::memcpy(units + c * sizeof values, values, sizeof values);
+  }
+  return complete;
+}
 
 }  // namespace zipllm::kernels

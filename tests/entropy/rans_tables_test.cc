@@ -118,13 +118,11 @@ TEST(DecodeTable, FollowsTheSpec) {
       const uint32_t symbol = static_cast<uint32_t>(slots[slot]);
       const uint32_t bucket = slot >> 7, r = slot & 127;
       const uint32_t e = bucket + (r >= table->threshold[bucket] ? 32 : 0);
-      ASSERT_EQ((table->entry_low[e] >> 12) |
-                    (uint32_t{table->entry_high[e]} >> 12) << 4,
-                symbol);
-      ASSERT_EQ((table->entry_low[e] & 4095) + 1, frequencies[symbol]);
-      ASSERT_EQ((r + table->entry_high[e]) & 4095, rank[symbol]);
+      ASSERT_EQ(table->symbol[e], symbol);
+      ASSERT_EQ(table->frequency[e], frequencies[symbol]);
+      ASSERT_EQ((r + table->bias[e]) & 0xFFFF, rank[symbol]);
       ASSERT_EQ(table->slots[slot],
-                (frequencies[symbol] - 1u) | rank[symbol] << 12 | symbol << 24);
+                frequencies[symbol] | rank[symbol] << 13 | symbol << 25);
       ++rank[symbol];
     }
     for (size_t s = 0; s < kMaxSymbols; ++s) {

@@ -30,7 +30,7 @@ struct Coding {
       decode->keys[s] = keys[s];
       for (uint32_t rank = 0; rank < frequencies[s]; ++rank, ++slot) {
         encode->slot_of[slot] = static_cast<uint16_t>(slot);
-        decode->slots[slot] = (frequencies[s] - 1) | rank << 12 | s << 24;
+        decode->slots[slot] = frequencies[s] | rank << 13 | s << 25;
       }
     }
     EXPECT_EQ(slot, kSlots);

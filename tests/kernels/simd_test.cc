@@ -187,6 +187,12 @@ Decoded Decode(const Table& kernels, const RansDecodeTable& table,
   return decoded;
 }
 
+uint16_t LoadUnit(const std::vector<uint8_t>& units, size_t i) {
+  uint16_t unit;
+  std::memcpy(&unit, &units[2 * i], sizeof unit);
+  return unit;
+}
+
 struct Symbols {
   std::vector<uint8_t> symbols;    // steps x streams x kLanes
   std::vector<uint16_t> expected;  // the keys they decode to
@@ -399,6 +405,99 @@ TEST_P(SimdTest, RansNoticesWhatIsMissing) {
     }
   }
   EXPECT_GT(tried, 20);
+}
+
+/// Keys and planes decode to units as by the kernels for each, with as little
+/// to read behind the words and extra bits as there can be, or more.
+TEST_P(SimdTest, DecodesUnits) {
+  for (const Model& model : Models()) {
+    for (const UnitKind kind : {UnitKind::kBf16, UnitKind::kFp16}) {
+      SCOPED_TRACE(model.name +
+                   (kind == UnitKind::kBf16 ? ", BF16" : ", FP16"));
+      const bool is_bf16 = kind == UnitKind::kBf16;
+      Model cut = model;  // to keys that the kind has
+      for (uint16_t& key : cut.keys) {
+        key &= static_cast<uint16_t>((is_bf16 ? ~0x3C00 : ~0x3F80));
+      }
+      const Tables first(cut);
+      std::reverse(cut.frequencies.begin(), cut.frequencies.end());
+      const Tables second(cut);
+      const std::vector<RansDecodeTable> tables = {first.decode(),
+                                                   second.decode()};
+      constexpr size_t kSteps = kUnitChunk / (kLanes * kMaxStreams);
+      for (const size_t chunks : {0, 1, 2, 7}) {
+        // One stream after the other, and in each words before extra bits.
+        const Symbols drawn =
+            Draw(random_, model, kMaxStreams, chunks * kSteps);
+        Coded coded = Encode(scalar_, first.encode(), drawn, kMaxStreams,
+                             chunks * kSteps, kSteps);
+        for (auto& escapes : coded.escapes) {
+          for (uint8_t& exponent : escapes) exponent &= 31;  // all kinds' most
+        }
+        for (const size_t behind : {0, 100, 100000}) {
+          std::vector<uint8_t> bytes;
+          for (size_t s = 0; s < kMaxStreams; ++s) {
+            for (const auto* part : {&coded.words[s], &coded.extra[s]}) {
+              bytes.insert(bytes.end(), part->begin(), part->end());
+            }
+          }
+          bytes.resize(bytes.size() + behind, 0xAA);
+          Exact<uint8_t> memory(bytes);
+          std::vector<Exact<uint8_t>> planes;
+          std::vector<PlaneRef> refs;
+          for (const int width :
+               is_bf16 ? std::vector{4, 1, 1} : std::vector{1, 1, 1, 4, 1, 1}) {
+            const size_t stride = random_() % 4 == 0
+                                      ? 0
+                                      : kGroup / 8 * static_cast<size_t>(width);
+            planes.emplace_back(RandomValues<uint8_t>(
+                random_, std::max<size_t>(kGroup, chunks * kSteps * stride)));
+            refs.push_back({planes.back().data(), stride});
+          }
+          const auto decode = [&](const Table& kernels,
+                                  const uint8_t* selectors) {
+            std::vector<RansStream> streams(kMaxStreams);
+            uint8_t* at = memory.data();
+            for (size_t s = 0; s < kMaxStreams; ++s) {
+              std::copy_n(&coded.states[s * kLanes], kLanes, streams[s].states);
+              streams[s].words = at;
+              streams[s].words_end = at += coded.words[s].size();
+              streams[s].extra = at;
+              streams[s].extra_end = at += coded.extra[s].size();
+              streams[s].extra_bit = 0;
+              streams[s].escapes = coded.escapes[s].data();
+              streams[s].escapes_end =
+                  coded.escapes[s].data() + coded.escapes[s].size();
+            }
+            Exact<uint8_t> units(2 * chunks * kUnitChunk, 1);
+            const bool complete = kernels.decode_units(
+                streams.data(), tables.data(), selectors, kind, refs.data(),
+                chunks, memory.end(), units.data());
+            return std::pair(complete, units.ToVector());
+          };
+          const auto wanted = decode(scalar_, nullptr);
+          EXPECT_TRUE(wanted.first);
+          EXPECT_TRUE(decode(*table_, nullptr) == wanted);
+          if (chunks == 0) continue;
+          for (size_t g = 0; g < kGroup; ++g) {
+            const auto key = static_cast<uint16_t>(LoadUnit(wanted.second, g) >>
+                                                   (is_bf16 ? 5 : 8));
+            // Exponents of escapes are cut.
+            const uint16_t bits = 0x7F;
+            ASSERT_EQ(key & bits, drawn.expected[g] & bits);
+          }
+          // Other tables: garbage, which may well run out of things.
+          const uint8_t selectors[] = {0x44, 0x11};
+          const auto garbage = decode(scalar_, selectors);
+          const auto same = decode(*table_, selectors);
+          EXPECT_EQ(same.first, garbage.first);
+          if (garbage.first) {
+            EXPECT_TRUE(same.second == garbage.second);
+          }
+        }
+      }
+    }
+  }
 }
 
 // ---- Planes ----
