@@ -287,6 +287,7 @@ absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
         for (const container::BlockRecord& block : decoder.head().blocks) {
           const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
           std::string name = block.codec == container::kDuplicate ? "duplicate"
+                             : block.codec == container::kTwin    ? "twin"
                              : codec == nullptr
                                  ? StrCat("codec ", int{block.codec})
                                  : std::string(codec->name);

@@ -21,8 +21,11 @@ namespace zipllm {
 namespace {
 
 using archive::Duplicates;
+using archive::Family;
 using archive::FrameJob;
 using archive::Input;
+using archive::Inputs;
+using archive::Twin;
 
 // Gives back first what the parser looked at, then the rest of the source.
 class Prefixed {
@@ -45,6 +48,32 @@ class Prefixed {
   size_t pos_ = 0;
 };
 
+// Plain blocks of a tensor that is coded already, read once more: so that what
+// a twin is made of is what its reader will have.
+class SourceBlocks : public archive::BlockFetcher {
+ public:
+  SourceBlocks(Inputs& inputs, const Family& family, uint64_t block_size)
+      : inputs_(inputs), family_(family), block_size_(block_size) {}
+  absl::Status Fetch(uint64_t number, MutableByteSpan out) override {
+    const uint64_t i = number - family_.first_block;
+    Source* in = inputs_.Open(family_.original.input);
+    if (in == nullptr || i >= family_.blocks.size()) {
+      return absl::NotFoundError("no such block");
+    }
+    RETURN_IF_ERROR(
+        ReadAtExactly(*in, family_.original.offset + i * block_size_, out));
+    if (Sha256Of(out) != family_.blocks[i]) {
+      return absl::AbortedError("the file changed");
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  Inputs& inputs_;
+  const Family& family_;
+  const uint64_t block_size_;
+};
+
 // Reads, encodes in parallel, writes in order. What is read goes through a
 // window of a few frames, so that memory does not depend on the input's size.
 class Compression {
@@ -60,10 +89,13 @@ class Compression {
   void AddEntry(const Entry& entry) {
     Push({.finish = [this, entry] { return writer_.WriteEntry(entry); }});
   }
-  // `source` gives the contents of `entry`, input number `input` of
-  // `duplicates`.
-  absl::Status AddFile(Source& source, const Entry& entry, size_t input,
-                       Duplicates& duplicates);
+  // What will be added, so that equal parts are found: not for pipes.
+  void FindDuplicates(Inputs& inputs) {
+    inputs_ = &inputs;
+    if (options_.deduplicate) duplicates_.Scan(inputs, options_.level);
+  }
+  // `source` gives the contents of `entry`, input number `input`.
+  absl::Status AddFile(Source& source, const Entry& entry, size_t input);
   absl::StatusOr<Totals> Finish();
 
   void SetTotal(uint64_t bytes) { progress_.bytes_total = bytes; }
@@ -87,17 +119,22 @@ class Compression {
     uint64_t size = 0;
   };
 
+  // The segment being read.
+  struct Place {
+    Family* family = nullptr;
+    bool original = false;  // of the family
+    const Twin* twin = nullptr;
+    uint64_t first_block = 0;
+    uint64_t size = 0;  // bytes in frames so far
+  };
+
   absl::Status AddSegment(Prefixed& in, const std::shared_ptr<File>& file,
-                          const Segment& segment, Duplicates::Family* family,
-                          uint64_t* read);
-  // Codes `job`, which has its bytes and their type, after what was added
-  // before. `segment_block` is the number of its segment's first block.
+                          const Segment& segment, Place place, uint64_t* read);
+  // Codes `job`, which has its bytes and their type, as what comes next.
   void AddFrame(const std::shared_ptr<File>& file,
-                std::shared_ptr<FrameJob> job, Duplicates::Family* family,
-                bool original, uint64_t segment_block);
-  // `block` counts from the segment's first.
-  void MarkDuplicates(FrameJob& job, Duplicates::Family& family, bool original,
-                      uint64_t block);
+                std::shared_ptr<FrameJob> job, Place& place);
+  void MarkDuplicates(FrameJob& job, Place& place);
+  void MarkTwins(FrameJob& job, const Place& place);
   absl::Status FinishFrame(const std::shared_ptr<File>& file, FrameJob& job);
   void Push(Item item) { window_.push_back(std::move(item)); }
   absl::Status PopOne();
@@ -110,6 +147,8 @@ class Compression {
   }
 
   const CompressOptions& options_;
+  Inputs* inputs_ = nullptr;
+  Duplicates duplicates_;
   BufferPool pool_;
   container::ArchiveWriter writer_;
   std::deque<Item> window_;
@@ -149,14 +188,15 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
   return absl::OkStatus();
 }
 
-void Compression::MarkDuplicates(FrameJob& job, Duplicates::Family& family,
-                                 bool original, uint64_t block) {
-  job.kept = original;
+void Compression::MarkDuplicates(FrameJob& job, Place& place) {
+  Family& family = *place.family;
+  job.kept = place.original;
   const ByteSpan plain = job.plain->span();
+  uint64_t block = job.first_block - place.first_block;
   for (size_t pos = 0; pos < plain.size(); pos += job.block_size, ++block) {
     const Sha256Digest digest = Sha256Of(plain.subspan(
         pos, std::min<size_t>(job.block_size, plain.size() - pos)));
-    if (original) {
+    if (place.original) {
       family.blocks.push_back(digest);
       continue;
     }
@@ -167,22 +207,48 @@ void Compression::MarkDuplicates(FrameJob& job, Duplicates::Family& family,
   }
 }
 
+void Compression::MarkTwins(FrameJob& job, const Place& place) {
+  const Family& family = *place.twin->source;
+  if (!family.coded) return;
+  archive::TwinRecipe recipe = place.twin->recipe;
+  recipe.block_size = archive::BlockBytes(job.dtype, options_.level);
+  SourceBlocks blocks(*inputs_, family, recipe.block_size);
+  const ByteSpan plain = job.plain->span();
+  Buffer made;
+  uint64_t number = job.first_block;
+  for (size_t pos = 0; pos < plain.size(); pos += job.block_size, ++number) {
+    const ByteSpan block = plain.subspan(
+        pos, std::min<size_t>(job.block_size, plain.size() - pos));
+    Buffer coded;
+    archive::AppendTwin(recipe, number - family.first_block, place.size + pos,
+                        block.size(), &coded);
+    made.Resize(block.size());
+    const bool equal = coded.size() < block.size() &&
+                       archive::DecodeTwin(
+                           coded.span(), number, pos / job.block_size,
+                           archive::kMaxBlockBytes, blocks, made.mutable_span())
+                           .ok() &&
+                       std::ranges::equal(made.span(), block);
+    if (!equal) coded.Clear();
+    job.twin.push_back(std::move(coded));
+  }
+}
+
 absl::Status Compression::AddSegment(Prefixed& in,
                                      const std::shared_ptr<File>& file,
-                                     const Segment& segment,
-                                     Duplicates::Family* family,
+                                     const Segment& segment, Place place,
                                      uint64_t* read) {
-  const bool original = family != nullptr && !family->coded;
-  if (original) {
-    family->coded = true;
-    family->first_block = next_block_;
+  place.first_block = next_block_;
+  place.original = place.family != nullptr && !place.family->coded;
+  if (place.original) {
+    place.family->coded = true;
+    place.family->first_block = next_block_;
   }
   const uint32_t block_size =
       archive::BlockBytes(segment.dtype, options_.level);
   const uint64_t frame_size = std::max<uint64_t>(
       block_size, archive::kFrameBytes / block_size * block_size);
   const DTypeInfo* info = FindDType(segment.dtype);
-  const uint64_t first_block = next_block_;
   Buffer held;  // the start of an element, of which the rest is not read yet
   *read = 0;
   while (true) {
@@ -209,7 +275,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
       job->position = start / info->block_bytes * info->block_elements;
     }
     if (segment.dtype != DType::kBytes) {
-      AddFrame(file, std::move(job), family, original, first_block);
+      AddFrame(file, std::move(job), place);
     } else {
       const std::vector<archive::Range> ranges =
           archive::FindRanges(plain->span());
@@ -227,7 +293,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
         }
         job->dtype = range.dtype;
         job->find_row = range.dtype != DType::kBytes;
-        AddFrame(file, job, family, original, first_block);
+        AddFrame(file, job, place);
       }
     }
     if (ends) break;
@@ -236,19 +302,17 @@ absl::Status Compression::AddSegment(Prefixed& in,
 }
 
 void Compression::AddFrame(const std::shared_ptr<File>& file,
-                           std::shared_ptr<FrameJob> job,
-                           Duplicates::Family* family, bool original,
-                           uint64_t segment_block) {
+                           std::shared_ptr<FrameJob> job, Place& place) {
   job->data = pool_.Get();
   job->block_size = archive::BlockBytes(job->dtype, options_.level);
   job->level = options_.level;
   job->verify = options_.verify;
   job->first_block = next_block_;
-  if (family != nullptr) {
-    MarkDuplicates(*job, *family, original, next_block_ - segment_block);
-  }
+  if (place.family != nullptr) MarkDuplicates(*job, place);
+  if (place.twin != nullptr) MarkTwins(*job, place);
   const size_t size = job->plain->size();
   next_block_ += (size + job->block_size - 1) / job->block_size;
+  place.size += size;
   file->size += size;
   Item item;
   item.hash = executor_.Submit(
@@ -261,7 +325,7 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
 }
 
 absl::Status Compression::AddFile(Source& source, const Entry& entry,
-                                  size_t input, Duplicates& duplicates) {
+                                  size_t input) {
   auto file = std::make_shared<File>();
   file->path = source.Name();
   std::vector<uint8_t> prefix;
@@ -276,8 +340,9 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
   auto add = [&](Segment segment) -> absl::Status {
     uint64_t read = 0;
     segment.offset = file->size;
-    Duplicates::Family* family = duplicates.Find(input, segment.offset);
-    RETURN_IF_ERROR(AddSegment(in, file, segment, family, &read));
+    const Place place = {.family = duplicates_.Find(input, segment.offset),
+                         .twin = duplicates_.FindTwin(input, segment.offset)};
+    RETURN_IF_ERROR(AddSegment(in, file, segment, place, &read));
     if (read == 0 && segment.length != 0) return absl::OkStatus();
     if (read <
         segment.length) {  // the file ends here, whatever its header said
@@ -356,12 +421,12 @@ absl::StatusOr<Totals> Compressor::CompressStream(Source& in,
     Entry entry;
     entry.path = name;
     RETURN_IF_ERROR(container::CheckPath(name, EntryKind::kFile));
-    Duplicates duplicates;
-    if (options_.deduplicate && in.Seekable()) duplicates.Scan(in);
+    Inputs inputs(in);
     Compression compression(options_, out);
+    compression.FindDuplicates(inputs);
     compression.SetTotal(in.Size().value_or(0));
     RETURN_IF_ERROR(compression.Begin());
-    RETURN_IF_ERROR(compression.AddFile(in, entry, 0, duplicates));
+    RETURN_IF_ERROR(compression.AddFile(in, entry, 0));
     return compression.Finish();
   });
 }
@@ -376,8 +441,8 @@ absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
                                          [&](const std::string& text) {
                                            compression.Warn(text);
                                          }));
-    Duplicates duplicates;
-    if (options_.deduplicate) duplicates.Scan(inputs);
+    Inputs opened(inputs);
+    compression.FindDuplicates(opened);
     uint64_t total = 0;
     for (const Input& input : inputs) total += input.entry.size;
     compression.SetTotal(total);
@@ -390,7 +455,7 @@ absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
       }
       ASSIGN_OR_RETURN(std::unique_ptr<Source> source,
                        OpenFileSource(input.path));
-      RETURN_IF_ERROR(compression.AddFile(*source, input.entry, i, duplicates));
+      RETURN_IF_ERROR(compression.AddFile(*source, input.entry, i));
     }
     return compression.Finish();
   });

@@ -157,8 +157,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
           block->index, block->number, block->coded->span(),
           block->plain->mutable_span(), block->store.get(), scratch);
     });
-    if (decoder->head().blocks[i].codec == container::kDuplicate) {
-      totals_.duplicate_bytes += decoder->head().blocks[i].size;
+    const container::BlockRecord& record = decoder->head().blocks[i];
+    if (record.codec == container::kDuplicate ||
+        record.codec == container::kTwin) {
+      totals_.duplicate_bytes += record.size;
     }
     window_.push_back({task, [this, block] { return FinishBlock(*block); }});
   }

@@ -16,16 +16,6 @@ constexpr uint64_t kMinLength = 256;
 constexpr size_t kSampleBytes = 64;
 constexpr uint64_t kSamples = 4;
 
-struct Candidate {
-  DType dtype;
-  uint64_t length;
-  size_t input;
-  uint64_t offset;
-  uint64_t sketch = 0;
-
-  auto Shape() const { return std::tuple(length, dtype); }
-};
-
 // XXH3 of a few bytes at fixed places; false if they cannot be read.
 bool Sketch(Source& in, Candidate& candidate) {
   std::array<uint8_t, kSampleBytes * kSamples> bytes;
@@ -60,54 +50,30 @@ absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix) {
   }
 }
 
-struct Duplicates::Segments {
-  std::vector<Candidate> all;
-};
-
-void Duplicates::ScanInput(size_t input, Source& in, Segments* segments) {
-  std::vector<uint8_t> prefix;
-  absl::StatusOr<Layout> layout = ReadLayout(in, &prefix);
-  if (!layout.ok()) return;
-  for (const Segment& segment : layout->segments) {
-    if (segment.length < kMinLength) continue;
-    segments->all.push_back(
-        {segment.dtype, segment.length, input, segment.offset});
-  }
+Source* Inputs::Open(size_t number) {
+  if (single_ != nullptr) return single_->Seekable() ? single_ : nullptr;
+  if (opened_number_ == number) return opened_.get();
+  const Input& input = (*inputs_)[number];
+  opened_ = nullptr;
+  opened_number_ = number;
+  if (input.entry.kind != EntryKind::kFile) return nullptr;
+  auto source = OpenFileSource(input.path);
+  if (source.ok() && (*source)->Seekable()) opened_ = std::move(*source);
+  return opened_.get();
 }
 
-void Duplicates::Group(Segments& segments, const std::vector<Input>* inputs,
-                       Source* single) {
-  // Only those of equal type and length are sampled, file by file.
-  std::vector<Candidate>& all = segments.all;
-  std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
-    return a.Shape() < b.Shape();
-  });
-  std::vector<Candidate> alike;
-  for (size_t i = 0; i < all.size();) {
-    size_t end = i + 1;
-    while (end < all.size() && all[end].Shape() == all[i].Shape()) ++end;
-    if (end - i > 1)
-      alike.insert(alike.end(), all.begin() + i, all.begin() + end);
-    i = end;
-  }
-  std::sort(alike.begin(), alike.end(),
-            [](const Candidate& a, const Candidate& b) {
-              return std::tie(a.input, a.offset) < std::tie(b.input, b.offset);
-            });
+// Only those of equal type and length are sampled, file by file.
+void Duplicates::Group(Inputs& inputs, std::vector<Candidate>& all) {
+  std::map<std::pair<uint64_t, DType>, size_t> shapes;
+  const auto shape = [](const Candidate& c) {
+    return std::pair(c.length, c.dtype);
+  };
+  for (const Candidate& candidate : all) ++shapes[shape(candidate)];
   std::map<std::tuple<uint64_t, DType, uint64_t>, std::vector<const Candidate*>>
       groups;
-  std::unique_ptr<Source> opened;
-  size_t opened_input = SIZE_MAX;
-  for (Candidate& candidate : alike) {
-    Source* in = single;
-    if (in == nullptr) {
-      if (candidate.input != opened_input) {
-        auto source = OpenFileSource((*inputs)[candidate.input].path);
-        opened = source.ok() ? std::move(*source) : nullptr;
-        opened_input = candidate.input;
-      }
-      in = opened.get();
-    }
+  for (Candidate& candidate : all) {
+    if (shapes[shape(candidate)] < 2) continue;
+    Source* in = inputs.Open(candidate.input);
     if (in == nullptr || !Sketch(*in, candidate)) continue;
     groups[{candidate.length, candidate.dtype, candidate.sketch}].push_back(
         &candidate);
@@ -115,33 +81,63 @@ void Duplicates::Group(Segments& segments, const std::vector<Input>* inputs,
   for (const auto& [key, group] : groups) {
     if (group.size() < 2) continue;
     families_.push_back(std::make_unique<Family>());
+    families_.back()->original = *group[0];
     for (const Candidate* candidate : group) {
       members_[{candidate->input, candidate->offset}] = families_.back().get();
     }
   }
 }
 
-void Duplicates::Scan(const std::vector<Input>& inputs) {
-  Segments segments;
+void Duplicates::Scan(Inputs& inputs, int level) {
+  constexpr int kRowsFrom = 6;
+  std::vector<Candidate> all;  // in the order in which they will be coded
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].entry.kind != EntryKind::kFile ||
-        inputs[i].entry.size < kMinLength)
-      continue;
-    auto source = OpenFileSource(inputs[i].path);
-    if (source.ok() && (*source)->Seekable()) ScanInput(i, **source, &segments);
+    Source* in = inputs.Open(i);
+    if (in == nullptr) continue;
+    std::vector<uint8_t> prefix;
+    absl::StatusOr<Layout> layout = ReadLayout(*in, &prefix);
+    if (!layout.ok()) continue;
+    for (Segment& segment : layout->segments) {
+      if (segment.length < kMinLength) continue;
+      all.push_back({segment.dtype, std::move(segment.shape), segment.length, i,
+                     segment.offset});
+    }
   }
-  Group(segments, &inputs, nullptr);
+  Group(inputs, all);
+
+  std::vector<const Candidate*> tensors;
+  for (const Candidate& candidate : all) {
+    const Family* family = Find(candidate.input, candidate.offset);
+    const bool is_original =
+        family == nullptr || (family->original.input == candidate.input &&
+                              family->original.offset == candidate.offset);
+    if (is_original && candidate.dtype != DType::kBytes) {
+      tensors.push_back(&candidate);
+    }
+  }
+  for (FoundTwin& found : FindTwins(inputs, tensors, level >= kRowsFrom)) {
+    const Candidate& twin = *tensors[found.twin];
+    const Candidate& source = *tensors[found.source];
+    // Others refer to it: it must be whole.
+    if (members_.contains({twin.input, twin.offset})) continue;
+    Family*& family = members_[{source.input, source.offset}];
+    if (family == nullptr) {
+      families_.push_back(std::make_unique<Family>());
+      family = families_.back().get();
+      family->original = source;
+    }
+    twins_[{twin.input, twin.offset}] = {family, std::move(found.recipe)};
+  }
 }
 
-void Duplicates::Scan(Source& in) {
-  Segments segments;
-  ScanInput(0, in, &segments);
-  Group(segments, nullptr, &in);
-}
-
-Duplicates::Family* Duplicates::Find(size_t input, uint64_t offset) {
+Family* Duplicates::Find(size_t input, uint64_t offset) {
   auto found = members_.find({input, offset});
   return found == members_.end() ? nullptr : found->second;
+}
+
+const Twin* Duplicates::FindTwin(size_t input, uint64_t offset) const {
+  auto found = twins_.find({input, offset});
+  return found == twins_.end() ? nullptr : &found->second;
 }
 
 }  // namespace zipllm::archive

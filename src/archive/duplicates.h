@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/input_tree.h"
+#include "archive/twin.h"
 #include "base/hash.h"
 #include "zipllm/io.h"
 
@@ -18,37 +19,86 @@ namespace zipllm::archive {
 /// are consumed. "bytes" where nothing fits.
 absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix);
 
-/// Finds segments that may equal an earlier one, before anything is coded:
-/// equal type, length and sampled bytes. Whether they do is proved when they
-/// are coded, block by block, by SHA-256. Thread-compatible.
+/// What is compressed together, by number; opened when it is needed.
+class Inputs {
+ public:
+  /// `inputs` and `single` must outlive it.
+  explicit Inputs(const std::vector<Input>& inputs) : inputs_(&inputs) {}
+  /// One source, as input number 0.
+  explicit Inputs(Source& single) : single_(&single) {}
+
+  size_t size() const { return single_ != nullptr ? 1 : inputs_->size(); }
+  /// The source of input `number`; null where there is none that can be read at
+  /// offsets: such an input is passed over, and the error shows when it is
+  /// coded. Valid until the next call.
+  Source* Open(size_t number);
+
+ private:
+  const std::vector<Input>* inputs_ = nullptr;
+  Source* single_ = nullptr;
+  std::unique_ptr<Source> opened_;
+  size_t opened_number_ = SIZE_MAX;
+};
+
+/// A segment as it is looked at before anything is coded.
+struct Candidate {
+  DType dtype;
+  std::vector<uint64_t> shape;
+  uint64_t length;
+  size_t input;
+  uint64_t offset;
+  uint64_t sketch = 0;
+};
+
+/// Segments that look alike. The first to be coded is the original.
+struct Family {
+  Candidate original;
+  std::vector<Sha256Digest> blocks;  ///< of the original, once it is coded
+  uint64_t first_block = 0;
+  bool coded = false;
+};
+
+/// A segment that seems to be made of another, the original of `source`.
+struct Twin {
+  Family* source;
+  TwinRecipe recipe;  ///< without the size of blocks
+};
+
+/// Finds segments that may equal an earlier one, or be its twin, before
+/// anything is coded, by sampled bytes. Whether they are is proved when they
+/// are coded, block by block. Thread-compatible.
 class Duplicates {
  public:
-  /// Segments that look alike. The first to be coded is the original.
-  struct Family {
-    std::vector<Sha256Digest> blocks;  ///< of the original, once it is coded
-    uint64_t first_block = 0;
-    bool coded = false;
-  };
-
-  /// Looks at all files among `inputs`. A file that cannot be read is passed
-  /// over: the error shows when it is coded.
-  void Scan(const std::vector<Input>& inputs);
-  /// The same for one seekable source, as input number 0.
-  void Scan(Source& in);
+  /// Looks at all segments. `level` is that of compression: the higher ones
+  /// look for rows in another order too.
+  void Scan(Inputs& inputs, int level);
 
   /// The family of the segment at `offset` of input number `input`; null if it
   /// has none.
   Family* Find(size_t input, uint64_t offset);
+  const Twin* FindTwin(size_t input, uint64_t offset) const;
 
  private:
-  struct Segments;
-  void ScanInput(size_t input, Source& in, Segments* segments);
-  void Group(Segments& segments, const std::vector<Input>* inputs,
-             Source* single);
+  using Place = std::pair<size_t, uint64_t>;
+
+  void Group(Inputs& inputs, std::vector<Candidate>& all);
 
   std::vector<std::unique_ptr<Family>> families_;
-  std::map<std::pair<size_t, uint64_t>, Family*> members_;
+  std::map<Place, Family*> members_;
+  std::map<Place, Twin> twins_;
 };
+
+/// Finds twins among `tensors`, which are in the order in which they will be
+/// coded: for each, by its place in the list, an earlier one that is not itself
+/// a twin, and how it is made of it.
+struct FoundTwin {
+  size_t twin;
+  size_t source;
+  TwinRecipe recipe;
+};
+std::vector<FoundTwin> FindTwins(Inputs& inputs,
+                                 const std::vector<const Candidate*>& tensors,
+                                 bool rows);
 
 }  // namespace zipllm::archive
 

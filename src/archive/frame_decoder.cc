@@ -1,5 +1,6 @@
 #include "archive/frame_decoder.h"
 
+#include "archive/twin.h"
 #include "base/bytes.h"
 #include "container/xxh3.h"
 
@@ -19,6 +20,7 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
   made->start_ = frame.start;
   made->data_offset_ = frame.offset + frame.start->size();
   made->size_ = frame.prefix.FrameSize();
+  made->max_block_ = header.max_block;
   ASSIGN_OR_RETURN(
       made->head_,
       container::ParseBlocksHead(frame.head(), frame.prefix.data_size, header));
@@ -49,6 +51,11 @@ absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
                       " refers to no earlier block that it may refer to");
     }
     RETURN_IF_ERROR(fetcher->Fetch(number - distance, out));
+  } else if (block.codec == container::kTwin) {
+    if (fetcher == nullptr) {
+      return DataLoss("block ", number, " is a twin, of which none is made");
+    }
+    RETURN_IF_ERROR(DecodeTwin(coded, number, i, max_block_, *fetcher, out));
   } else {
     const codecs::Decoder* decoder = codecs::FindDecoder(block.codec);
     if (decoder == nullptr) return UnknownCodec(block.codec);

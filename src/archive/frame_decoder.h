@@ -4,21 +4,13 @@
 #include <memory>
 #include <vector>
 
+#include "archive/block_fetcher.h"
 #include "base/status.h"
 #include "codecs/codec.h"
 #include "container/format.h"
 #include "container/stream.h"
 
 namespace zipllm::archive {
-
-/// Gives the decoded bytes of earlier blocks, for duplicates.
-class BlockFetcher {
- public:
-  virtual ~BlockFetcher() = default;
-  /// Decodes block `number` of the archive, which must have `out.size()` bytes
-  /// and not be a duplicate itself. May be called by several threads at once.
-  virtual absl::Status Fetch(uint64_t number, MutableByteSpan out) = 0;
-};
 
 /// A Blocks frame with its tables ready: decodes its blocks. Immutable, so
 /// thread-safe.
@@ -37,7 +29,7 @@ class FrameDecoder {
 
   /// Decodes block `i`, whose number in the archive is `number`, from its coded
   /// bytes into `out` (head().blocks[i].size bytes) and checks its XXH3. With
-  /// `fetcher` null, duplicates are refused.
+  /// `fetcher` null, duplicates and twins are refused.
   absl::Status Decode(size_t i, uint64_t number, ByteSpan coded,
                       MutableByteSpan out, BlockFetcher* fetcher,
                       codecs::Scratch& scratch) const;
@@ -49,6 +41,7 @@ class FrameDecoder {
   container::BlocksHead head_;
   uint64_t data_offset_ = 0;
   uint64_t size_ = 0;
+  uint32_t max_block_ = 0;
   // By position in head_.params.
   std::vector<std::unique_ptr<const codecs::DecodeParams>> params_;
 };

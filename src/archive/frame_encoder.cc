@@ -160,6 +160,10 @@ container::BlocksHead CodeBlocks(const Choice& chosen,
       record.codec = container::kDuplicate;
       ByteWriter(&data).Varint(distance);
       job.duplicate_bytes += block.size();
+    } else if (!job.twin.empty() && !job.twin[i].empty()) {
+      record.codec = container::kTwin;
+      data.Append(job.twin[i].span());
+      job.duplicate_bytes += block.size();
     } else if (encode(kFill, fill)) {
     } else if (encode(chosen.codec, chosen.plan.get())) {
       params_used = true;
@@ -185,9 +189,10 @@ void EncodeFrame(FrameJob& job) {
   // Nothing is coded larger than it is, and a codec may need some room to see.
   job.data->Reserve(plain.size() + (plain.size() >> 3) + 4096);
   const bool all_duplicates =
-      !job.duplicate_of.empty() &&
-      std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
-                FrameJob::kNotDuplicate) == job.duplicate_of.end();
+      (!job.duplicate_of.empty() &&
+       std::find(job.duplicate_of.begin(), job.duplicate_of.end(),
+                 FrameJob::kNotDuplicate) == job.duplicate_of.end()) ||
+      (!job.twin.empty() && std::ranges::none_of(job.twin, &Buffer::empty));
   constexpr int kRowsMatter = 6;  // from this level on
   if (job.find_row && job.level >= kRowsMatter) {
     job.row = FindRowLength(plain, job.dtype);

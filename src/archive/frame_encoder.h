@@ -40,6 +40,9 @@ struct FrameJob {
   /// For each block the number of the earlier block that it equals; empty if
   /// there is none.
   std::vector<uint64_t> duplicate_of;
+  /// For each block what it is coded as if it is part of a twin, which was
+  /// proved; else nothing. Empty if there is none.
+  std::vector<Buffer> twin;
 
   // Results.
   Buffer head;

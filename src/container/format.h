@@ -35,6 +35,8 @@ inline constexpr size_t kMaxIndexPiece = size_t{1} << 20;
 
 /// Codec number of a block that equals an earlier one.
 inline constexpr uint8_t kDuplicate = 2;
+/// A block that is a part of an earlier tensor, seen otherwise.
+inline constexpr uint8_t kTwin = 11;
 
 struct Header {
   uint32_t max_block = 0;
