@@ -41,9 +41,11 @@ uint32_t Here(const ByteReader& reader) {
   return static_cast<uint32_t>(reader.position());
 }
 
-absl::Status UnknownCodec(int codec) {
-  return Unimplemented("a block is coded with codec ", codec,
-                       ", which this zipllm does not know: use a newer one");
+/// Duplicates and the like need other blocks of the archive.
+absl::Status NotAlone(int codec) {
+  return Unimplemented("codec ", codec, " is none that decodes a block alone: ",
+                       "decode it by the archive's reader, of the newest ",
+                       "zipllm, and add its plain bytes");
 }
 
 /// Reads exponents that stand as bytes.
@@ -435,7 +437,7 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
   std::map<codecs::CodecId, Parsed> parsed;
   for (const container::CodecParams& params : head.params) {
     const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
-    if (decoder == nullptr) return UnknownCodec(params.codec);
+    if (decoder == nullptr) return NotAlone(params.codec);
     if (decoder->parse == nullptr) {
       return DataLoss("parameters for codec ", decoder->name,
                       ", which takes none");
@@ -451,12 +453,8 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
   for (size_t i = 0; i < head.blocks.size(); ++i) {
     const container::BlockRecord& record = head.blocks[i];
     const uint64_t to = out + uint64_t{i} * head.block_size;
-    if (record.codec == container::kDuplicate) {
-      return Unimplemented("block ", i, " of the frame repeats an earlier one,",
-                           " which only a reader of the archive can find");
-    }
     if (codecs::FindDecoder(record.codec) == nullptr) {
-      return UnknownCodec(record.codec);
+      return NotAlone(record.codec);
     }
     if (record.coded_offset > data.size() ||
         record.coded_size > data.size() - record.coded_offset) {

@@ -39,10 +39,7 @@ struct DeviceCta {
   }
 };
 
-/// CTAs that a multiprocessor is to hold at least: bounds the registers.
-constexpr int kCtas = 8;
-
-__global__ void __launch_bounds__(kThreads, kCtas)
+__global__ void __launch_bounds__(kThreads)
     DecodeKernel(const Block* blocks, const Tables* tables, const uint8_t* in,
                  uint8_t* out, bool check_hash, uint32_t* results) {
   __shared__ Shared shared;

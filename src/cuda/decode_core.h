@@ -81,7 +81,7 @@ ZIPLLM_DEVICE void DecodeBlock(Cta& cta, Shared& shared, const Block* block_at,
   out += block.out;
   if (block.kind == kCopy) {
     cta.Each([&](uint32_t thread) {
-      for (uint32_t i = thread; i < block.size; i += kThreads) {
+      for (size_t i = thread; i < block.size; i += kThreads) {
         out[i] = static_cast<uint8_t>(Load8(in + i));
       }
       if (thread == 0) *result = kOk;

@@ -14,8 +14,8 @@
 namespace zipllm::cuda {
 
 /// A batch on the current device, ready to be decoded, any number of times.
-/// Holds device memory: the batch's bytes, 400 bytes or less a block, and 1,600
-/// bytes a frame. Thread-compatible; one decoding at a time.
+/// Holds device memory: the batch's bytes, 268 bytes a block, and 1,600 a frame
+/// and codec. Thread-compatible; one decoding at a time.
 class GpuDecoder {
  public:
   /// Copies `batch` to the device; it may go when this returns.
