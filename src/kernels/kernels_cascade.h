@@ -24,11 +24,14 @@ size_t CascadeReduceAvx512(const uint8_t* ranks, size_t groups, int width,
                            uint8_t* codes, uint8_t* escaped);
 
 void JoinRestsScalar(const uint8_t* exponents, const uint8_t* rests,
-                     size_t groups, int shift, uint8_t* units);
+                     const uint8_t* low, size_t groups, int shift,
+                     uint8_t* units);
 void JoinRestsAvx2(const uint8_t* exponents, const uint8_t* rests,
-                   size_t groups, int shift, uint8_t* units);
+                   const uint8_t* low, size_t groups, int shift,
+                   uint8_t* units);
 void JoinRestsAvx512(const uint8_t* exponents, const uint8_t* rests,
-                     size_t groups, int shift, uint8_t* units);
+                     const uint8_t* low, size_t groups, int shift,
+                     uint8_t* units);
 
 void TakeRestsScalar(const uint16_t* units, size_t groups, int shift,
                      uint8_t* rests);

@@ -196,7 +196,8 @@ size_t CascadeReduceAvx2(const uint8_t* ranks, size_t groups, int width,
 }
 
 void JoinRestsAvx2(const uint8_t* exponents, const uint8_t* rests,
-                   size_t groups, int shift, uint8_t* units) {
+                   const uint8_t* low, size_t groups, int shift,
+                   uint8_t* units) {
   const __m128i count = _mm_cvtsi32_si128(shift);
   // The 64-bit pieces such that interleaving within 128 bits gives the order.
   const auto load = [](const uint8_t* from) {
@@ -207,11 +208,36 @@ void JoinRestsAvx2(const uint8_t* exponents, const uint8_t* rests,
     return _mm256_or_si256(_mm256_sll_epi16(_mm256_srli_epi16(word, 1), count),
                            _mm256_slli_epi16(word, 15));
   };
-  for (size_t i = 0; i < groups * kGroup; i += 32) {
-    const __m256i exponent = load(exponents + i);
-    const __m256i rest = load(rests + i);
-    Store(units + 2 * i, place(_mm256_unpacklo_epi8(rest, exponent)));
-    Store(units + 2 * i + 32, place(_mm256_unpackhi_epi8(rest, exponent)));
+  const __m256i each =
+      _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                        8192, 16384, static_cast<int16_t>(32768));
+  const auto add_low = [each](__m256i unit, const uint8_t* planes) {
+    for (int p = 0; p < 3; ++p, planes += kGroup / 8) {
+      int16_t bits;
+      __builtin_memcpy(&bits, planes, sizeof bits);
+      const __m256i set = _mm256_cmpeq_epi16(
+          _mm256_and_si256(_mm256_set1_epi16(bits), each), each);
+      unit = _mm256_or_si256(unit, _mm256_and_si256(set, Words(1 << p)));
+    }
+    return unit;
+  };
+  for (; groups > 0; --groups) {
+    for (size_t quarter = 0; quarter < 4; ++quarter) {
+      const __m256i exponent = load(exponents);
+      const __m256i rest = load(rests);
+      __m256i first = place(_mm256_unpacklo_epi8(rest, exponent));
+      __m256i second = place(_mm256_unpackhi_epi8(rest, exponent));
+      if (low != nullptr) {
+        first = add_low(first, low + quarter * 4);
+        second = add_low(second, low + quarter * 4 + 2);
+      }
+      Store(units, first);
+      Store(units + 32, second);
+      exponents += 32;
+      rests += 32;
+      units += 64;
+    }
+    if (low != nullptr) low += 3 * kGroup / 8;
   }
 }
 

@@ -150,25 +150,44 @@ size_t CascadeReduceAvx512(const uint8_t* ranks, size_t groups, int width,
 }
 
 void JoinRestsAvx512(const uint8_t* exponents, const uint8_t* rests,
-                     size_t groups, int shift, uint8_t* units) {
+                     const uint8_t* low, size_t groups, int shift,
+                     uint8_t* units) {
   // The 64-bit pieces such that interleaving within 128 bits gives the order.
   const __m512i pieces = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   const auto load = [pieces](const uint8_t* from) {
     return _mm512_permutexvar_epi64(pieces, Load(from));
   };
-  const __m128i count = _mm_cvtsi32_si128(shift);
   // Exponent above mantissa above sign, to the place of each.
-  const auto place = [=](__m512i word) {
+  const auto place = [shift](__m512i word) {
     if (shift == 0) return _mm512_shrdi_epi16(word, word, 1);
-    const __m512i magnitude =
-        _mm512_sll_epi16(_mm512_srli_epi16(word, 1), count);
-    return OrAnd(magnitude, _mm512_slli_epi16(word, 15), Words(-1));
+    return OrAnd(_mm512_slli_epi16(word, 15), _mm512_slli_epi16(word, 2),
+                 Words(0xfff8));
   };
-  for (size_t i = 0; i < groups * kGroup; i += 64) {
-    const __m512i exponent = load(exponents + i);
-    const __m512i rest = load(rests + i);
-    Store(units + 2 * i, place(_mm512_unpacklo_epi8(rest, exponent)));
-    Store(units + 2 * i + 64, place(_mm512_unpackhi_epi8(rest, exponent)));
+  const auto add_low = [](__m512i unit, const uint8_t* planes) {
+    for (int p = 0; p < 3; ++p, planes += kGroup / 8) {
+      uint32_t bits;
+      __builtin_memcpy(&bits, planes, sizeof bits);
+      unit = _mm512_mask_add_epi16(unit, bits, unit, Words(1 << p));
+    }
+    return unit;
+  };
+  for (; groups > 0; --groups) {
+    for (size_t half = 0; half < 2; ++half) {
+      const __m512i exponent = load(exponents);
+      const __m512i rest = load(rests);
+      __m512i first = place(_mm512_unpacklo_epi8(rest, exponent));
+      __m512i second = place(_mm512_unpackhi_epi8(rest, exponent));
+      if (low != nullptr) {
+        first = add_low(first, low + half * 8);
+        second = add_low(second, low + half * 8 + 4);
+      }
+      Store(units, first);
+      Store(units + 64, second);
+      exponents += 64;
+      rests += 64;
+      units += 128;
+    }
+    if (low != nullptr) low += 3 * kGroup / 8;
   }
 }
 

@@ -19,12 +19,17 @@ void Store64(uint8_t* to, uint64_t value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+/// Bit b of `bits` in byte b.
+uint64_t Spread(uint8_t bits) {
+  const uint64_t spread = bits * kOnes & 0x8040201008040201;
+  return (spread + 0x7F * kOnes) >> 7 & kOnes;
+}
+
 /// The codes i to i + 7 of a group; i is a multiple of 8.
 template <int kWidth>
 uint64_t LoadCodes(const uint8_t* codes, size_t i) {
   if constexpr (kWidth == 1) {
-    const uint64_t bits = codes[i / 8] * kOnes & 0x8040201008040201;
-    return (bits + 0x7F * kOnes) >> 7 & kOnes;
+    return Spread(codes[i / 8]);
   } else if constexpr (kWidth == 2) {
     return Load64(codes + i % 32) >> (i / 32 * 2) & 3 * kOnes;
   } else {
@@ -142,12 +147,24 @@ size_t CascadeReduceScalar(const uint8_t* ranks, size_t groups, int width,
 }
 
 void JoinRestsScalar(const uint8_t* exponents, const uint8_t* rests,
-                     size_t groups, int shift, uint8_t* units) {
+                     const uint8_t* low, size_t groups, int shift,
+                     uint8_t* units) {
   for (size_t i = 0; i < groups * kGroup; ++i) {
     const uint32_t magnitude = uint32_t{exponents[i]} << 7 | rests[i] >> 1;
     const auto unit =
         static_cast<uint16_t>(magnitude << shift | uint32_t{rests[i]} << 15);
     std::memcpy(units + 2 * i, &unit, sizeof unit);
+  }
+  if (low == nullptr) return;
+  constexpr size_t kPlane = kGroup / 8;
+  for (; groups > 0; --groups, low += 3 * kPlane) {
+    for (size_t i = 0; i < kPlane; ++i, units += 16) {
+      const uint64_t bits = Spread(low[i]) | Spread(low[kPlane + i]) << 1 |
+                            Spread(low[2 * kPlane + i]) << 2;
+      for (size_t j = 0; j < 8; ++j) {
+        units[2 * j] |= static_cast<uint8_t>(bits >> (8 * j));
+      }
+    }
   }
 }
 

@@ -139,48 +139,49 @@ absl::StatusOr<const uint8_t*> ExpandLower(const Params& params,
   return from;
 }
 
-/// Reads the low bits of `groups` groups and adds them to `words`.
-absl::Status AddLow(const Kind& kind, Mode mode, size_t groups,
-                    ByteReader& reader, uint16_t* words) {
-  switch (mode) {
-    case kZero:
-    case kTop:
-      break;
-    case kThree:
-      for (size_t g = 0; g < groups; ++g, words += kGroup) {
-        ASSIGN_OR_RETURN(const ByteSpan planes, reader.Bytes(kThreeBytes));
-        for (int i = 0; i < 3; ++i) {
-          kernels::Best().insert_plane(words, 1, 1, kind.three_shift() + i,
-                                       planes.data() + i * (kGroup / 8));
-        }
+/// Reads the elements listed of `groups` groups and adds their low bits to
+/// `words`.
+absl::Status AddFew(const Kind& kind, size_t groups, ByteReader& reader,
+                    uint16_t* words) {
+  for (size_t g = 0; g < groups; ++g, words += kGroup) {
+    ASSIGN_OR_RETURN(const uint8_t count, reader.Le<uint8_t>());
+    ASSIGN_OR_RETURN(const ByteSpan few,
+                     reader.Bytes(count * kind.few_bytes()));
+    int previous = -1;
+    for (size_t at = 0; at < few.size(); at += kind.few_bytes()) {
+      const int position = few[at];
+      const uint16_t low =
+          kind.wide() ? LoadLe<uint16_t>(&few[at + 1]) : few[at + 1];
+      if (position <= previous || position >= int{kGroup} ||
+          low >> kind.low_bits != 0) {
+        return reader.Error("element ", position, " with low bits ", low,
+                            " after element ", previous, " of a group");
       }
-      break;
-    case kAll: {
-      ASSIGN_OR_RETURN(const ByteSpan all, reader.Bytes(groups * kAllBytes));
-      std::memcpy(words, all.data(), all.size());
-      break;
+      words[position] = static_cast<uint16_t>(words[position] | low);
+      previous = position;
     }
-    case kFew:
-      for (size_t g = 0; g < groups; ++g, words += kGroup) {
-        ASSIGN_OR_RETURN(const uint8_t count, reader.Le<uint8_t>());
-        ASSIGN_OR_RETURN(const ByteSpan few,
-                         reader.Bytes(count * kind.few_bytes()));
-        int previous = -1;
-        for (size_t at = 0; at < few.size(); at += kind.few_bytes()) {
-          const int position = few[at];
-          const uint16_t low = kind.low_bits == 16
-                                   ? LoadLe<uint16_t>(&few[at + 1])
-                                   : few[at + 1];
-          if (position <= previous || position >= int{kGroup} ||
-              low >> kind.low_bits != 0) {
-            return reader.Error("element ", position, " with low bits ", low,
-                                " after element ", previous, " of a group");
-          }
-          words[position] = static_cast<uint16_t>(words[position] | low);
-          previous = position;
-        }
+  }
+  return absl::OkStatus();
+}
+
+/// Reads the low halves of `groups` groups.
+absl::Status ReadHalves(const Kind& kind, Mode mode, size_t groups,
+                        ByteReader& reader, uint16_t* low) {
+  if (mode == kAll) {
+    ASSIGN_OR_RETURN(const ByteSpan all, reader.Bytes(groups * kAllBytes));
+    std::memcpy(low, all.data(), all.size());
+    return absl::OkStatus();
+  }
+  std::memset(low, 0, groups * kAllBytes);
+  if (mode == kFew) return AddFew(kind, groups, reader, low);
+  if (mode == kThree) {
+    ASSIGN_OR_RETURN(const ByteSpan planes, reader.Bytes(groups * kThreeBytes));
+    const uint8_t* plane = planes.data();
+    for (size_t g = 0; g < groups; ++g) {
+      for (int bit = 13; bit < 16; ++bit, plane += kGroup / 8) {
+        kernels::Best().insert_plane(low + g * kGroup, 1, 1, bit, plane);
       }
-      break;
+    }
   }
   return absl::OkStatus();
 }
@@ -235,19 +236,23 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
       }
       next += kernel.cascade_expand(code, count, first.width, first.symbols,
                                     next, exponents);
+      ByteSpan three;
+      if (!kind.wide() && run.mode == kThree) {
+        ASSIGN_OR_RETURN(three, reader.Bytes(count * kThreeBytes));
+      }
       const bool direct =
-          !kind.wide() && run.mode == kTop && to.size() == count * group_size;
-      kernel.join_rests(exponents, rests, count, kind.shift,
+          !kind.wide() && run.mode != kFew && to.size() == count * group_size;
+      kernel.join_rests(exponents, rests, three.data(), count, kind.shift,
                         direct ? to.data() : reinterpret_cast<uint8_t*>(units));
       code += count * CodeBytes(first.width);
       rests += count * kGroup;
-      if (direct) continue;
-      if (kind.wide()) std::memset(low, 0, count * kAllBytes);
-      RETURN_IF_ERROR(
-          AddLow(kind, run.mode, count, reader, kind.wide() ? low : units));
       if (kind.wide()) {
+        RETURN_IF_ERROR(ReadHalves(kind, run.mode, count, reader, low));
         kernel.join_halves(low, units, to.size() / 4, to.data());
-      } else {
+      } else if (!direct) {
+        if (run.mode == kFew) {
+          RETURN_IF_ERROR(AddFew(kind, count, reader, units));
+        }
         std::memcpy(to.data(), units, to.size());
       }
     }
