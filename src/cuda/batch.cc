@@ -125,7 +125,7 @@ absl::Status ReadFloatTables(ByteReader& reader, FloatTables* tables,
       left -= frequency;
     }
     frequencies[symbols - 1] = static_cast<uint16_t>(left);
-    entropy::BuildDecodeTable(frequencies, keys, table.get());
+    entropy::BuildDecodeTable(frequencies, keys, table.get(), false);
     tables->tables[t] = ToAliasTable(*table);
   }
   return absl::OkStatus();
