@@ -78,9 +78,9 @@ class EncodePlan {
   /// What it expects all blocks of the frame to take, in bytes, without
   /// `params()`.
   virtual uint64_t estimate() const = 0;
-  /// Appends the coded form of `block` (a block of the request) to `*out`.
-  /// Returns false, leaving `*out` as it was, where this codec cannot code the
-  /// block.
+  /// Appends the coded form of `block`, a block of the request where it lies in
+  /// the request's data, to `*out`. Returns false, leaving `*out` as it was,
+  /// where this codec cannot code the block.
   virtual bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const = 0;
 };
 

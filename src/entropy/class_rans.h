@@ -17,8 +17,9 @@
 namespace zipllm::entropy {
 
 inline constexpr size_t kMaxClasses = 64;
-/// Blocks of as many symbols have four streams, others one.
-inline constexpr size_t kFourStreams = 65536;
+/// Blocks of as many symbols have four streams, others one: the states of four
+/// take 512 bytes.
+inline constexpr size_t kFourStreams = size_t{1} << 18;
 
 /// By symbol: how often it occurs in a class; below 2^32 in all.
 using ByteCounts = std::array<uint32_t, 256>;

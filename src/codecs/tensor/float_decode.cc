@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <vector>
+#include <memory>
 
 #include "base/bytes.h"
-#include "codecs/bytes/zstd_decode.h"
+#include "codecs/tensor/bit_planes_decode.h"
 #include "codecs/tensor/float_format.h"
 #include "entropy/rans_tables.h"
 #include "kernels/kernels.h"
@@ -24,7 +24,8 @@ using kernels::kStateLow;
 
 struct Params final : DecodeParams {
   const Kind* kind = nullptr;
-  std::vector<kernels::RansDecodeTable> tables;  // 1 to kMaxTables
+  size_t table_count = 0;  // 1 to kMaxTables
+  std::unique_ptr<kernels::RansDecodeTable[]> tables;
 };
 
 absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
@@ -73,8 +74,10 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
     return reader.Error(int{tables}, " tables; 1 to ", kMaxTables,
                         " are possible");
   }
-  params->tables.resize(tables);
-  for (kernels::RansDecodeTable& table : params->tables) {
+  params->table_count = tables;
+  params->tables =
+      std::make_unique_for_overwrite<kernels::RansDecodeTable[]>(tables);
+  for (size_t t = 0; t < tables; ++t) {
     entropy::Frequencies frequencies{};
     uint64_t left = kSlots;
     for (size_t s = 0; s < symbols; ++s) {
@@ -83,75 +86,11 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
       left -= frequency;
     }
     frequencies[symbols] = static_cast<uint16_t>(left);
-    entropy::BuildDecodeTable(frequencies, keys, &table);
+    entropy::BuildDecodeTable(frequencies, keys, &params->tables[t],
+                              kernels::Best().reads_slots);
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
   return params;
-}
-
-/// One plane of a block, ready to be inserted.
-struct PlaneSource {
-  const uint8_t* groups = nullptr;  // the next group; null: all zero
-  const uint8_t* bitmap = nullptr;  // which groups are there; null: all
-};
-
-/// Reads a plane of `count` groups; `decoded` has room for it.
-absl::Status ReadPlane(const Plane& plane, size_t count, ByteReader& reader,
-                       MutableByteSpan decoded, Scratch& scratch,
-                       PlaneSource* source) {
-  ASSIGN_OR_RETURN(const uint8_t mode, reader.Le<uint8_t>());
-  switch (mode) {
-    case kZero:
-      return absl::OkStatus();
-    case kRaw: {
-      ASSIGN_OR_RETURN(const ByteSpan bytes,
-                       reader.Bytes(count * plane.group_bytes()));
-      source->groups = bytes.data();
-      return absl::OkStatus();
-    }
-    case kRuns: {
-      ASSIGN_OR_RETURN(const ByteSpan bitmap, reader.Bytes((count + 7) / 8));
-      if (count % 8 != 0 && bitmap.back() >> (count % 8) != 0) {
-        return reader.Error("bits after the last group's are not 0");
-      }
-      size_t present = 0;
-      for (uint8_t byte : bitmap) present += std::popcount(byte);
-      ASSIGN_OR_RETURN(const ByteSpan bytes,
-                       reader.Bytes(present * plane.group_bytes()));
-      source->groups = bytes.data();
-      source->bitmap = bitmap.data();
-      return absl::OkStatus();
-    }
-    case kZstd: {
-      ASSIGN_OR_RETURN(const uint64_t length,
-                       reader.Varint(reader.remaining()));
-      ASSIGN_OR_RETURN(const ByteSpan frame, reader.Bytes(length));
-      source->groups = decoded.data();
-      return Annotate(DecodeZstdFrame(frame, decoded, scratch),
-                      "float block, plane ", int{plane.width}, "@",
-                      int{plane.shift}, ": ");
-    }
-    default:
-      return reader.Error("unknown mode of plane ", int{mode});
-  }
-}
-
-/// Inserts the groups `first` to `first + count` of a plane.
-void InsertGroups(const kernels::Table& kernel, const Plane& plane,
-                  PlaneSource& source, size_t first, size_t count,
-                  uint16_t* values) {
-  if (source.bitmap == nullptr) {
-    kernel.insert_plane(values, count, plane.width, plane.shift, source.groups);
-    source.groups += count * plane.group_bytes();
-    return;
-  }
-  for (size_t i = 0; i < count; ++i) {
-    const size_t group = first + i;
-    if (((source.bitmap[group / 8] >> (group % 8)) & 1) == 0) continue;
-    kernel.insert_plane(values + i * kGroup, 1, plane.width, plane.shift,
-                        source.groups);
-    source.groups += plane.group_bytes();
-  }
 }
 
 /// The rANS streams of a block.
@@ -173,13 +112,13 @@ absl::Status ReadStreams(const Shape& shape, const Params& params,
     ASSIGN_OR_RETURN(lengths[s].pairs, reader.Varint(most));
     ASSIGN_OR_RETURN(lengths[s].escapes, reader.Varint(most));
   }
-  if (params.tables.size() > 1) {
+  if (params.table_count > 1) {
     ASSIGN_OR_RETURN(*selectors, reader.Bytes((shape.chunks + 3) / 4));
     for (size_t c = 0; c < selectors->size() * 4; ++c) {
       const unsigned selector = ((*selectors)[c / 4] >> (c % 4 * 2)) & 3;
-      if (selector >= (c < shape.chunks ? params.tables.size() : 1)) {
+      if (selector >= (c < shape.chunks ? params.table_count : 1)) {
         return reader.Error("selector ", selector, " of chunk ", c, ", of ",
-                            shape.chunks, " with ", params.tables.size(),
+                            shape.chunks, " with ", params.table_count,
                             " tables");
       }
     }
@@ -246,51 +185,55 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
   ByteSpan selectors;
   RETURN_IF_ERROR(ReadStreams(shape, params, reader, &streams, &selectors));
 
-  // Planes that are compressed once more are decoded whole.
-  Buffer& decoded = scratch.buffers[0];
-  size_t plane_bytes = 0;
-  for (const Plane& plane : kind.planes) {
-    plane_bytes += shape.groups * plane.group_bytes();
-  }
-  decoded.Resize(plane_bytes);
-  PlaneSource sources[kMaxPlanes];
-  size_t offset = 0;
-  for (size_t p = 0; p < kind.planes.size(); ++p) {
-    const size_t size = shape.groups * kind.planes[p].group_bytes();
-    RETURN_IF_ERROR(ReadPlane(kind.planes[p], shape.groups, reader,
-                              decoded.mutable_span().subspan(offset, size),
-                              scratch, &sources[p]));
-    offset += size;
-  }
+  ASSIGN_OR_RETURN(PlaneReader planes,
+                   PlaneReader::Start(kind.planes, shape.groups, reader,
+                                      &scratch.buffers[0], scratch));
   RETURN_IF_ERROR(reader.ExpectEnd());
 
+  // Whole chunks of four streams have a kernel of their own, the rest goes
+  // step by step.
   const kernels::Table& kernel = kernels::Best();
   const bool wide = kind.element_size == 4;
+  const size_t whole =
+      shape.streams == kernels::kMaxStreams ? shape.count / kChunk : 0;
+  constexpr size_t kBatch = 4;  // chunks whose halves are joined at a time
   alignas(64) uint16_t keys[kChunk] = {};
-  alignas(64) uint16_t units[kChunk] = {};
-  alignas(64) uint16_t low[kChunk] = {};
+  alignas(64) uint16_t units[kBatch * kChunk] = {};
+  alignas(64) uint16_t low[kBatch * kChunk];
   bool ok = true;
-  for (size_t c = 0; c < shape.chunks; ++c) {
-    const size_t count = shape.ChunkCount(c);
-    const size_t groups = (count + kGroup - 1) / kGroup;
-    const size_t selector =
-        selectors.empty() ? 0 : (selectors[c / 4] >> (c % 4 * 2)) & 3;
-    ok &=
-        kernel.rans_decode(streams.state, shape.streams,
-                           params.tables[selector], keys, shape.ChunkSteps(c));
-    kernel.place_keys(keys, count, kind.key_shift, units);
-    if (wide) std::memset(low, 0, sizeof low);
-    for (size_t p = 0; p < kind.planes.size(); ++p) {
-      if (sources[p].groups == nullptr) continue;
-      const Plane& plane = kind.planes[p];
-      InsertGroups(kernel, plane, sources[p], c * (kChunk / kGroup), groups,
-                   plane.low ? low : units);
-    }
-    uint8_t* to = out.data() + c * kChunk * kind.element_size;
-    if (wide) {
-      kernel.join_halves(low, units, count, to);
+  for (size_t c = 0; c < shape.chunks && ok;) {
+    uint8_t* const to = out.data() + c * kChunk * kind.element_size;
+    const size_t first = c * (kChunk / kGroup);
+    size_t count;
+    if (c < whole) {
+      const size_t chunks = wide ? std::min(whole - c, kBatch) : whole - c;
+      kernels::PlaneRef high[kMaxPlanes];
+      for (size_t p = kind.low_planes(); p < kind.planes.size(); ++p) {
+        high[p - kind.low_planes()] = planes.Ref(p, first);
+      }
+      ok = kernel.decode_units(streams.state, params.tables.get(),
+                               selectors.empty() ? nullptr : &selectors[c / 4],
+                               kind.unit_kind, high, chunks,
+                               coded.data() + coded.size(),
+                               wide ? reinterpret_cast<uint8_t*>(units) : to);
+      count = chunks * kChunk;
+      c += chunks;
     } else {
-      std::memcpy(to, units, count * sizeof *units);
+      count = shape.ChunkCount(c);
+      const size_t selector =
+          selectors.empty() ? 0 : (selectors[c / 4] >> (c % 4 * 2)) & 3;
+      ok = kernel.rans_decode(streams.state, shape.streams,
+                              params.tables[selector], keys,
+                              shape.ChunkSteps(c));
+      kernel.place_keys(keys, count, kind.key_shift, units);
+      planes.Insert(first, PlaneGroups(count), units, nullptr);
+      if (!wide) std::memcpy(to, units, count * sizeof *units);
+      ++c;
+    }
+    if (wide) {
+      std::memset(low, 0, sizeof low);
+      planes.Insert(first, PlaneGroups(count), nullptr, low);
+      kernel.join_halves(low, units, count, to);
     }
   }
   if (!ok || !AreDone(shape, streams)) {

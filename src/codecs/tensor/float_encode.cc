@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "codecs/bytes/zstd_encode.h"
 #include "codecs/sample.h"
+#include "codecs/tensor/bit_planes_encode.h"
 #include "codecs/tensor/float_format.h"
 #include "entropy/rans_tables.h"
 #include "kernels/kernels.h"
@@ -339,33 +339,6 @@ struct StreamTail {
   uint8_t* escapes_end;
 };
 
-bool IsZero(const uint8_t* data, size_t size) {
-  for (size_t i = 0; i < size; i += 8) {
-    if (LoadLe<uint64_t>(data + i) != 0) return false;
-  }
-  return true;
-}
-
-/// Whether an order-0 coder would save 3 % of `plane`, by a few samples.
-bool LooksCompressible(ByteSpan plane) {
-  constexpr size_t kPieces = 4;
-  constexpr size_t kPiece = 1024;
-  uint8_t sample[kPieces * kPiece];
-  if (plane.size() < sizeof sample) return false;
-  for (size_t i = 0; i < kPieces; ++i) {
-    const size_t offset = (plane.size() - kPiece) / (kPieces - 1) * i;
-    std::memcpy(sample + i * kPiece, plane.data() + offset, kPiece);
-  }
-  // Entropy is at least the one of order 2, -log2(sum of p^2), which takes no
-  // logarithm: 7.76 bits are left of 8 where that sum is 1.18 / 256.
-  std::array<uint32_t, 256> counts{};
-  for (uint8_t byte : sample) ++counts[byte];
-  uint64_t squares = 0;
-  for (uint64_t count : counts) squares += count * count;
-  if (squares * 256 * 100 < sizeof sample * sizeof sample * 118) return false;
-  return EntropyQ16(sample) < (8 << 16) * 97 / 100;
-}
-
 class Plan final : public EncodePlan {
  public:
   Plan(const Kind& kind, int level, const Alphabet& alphabet,
@@ -418,8 +391,6 @@ class Plan final : public EncodePlan {
   bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const override;
 
  private:
-  void AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
-                   Buffer* frame, Buffer* out) const;
   size_t Select(const uint8_t* symbols, size_t count) const;
 
   const Kind& kind_;
@@ -461,18 +432,8 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   // bitmaps of the groups that are not zero.
   Buffer& symbols = scratch.buffers[0];
   symbols.Resize(shape.steps * shape.step);
-  Buffer& planes = scratch.buffers[1];
-  std::array<uint8_t*, kMaxPlanes + 1> plane_begin;
-  size_t plane_bytes = 0;
-  for (const Plane& plane : kind_.planes) {
-    plane_bytes += shape.groups * plane.group_bytes();
-  }
-  planes.Resize(plane_bytes);
-  plane_begin[0] = planes.data();
-  for (size_t p = 0; p < kind_.planes.size(); ++p) {
-    plane_begin[p + 1] =
-        plane_begin[p] + shape.groups * kind_.planes[p].group_bytes();
-  }
+  PlaneWriter planes(kind_.planes, shape.groups, &scratch.buffers[1],
+                     &scratch.buffers[3]);
   const size_t lanes = shape.steps * kLanes;  // elements of a stream, padded
   const size_t extra_room = lanes / 4 + 8;
   Buffer& tails = scratch.buffers[2];
@@ -489,10 +450,6 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     tail[s].escapes_begin = tail[s].escapes_end = rest + extra_room;
   }
   const auto words_begin = words_end;
-  Buffer& bitmaps = scratch.buffers[3];
-  const size_t bitmap_bytes = (shape.groups + 7) / 8;
-  bitmaps.Resize(kind_.planes.size() * bitmap_bytes);
-
   std::vector<uint8_t> selectors(tables_.size() > 1 ? (shape.chunks + 3) / 4
                                                     : 0);
 
@@ -512,21 +469,8 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
     }
     const uint16_t last = units[count - 1];
     std::fill(units + count, units + groups * kGroup, uint16_t{0});
-    for (size_t p = 0; p < kind_.planes.size(); ++p) {
-      const Plane& plane = kind_.planes[p];
-      const size_t first = c * (kChunk / kGroup);
-      uint8_t* to = plane_begin[p] + first * plane.group_bytes();
-      kernel.extract_plane(plane.low ? low : units, groups, plane.width,
-                           plane.shift, to);
-      uint32_t present = 0;
-      for (size_t g = 0; g < groups; ++g) {
-        present |=
-            uint32_t{!IsZero(to + g * plane.group_bytes(), plane.group_bytes())}
-            << g;
-      }
-      static_assert(kChunk / kGroup == 8);
-      bitmaps.data()[p * bitmap_bytes + c] = static_cast<uint8_t>(present);
-    }
+    static_assert(kChunk / kGroup == 8);
+    planes.Take(units, low, c * (kChunk / kGroup), groups);
     // rANS repeats the last element where planes have zeros.
     std::fill(units + count, units + padded, last);
     uint8_t* chunk = symbols.data() + c * kChunk;
@@ -578,57 +522,21 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
         {tail[s].extra_begin, sinks[s].to + (sinks[s].held_bits != 0 ? 1 : 0)});
     writer.Bytes({tail[s].escapes_begin, tail[s].escapes_end});
   }
-  for (size_t p = 0; p < kind_.planes.size(); ++p) {
-    AppendPlane(kind_.planes[p], {plane_begin[p], plane_begin[p + 1]},
-                bitmaps.span().subspan(p * bitmap_bytes, bitmap_bytes),
-                &symbols, out);
-  }
+  planes.Append(level_, &symbols, out);
   const bool smaller = out->size() - start < block.size();
   if (!smaller) out->Resize(start);
   return smaller;
 }
 
-void Plan::AppendPlane(const Plane& plane, ByteSpan groups, ByteSpan bitmap,
-                       Buffer* frame, Buffer* out) const {
-  const size_t size = plane.group_bytes();
-  size_t present = 0;
-  for (uint8_t byte : bitmap) present += std::popcount(byte);
-  ByteWriter writer(out);
-  if (present == 0) {
-    writer.Le<uint8_t>(kZero);
-    return;
-  }
-  const size_t runs = bitmap.size() + present * size;
-  frame->Clear();
-  if (LooksCompressible(groups) &&
-      AppendZstdFrame(groups, ZstdLevel(level_), frame) &&
-      frame->size() + VarintSize(frame->size()) <
-          std::min(runs, groups.size() / 100 * 97)) {
-    writer.Le<uint8_t>(kZstd);
-    writer.Varint(frame->size());
-    writer.Bytes(frame->span());
-    return;
-  }
-  if (runs >= groups.size()) {
-    writer.Le<uint8_t>(kRaw);
-    writer.Bytes(groups);
-    return;
-  }
-  writer.Le<uint8_t>(kRuns);
-  writer.Bytes(bitmap);
-  for (size_t g = 0; g * size < groups.size(); ++g) {
-    if ((bitmap[g / 8] >> (g % 8)) & 1) {
-      writer.Bytes(groups.subspan(g * size, size));
-    }
-  }
-}
-
 // ---- Planning ----
+
+constexpr int kMinLevel = 2;  // codec 7 is for the one below
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
                                      Scratch& scratch) {
   const Kind* kind = KindOf(request.dtype);
-  if (kind == nullptr || request.data.size() < kind->element_size) {
+  if (kind == nullptr || request.level < kMinLevel ||
+      request.data.size() < kind->element_size) {
     return nullptr;
   }
   const size_t count = request.data.size() / kind->element_size;

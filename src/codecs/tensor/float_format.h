@@ -8,19 +8,10 @@
 #include <cstdint>
 #include <span>
 
+#include "codecs/tensor/bit_planes.h"
 #include "kernels/kernels.h"
 
 namespace zipllm::codecs::float_format {
-
-/// Bits [shift, shift + width) of the 16-bit units (of the low halves if
-/// `low`).
-struct Plane {
-  uint8_t width;
-  uint8_t shift;
-  bool low;
-
-  constexpr size_t group_bytes() const { return 16 * size_t{width}; }
-};
 
 /// A kind of elements. A key is (unit >> key_shift) & key_mask: the exponent
 /// and the top two bits of the mantissa.
@@ -29,12 +20,18 @@ struct Kind {
   uint8_t element_size;
   uint8_t key_shift;
   uint16_t key_mask;
-  std::span<const Plane> planes;
+  kernels::UnitKind unit_kind;
+  std::span<const Plane> planes;  // those of low halves first
 
   constexpr uint32_t Key(uint16_t unit) const {
     return (uint32_t{unit} >> key_shift) & key_mask;
   }
   constexpr uint32_t max_exponent() const { return key_mask >> 2; }
+  constexpr size_t low_planes() const {
+    size_t count = 0;
+    while (planes[count].low) ++count;
+    return count;
+  }
 };
 
 inline constexpr std::array kBf16Planes = {
@@ -47,16 +44,14 @@ inline constexpr std::array kFp32Planes = {
     Plane{1, 13, true}, Plane{1, 14, true}, Plane{1, 15, true},
     Plane{4, 0, false}, Plane{1, 4, false}, Plane{1, 15, false}};
 inline constexpr std::array kKinds = {
-    Kind{1, 2, 5, 1023, kBf16Planes},
-    Kind{2, 2, 8, 127, kFp16Planes},
-    Kind{3, 4, 5, 1023, kFp32Planes},
+    Kind{1, 2, 5, 1023, kernels::UnitKind::kBf16, kBf16Planes},
+    Kind{2, 2, 8, 127, kernels::UnitKind::kFp16, kFp16Planes},
+    Kind{3, 4, 5, 1023, kernels::UnitKind::kBf16, kFp32Planes},
 };
-inline constexpr size_t kMaxPlanes = kFp32Planes.size();
-
-enum PlaneMode : uint8_t { kZero = 0, kRaw = 1, kRuns = 2, kZstd = 3 };
+static_assert(kFp32Planes.size() <= kMaxPlanes);
 
 /// Elements that share a table; what a selector is for.
-inline constexpr size_t kChunk = 1024;
+inline constexpr size_t kChunk = kernels::kUnitChunk;
 inline constexpr size_t kMaxTables = 4;
 /// Exponents that can be listed: symbols but for the escape.
 inline constexpr size_t kMaxExponents = kernels::kMaxSymbols - 1;
@@ -71,7 +66,7 @@ struct Shape {
         step(kernels::kLanes * static_cast<size_t>(streams)),
         steps((elements + step - 1) / step),
         chunks((elements + kChunk - 1) / kChunk),
-        groups((elements + kernels::kGroup - 1) / kernels::kGroup) {}
+        groups(PlaneGroups(elements)) {}
   /// Elements of chunk `c`, without padding.
   size_t ChunkCount(size_t c) const {
     return c + 1 < chunks ? kChunk : count - c * kChunk;
