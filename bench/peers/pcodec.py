@@ -2,19 +2,22 @@
 NAME = "pcodec"
 PACKAGES = ("pcodec", "numpy")
 THREADS = (1,)
-SLOW = ("level 12",)
+SLOW = ("level 12", "level 12, small pages")
 DTYPES = {"bf16": "uint16", "fp16": "float16", "fp32": "float32", "fp8": "uint8"}
 
 
 def methods(dtype):
-    return ["level 8", "level 12"] if dtype in DTYPES else []
+    return ["level 8", "level 12", "level 12, small pages"] if dtype in DTYPES else []
 
 
 def load(method, dtype, threads):
     import numpy
-    from pcodec import ChunkConfig, standalone
+    from pcodec import ChunkConfig, PagingSpec, standalone
     kind = numpy.dtype(DTYPES[dtype])
-    config = ChunkConfig(compression_level=int(method.split()[1]), enable_8_bit=True)
+    level, _, pages = method.removeprefix("level ").partition(", ")
+    page = 1 << 16 if pages else 1 << 18  # numbers; 2^18 is its default
+    config = ChunkConfig(compression_level=int(level), enable_8_bit=True,
+                         paging_spec=PagingSpec.equal_pages_up_to(page))
 
     def compress(data):
         """The numbers; then what is left of the file and its length."""
