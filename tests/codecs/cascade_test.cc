@@ -179,7 +179,7 @@ TEST(CascadeSpecTest, RefusesWrongBlocks) {
   EXPECT_THAT(message(parts), HasSubstr("1 elements escape from layer 1"));
   parts = Parts();
   parts.low = {0};
-  EXPECT_THAT(message(parts), HasSubstr("byte 148"));
+  EXPECT_THAT(message(parts), HasSubstr("byte 147"));
   parts = Parts();
   parts.rests.pop_back();
   EXPECT_THAT(message(parts), HasSubstr("ends early"));
