@@ -118,11 +118,15 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan params) {
   if (model.classes > entropy::kMaxClasses) {
     return reader.Error(model.classes, " classes");
   }
-  ASSIGN_OR_RETURN(const entropy::ClassFrequencies tables,
-                   entropy::ParseClassFrequencies(reader));
-  if (tables.size() != model.classes) {
-    return reader.Error(tables.size(), " tables for ", model.classes,
-                        " classes");
+  entropy::ClassFrequencies tables;
+  for (const ClassRange& range : model.TableRanges()) {
+    ASSIGN_OR_RETURN(const entropy::ClassFrequencies some,
+                     entropy::ParseClassFrequencies(reader));
+    if (std::ssize(some) != range.last - range.first) {
+      return reader.Error(some.size(), " tables for ", range.last - range.first,
+                          " classes");
+    }
+    tables.insert(tables.end(), some.begin(), some.end());
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
   return std::make_unique<Params>(std::move(model), tables);

@@ -30,8 +30,11 @@ constexpr int kMaxHastyLevel = 2;
 /// Levels from this on look at all of a frame.
 constexpr int kMinThoroughLevel = 6;
 
-// What a frequency takes in the parameters, roughly.
-constexpr uint64_t kFrequencyBits = 5;
+/// What a frequency of a symbol of `bits` bits takes in the parameters, as
+/// measured.
+constexpr uint64_t FrequencyBits(int bits) {
+  return static_cast<uint64_t>(std::max(4, 18 - 2 * bits));
+}
 
 // ---- Costs, in 1/65536 bit ----
 
@@ -56,12 +59,12 @@ uint64_t QuickLog2(uint32_t x) {
 class Cost {
  public:
   explicit Cost(uint64_t scale) : scale_(scale) {}
-  /// A class: its counts by symbol.
-  void Add(const uint32_t* counts, size_t symbols) {
+  /// A class of symbols of `bits` bits: its counts by symbol.
+  void Add(const uint32_t* counts, int bits) {
     uint32_t total = 0;
     uint64_t sum = 0;
     uint64_t present = 0;
-    for (size_t s = 0; s < symbols; ++s) {
+    for (size_t s = 0; s < size_t{1} << bits; ++s) {
       if (counts[s] == 0) continue;
       total += counts[s];
       sum += counts[s] * QuickLog2(counts[s]);
@@ -69,20 +72,17 @@ class Cost {
     }
     if (present < 2) return;
     const uint64_t coded = total * QuickLog2(total);
-    sample_ += coded > sum ? coded - sum : 0;
-    present_ += present;
-  }
-  uint64_t total() const {
     // Entropy seen in a sample is too low by half a nat a frequency (Miller).
     constexpr uint64_t kHalfNat = 47274;
-    const uint64_t bias = scale_ > 1 ? kHalfNat * present_ : 0;
-    return scale_ * (sample_ + bias) + present_ * (kFrequencyBits << 16);
+    const uint64_t bias = scale_ > 1 ? kHalfNat * present : 0;
+    cost_ += scale_ * ((coded > sum ? coded - sum : 0) + bias) +
+             (present * FrequencyBits(bits) << 16);
   }
+  uint64_t total() const { return cost_; }
 
  private:
   uint64_t scale_;
-  uint64_t sample_ = 0;
-  uint64_t present_ = 0;
+  uint64_t cost_ = 0;
 };
 
 // ---- Symbols of blocks ----
@@ -113,26 +113,30 @@ void FindAnchors(const Quants& quants, const uint8_t* symbols, size_t groups,
 
 /// Symbols and classes of some blocks, in the order in which they are coded.
 struct Arranged {
-  Buffer* symbols;
-  Buffer* classes;
-  size_t size = 0;
-};
-
-/// `column`: of the first block.
-void Arrange(const Model& model, const uint8_t* data, size_t blocks,
-             size_t column, Arranged* arranged) {
-  const BlockType& type = *model.type;
-  const SideLayout layout(model, blocks);
-  const size_t quants = blocks * type.quants.count;
-  arranged->size = layout.size + Padded(quants);
-  arranged->symbols->Resize(arranged->size);
-  arranged->classes->Resize(arranged->size);
-  uint8_t* const symbols = arranged->symbols->data();
-  uint8_t* const classes = arranged->classes->data();
-  const auto pad = [&](size_t start, size_t count) {
+  Arranged(const Model& model, size_t blocks, Scratch& scratch)
+      : layout(model, blocks),
+        size(layout.size + Padded(blocks * model.type->quants.count)) {
+    scratch.buffers[0].Resize(size);
+    scratch.buffers[1].Resize(size);
+    symbols = scratch.buffers[0].data();
+    classes = scratch.buffers[1].data();
+  }
+  void Pad(size_t start, size_t count) {
     std::memset(symbols + start + count, 0, Padded(count) - count);
     std::memset(classes + start + count, 0, Padded(count) - count);
-  };
+  }
+
+  SideLayout layout;
+  size_t size;
+  uint8_t* symbols;
+  uint8_t* classes;
+};
+
+void ArrangeSide(const Model& model, const uint8_t* data, size_t blocks,
+                 Arranged* arranged) {
+  const BlockType& type = *model.type;
+  const SideLayout& layout = arranged->layout;
+  uint8_t* const symbols = arranged->symbols;
   for (size_t f = 0; f < model.side_fields(); ++f) {
     const Field& field = type.field[f];
     const size_t start = layout.field[f];
@@ -142,36 +146,52 @@ void Arrange(const Model& model, const uint8_t* data, size_t blocks,
         model.hinted(f)
             ? symbols + layout.field[static_cast<size_t>(field.hint.field)]
             : nullptr;
-    SideClasses(model, f, source, 0, count, classes + start);
-    pad(start, count);
+    SideClasses(model, f, source, 0, count, arranged->classes + start);
+    arranged->Pad(start, count);
   }
-  if (!model.has_quants()) return;
+}
 
-  const Field& field = type.field[model.side_fields()];
+/// The quants of `n` blocks from block `first` on, at most a piece, into
+/// `symbols` and `classes`; positions of their anchors to where they belong.
+void ArrangeQuants(const Model& model, const uint8_t* data, size_t first,
+                   size_t n, size_t column, const Arranged& arranged,
+                   uint8_t* symbols, uint8_t* classes) {
+  const BlockType& type = *model.type;
   const size_t groups = model.groups_per_block();
-  const size_t step = kPiece / type.quants.count;
-  GroupKey keys[kPiece / 16];
+  std::array<GroupKey, kPiece / 16> keys;
+  SplitField(type, type.field[model.side_fields()], data + first * type.bytes,
+             n, symbols);
+  FindKeys(type, arranged.symbols, arranged.layout, first, n, keys.data());
+  FlipQuants(model, keys.data(), n, column, symbols);
+  std::array<const uint8_t*, kMaxAnchors> positions{};
+  for (size_t a = 0; a < model.anchors; ++a) {
+    const size_t at = arranged.layout.position[a] + first * groups;
+    FindAnchors(type.quants, symbols, n * groups, a, arranged.symbols + at);
+    std::memset(arranged.classes + at, model.position_class[a], n * groups);
+    positions[a] = arranged.symbols + at;
+  }
+  QuantClasses(model, keys.data(), n, column, positions, classes);
+}
+
+/// `column`: of the first block.
+void Arrange(const Model& model, const uint8_t* data, size_t blocks,
+             size_t column, Arranged* arranged) {
+  ArrangeSide(model, data, blocks, arranged);
+  if (!model.has_quants()) return;
+  const size_t count = model.type->quants.count;
+  const size_t step = kPiece / count;
   for (size_t first = 0; first < blocks; first += step) {
-    const size_t n = std::min(step, blocks - first);
-    const size_t at = layout.size + first * type.quants.count;
-    SplitField(type, field, data + first * type.bytes, n, symbols + at);
-    FindKeys(type, symbols, layout, first, n, keys);
-    FlipQuants(model, keys, n, column, symbols + at);
-    std::array<const uint8_t*, kMaxAnchors> positions{};
-    for (size_t a = 0; a < model.anchors; ++a) {
-      uint8_t* to = symbols + layout.position[a] + first * groups;
-      FindAnchors(type.quants, symbols + at, n * groups, a, to);
-      positions[a] = to;
-    }
-    QuantClasses(model, keys, n, column, positions, classes + at);
-    if (model.row_blocks != 0) column = (column + n) % model.row_blocks;
+    const size_t at = arranged->layout.size + first * count;
+    ArrangeQuants(
+        model, data, first, std::min(step, blocks - first),
+        model.row_blocks == 0 ? 0 : (column + first) % model.row_blocks,
+        *arranged, arranged->symbols + at, arranged->classes + at);
   }
   for (size_t a = 0; a < model.anchors; ++a) {
-    std::memset(classes + layout.position[a], model.position_class[a],
-                blocks * groups);
-    pad(layout.position[a], blocks * groups);
+    arranged->Pad(arranged->layout.position[a],
+                  blocks * model.groups_per_block());
   }
-  pad(layout.size, quants);
+  arranged->Pad(arranged->layout.size, blocks * count);
 }
 
 // ---- Choosing contexts ----
@@ -227,14 +247,16 @@ Sample TakePieces(const BlockType& type, ByteSpan data, size_t max_pieces,
   return sample;
 }
 
-/// Where an element stands to its group's anchors.
-enum AnchorState : uint8_t {
-  kBefore0 = 1,
-  kBefore1 = 2,
-  kIsAnchor0 = 4,
-  kIsAnchor1 = 8,
-  kAnchorStates = 16,
+/// Where an element stands to its group's anchors: bit a of `before`: before
+/// anchor a; bit a of `is`: it is anchor a.
+struct AnchorState {
+  uint8_t before;
+  uint8_t is;
 };
+constexpr std::array<AnchorState, 8> kAnchorStates = {
+    {{0, 0}, {1, 0}, {0, 1}, {2, 0}, {3, 0}, {2, 1}, {0, 2}, {1, 2}}};
+/// How many of them there are, by the anchors of a type.
+constexpr std::array<size_t, kMaxAnchors + 1> kStatesOf = {1, 3, 8};
 
 /// The states of a sample's elements, and how often each position occurs.
 struct AnchorStates {
@@ -249,58 +271,104 @@ AnchorStates FindStates(const Quants& quants,
   std::vector<uint8_t> positions(symbols.size() / quants.group);
   for (size_t a = 0; a < quants.anchors; ++a) {
     FindAnchors(quants, symbols.data(), positions.size(), a, positions.data());
+    const auto before = static_cast<uint8_t>(1u << a);
     for (size_t g = 0; g < positions.size(); ++g) {
       uint8_t* states = &result.states[g * quants.group];
       const uint8_t position = positions[g];
       ++result.positions[a][position];
-      const auto before = static_cast<uint8_t>(a == 0 ? kBefore0 : kBefore1);
       for (size_t i = 0; i < quants.group; ++i) {
         const bool is_before = static_cast<uint8_t>(i) < position;
         states[i] = static_cast<uint8_t>(states[i] | (is_before ? before : 0));
       }
       if (position < quants.group) {
-        states[position] |= a == 0 ? kIsAnchor0 : kIsAnchor1;
+        states[position] = static_cast<uint8_t>(states[position] | 4u << a);
       }
     }
   }
+  std::array<uint8_t, 16> number{};
+  for (size_t i = 0; i < kAnchorStates.size(); ++i) {
+    number[static_cast<size_t>(kAnchorStates[i].before | kAnchorStates[i].is
+                                                             << 2)] =
+        static_cast<uint8_t>(i);
+  }
+  for (uint8_t& state : result.states) state = number[state];
   return result;
 }
 
-/// A model that is being improved, and what it takes by the sample.
+/// Positions are 0 to 16 or 32.
+constexpr int kPositionBits = 6;
+
+/// A model, and what it takes by the sample.
 struct Choice {
   Model model;
   uint64_t cost = UINT64_MAX;
 };
 
+/// What the quants of a sample take in the contexts of `model` with its
+/// anchors. `counts` are by context, state and symbol.
+uint64_t CostOf(const Sample& sample, const AnchorStates& anchors,
+                const Model& model, const std::vector<uint32_t>& counts,
+                int bits) {
+  const size_t range = size_t{1} << bits;
+  const size_t states = kStatesOf[model.type->quants.anchors];
+  const auto used = static_cast<uint8_t>((1u << model.anchors) - 1);
+  const uint8_t told_apart = model.split_by_anchors ? used : 0;
+  Cost cost(sample.scale);
+  for (size_t a = 0; a < model.anchors; ++a) {
+    cost.Add(anchors.positions[a].data(), kPositionBits);
+  }
+  // Sums of the rows of a class: of each before-state, then of each anchor.
+  std::array<uint32_t, 4 * 256> by_state;
+  std::array<std::array<uint32_t, 256>, kMaxAnchors> by_anchor{};
+  const uint32_t* row = counts.data();
+  for (size_t c = 0; c < model.contexts; ++c) {
+    std::fill_n(by_state.begin(), 4 * range, 0);
+    for (size_t state = 0; state < states; ++state, row += range) {
+      const AnchorState& of = kAnchorStates[state];
+      uint32_t* sum = &by_state[(of.before & told_apart) * range];
+      if ((of.is & used) != 0) sum = by_anchor[of.is >> 1].data();
+      for (size_t s = 0; s < range; ++s) sum[s] += row[s];
+    }
+    for (size_t before = 0; before <= told_apart; ++before) {
+      cost.Add(&by_state[before * range], bits);
+    }
+  }
+  for (const auto& sum : by_anchor) cost.Add(sum.data(), bits);
+  constexpr uint64_t kColumnBits = 4;
+  const uint64_t columns =
+      model.column_scale.size() + model.column_group.size();
+  return cost.total() + (columns * kColumnBits << 16);
+}
+
 /// Counts the sample's quants in the contexts of `model`, chooses its anchors,
 /// and takes it over where it costs less.
-void Try(const Sample& sample, const std::vector<uint8_t>& symbols,
-         const AnchorStates& anchors, Model model, int level, Choice* best) {
+void Try(const Sample& sample, const AnchorStates& anchors, Model model,
+         int level, Choice* best) {
   const BlockType& type = *model.type;
-  const size_t range = size_t{1} << type.field[model.side_fields()].bits;
+  const int bits = type.field[model.side_fields()].bits;
+  const size_t range = size_t{1} << bits;
+  const size_t states = kStatesOf[type.quants.anchors];
   model.anchors = 0;
   model.split_by_anchors = false;
   model.Number();
   if (model.classes > kMaxClasses) return;
 
-  // Counts by context, state and symbol.
-  const size_t contexts = model.contexts;
-  std::vector<uint32_t> counts(contexts * kAnchorStates * range);
-  std::vector<uint8_t> classes(kPiece);
-  size_t at = 0;
+  std::vector<uint32_t> counts(model.contexts * states * range);
+  std::array<uint8_t, kPiece> classes;
+  const uint8_t* symbols = sample.symbols.data();
+  const uint8_t* state = anchors.states.data();
   const GroupKey* keys = sample.keys.data();
   for (const Sample::Piece& piece : sample.pieces) {
     QuantClasses(model, keys, piece.blocks, piece.column, {}, classes.data());
     const size_t n = piece.blocks * type.quants.count;
-    for (size_t i = 0; i < n; ++i, ++at) {
-      const size_t row =
-          (classes[i] - model.quant_class) * kAnchorStates + anchors.states[at];
-      ++counts[row * range + symbols[at]];
+    for (size_t i = 0; i < n; ++i) {
+      const size_t row = (classes[i] - model.quant_class) * states + state[i];
+      ++counts[row * range + symbols[i]];
     }
+    symbols += n;
+    state += n;
     keys += piece.blocks * model.groups_per_block();
   }
-
-  std::vector<uint32_t> sum(range);
   for (uint8_t used = 0; used <= type.quants.anchors; ++used) {
     for (const bool split : {false, true}) {
       if (split && (used == 0 || level <= kMaxHastyLevel)) continue;
@@ -308,44 +376,8 @@ void Try(const Sample& sample, const std::vector<uint8_t>& symbols,
       model.split_by_anchors = split;
       model.Number();
       if (model.classes > kMaxClasses) continue;
-      Cost cost(sample.scale);
-      for (size_t a = 0; a < used; ++a) {
-        cost.Add(anchors.positions[a].data(), 256);
-      }
-      // Rows of the same class, by the states that the model tells apart.
-      const uint8_t before = !split     ? 0
-                             : used > 1 ? kBefore0 | kBefore1
-                                        : uint8_t{kBefore0};
-      const uint8_t is = used > 1   ? kIsAnchor0 | kIsAnchor1
-                         : used > 0 ? uint8_t{kIsAnchor0}
-                                    : uint8_t{0};
-      std::array<std::vector<uint32_t>, kMaxAnchors> anchored{
-          std::vector<uint32_t>(range), std::vector<uint32_t>(range)};
-      for (size_t c = 0; c < contexts; ++c) {
-        const uint32_t* of_context = &counts[c * kAnchorStates * range];
-        for (uint8_t want = 0; want < 4; ++want) {
-          if ((want & before) != want) continue;
-          std::fill(sum.begin(), sum.end(), 0);
-          for (uint8_t state = 0; state < kAnchorStates; ++state) {
-            if ((state & is) != 0 || (state & before) != want) continue;
-            const uint32_t* row = of_context + state * range;
-            for (size_t s = 0; s < range; ++s) sum[s] += row[s];
-          }
-          cost.Add(sum.data(), range);
-        }
-        for (uint8_t state = kIsAnchor0; state < kAnchorStates; ++state) {
-          if ((state & is) == 0) continue;
-          auto& into = anchored[(state & kIsAnchor0) != 0 ? 0 : 1];
-          const uint32_t* row = of_context + state * range;
-          for (size_t s = 0; s < range; ++s) into[s] += row[s];
-        }
-      }
-      for (const auto& row : anchored) cost.Add(row.data(), range);
-      const uint64_t total =
-          cost.total() + ((uint64_t{model.column_scale.size()} * 4 +
-                           uint64_t{model.column_group.size()} * 4)
-                          << 16);
-      if (total < best->cost) *best = {model, total};
+      const uint64_t cost = CostOf(sample, anchors, model, counts, bits);
+      if (cost < best->cost) *best = {model, cost};
     }
   }
 }
@@ -476,80 +508,75 @@ void MeasureColumns(const Sample& sample, size_t row_blocks, Model* model) {
   model->row_blocks = static_cast<uint32_t>(row_blocks);
 }
 
+/// Where the keys of a sample lie relative to the scales of columns.
+KeyCounts CountRelativeKeys(const Sample& sample, const Model& model) {
+  constexpr size_t kEach = 8;  // columns of a group are much the same
+  const Quants& quants = model.type->quants;
+  KeyCounts counts;
+  const GroupKey* key = sample.keys.data();
+  for (const Sample::Piece& piece : sample.pieces) {
+    size_t column = piece.column * quants.count;
+    for (size_t g = 0; g < piece.blocks * model.groups_per_block(); ++g) {
+      for (size_t i = 0; i < quants.group; i += kEach) {
+        counts.Add(key->scale - 4 * model.column_scale[column + i]);
+      }
+      ++key;
+      column += quants.group;
+      if (column == model.column_scale.size()) column = 0;
+    }
+  }
+  return counts;
+}
+
 /// Chooses the contexts of the quants.
 Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
                      size_t row_blocks, size_t column, Buffer* buffer) {
   Model plain;
   plain.type = &type;
   if (!plain.has_quants()) return plain;
-  const size_t max_pieces = request.level >= kMinThoroughLevel ? 64 : 20;
-  const Sample sample =
-      TakePieces(type, request.data, max_pieces, row_blocks, column, buffer);
+  const bool hasty = request.level <= kMaxHastyLevel;
+  const bool thorough = request.level >= kMinThoroughLevel;
+  const Sample sample = TakePieces(type, request.data, thorough ? 64 : 24,
+                                   row_blocks, column, buffer);
   const AnchorStates anchors = FindStates(type.quants, sample.symbols);
   Choice best;
   const auto consider = [&](const Model& model) {
-    Try(sample, sample.symbols, anchors, model, request.level, &best);
+    Try(sample, anchors, model, request.level, &best);
   };
   const bool has_zero = type.quants.dmin >= 0;
-  const bool hasty = request.level <= kMaxHastyLevel;
   KeyCounts scales, zeros;
   for (const GroupKey& key : sample.keys) {
     scales.Add(key.scale);
     zeros.Add(key.zero);
   }
-  consider(plain);
   Model model = plain;
-  if (has_zero) {
-    for (int shift : {3, 2}) {
-      model.second = zeros.Steps(shift);
-      for (int scale_shift : {6, 5, 4}) {
-        model.scale = scale_shift == 6 ? Axis{} : scales.Steps(scale_shift);
-        if (scale_shift != 6 && hasty) continue;
-        consider(model);
-      }
-    }
-  } else {
-    for (int shift : {5, 4, 3}) {
-      if (hasty && shift != 4) continue;
-      model.scale = scales.Steps(shift);
+  consider(model);
+  for (int shift : {3, 4, 5}) {
+    if (has_zero) {
+      if (shift == 5) continue;
+      model.second = zeros.Steps(shift - 1);
+      model.scale = Axis();
       consider(model);
+      if (hasty) continue;
     }
+    model.scale = scales.Steps(has_zero ? shift + 1 : shift);
+    if (!hasty || shift == 4) consider(model);
   }
   if (hasty || row_blocks == 0) return best.model;
 
-  // Columns: by more rows than the contexts are chosen by.
-  Model by_column = plain;
+  // Columns, by more rows than contexts are chosen by.
   const Sample rows =
       TakePieces(type, request.data, 64, row_blocks, column, buffer);
+  Model by_column = plain;
   MeasureColumns(rows, row_blocks, &by_column);
-  KeyCounts relative;
-  {
-    const GroupKey* key = sample.keys.data();
-    const size_t groups = plain.groups_per_block();
-    for (const Sample::Piece& piece : sample.pieces) {
-      size_t c = piece.column * type.quants.count;
-      for (size_t g = 0; g < piece.blocks * groups; ++g, ++key) {
-        for (size_t i = 0; i < type.quants.group; i += 8) {
-          relative.Add(key->scale - 4 * by_column.column_scale[c + i]);
-        }
-        c += type.quants.group;
-        if (c == by_column.column_scale.size()) c = 0;
-      }
-    }
-  }
+  const KeyCounts relative = CountRelativeKeys(sample, by_column);
   model = by_column;
   model.column_group.clear();
   model.column_flip.clear();
-  for (int shift : {6, 5, 4, 3}) {
-    model.scale = relative.Steps(shift);
-    if (has_zero) {
-      for (int zero_shift : {3, 2}) {
-        model.second = zeros.Steps(zero_shift);
-        consider(model);
-      }
-    } else {
-      consider(model);
-    }
+  for (int shift : {3, 4, 5}) {
+    if (has_zero) model.second = zeros.Steps(3);
+    model.scale = relative.Steps(has_zero ? shift + 1 : shift);
+    consider(model);
   }
   if (!type.quants.linear) return best.model;
 
@@ -557,19 +584,17 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   model.by_column_group = true;
   model.second = {.count = 4};
   Sample flipped = sample;
-  {
-    const GroupKey* key = sample.keys.data();
-    uint8_t* symbols = flipped.symbols.data();
-    for (const Sample::Piece& piece : sample.pieces) {
-      FlipQuants(model, key, piece.blocks, piece.column, symbols);
-      key += piece.blocks * plain.groups_per_block();
-      symbols += piece.blocks * type.quants.count;
-    }
+  const GroupKey* key = sample.keys.data();
+  uint8_t* symbols = flipped.symbols.data();
+  for (const Sample::Piece& piece : sample.pieces) {
+    FlipQuants(model, key, piece.blocks, piece.column, symbols);
+    key += piece.blocks * plain.groups_per_block();
+    symbols += piece.blocks * type.quants.count;
   }
   const AnchorStates flipped_anchors = FindStates(type.quants, flipped.symbols);
-  for (int shift : {6, 5, 4}) {
+  for (int shift : {4, 5}) {
     model.scale = relative.Steps(shift);
-    Try(flipped, flipped.symbols, flipped_anchors, model, request.level, &best);
+    Try(flipped, flipped_anchors, model, request.level, &best);
   }
   return best.model;
 }
@@ -611,8 +636,8 @@ void ChooseHints(ByteSpan data, Buffer* buffer, Model* model) {
     }
     const uint64_t scale = (blocks + looked_at / 2) / looked_at;
     Cost apart(scale), together(scale);
-    for (const ByteCounts& one : counts) apart.Add(one.data(), one.size());
-    together.Add(total.data(), total.size());
+    for (const ByteCounts& one : counts) apart.Add(one.data(), field.bits);
+    together.Add(total.data(), field.bits);
     if (apart.total() < together.total()) model->hints |= hinted.hints;
   }
 }
@@ -659,7 +684,11 @@ class Plan final : public EncodePlan {
       }
       if (columns) WriteColumns();
     }
-    entropy::WriteClassFrequencies(tables, &params_);
+    for (const ClassRange& range : model_.TableRanges()) {
+      entropy::WriteClassFrequencies(
+          {tables.begin() + range.first, tables.begin() + range.last},
+          &params_);
+    }
   }
 
   ByteSpan params() const override { return params_.span(); }
@@ -675,11 +704,10 @@ class Plan final : public EncodePlan {
       column = (column_ + offset / bytes) % model_.row_blocks;
       ByteWriter(out).Varint(column);
     }
-    Arranged arranged{&scratch.buffers[0], &scratch.buffers[1]};
+    Arranged arranged(model_, block.size() / bytes, scratch);
     Arrange(model_, block.data(), block.size() / bytes, column, &arranged);
-    entropy::EncodeClassRans(tables_, arranged.symbols->data(),
-                             arranged.classes->data(), arranged.size,
-                             &scratch.buffers[2], out);
+    entropy::EncodeClassRans(tables_, arranged.symbols, arranged.classes,
+                             arranged.size, &scratch.buffers[2], out);
     const bool smaller = out->size() - start < block.size();
     if (!smaller) out->Resize(start);
     return smaller;
@@ -716,6 +744,65 @@ class Plan final : public EncodePlan {
   Buffer params_;
 };
 
+/// How often symbols occur in each class. Quants are counted in every
+/// `stride`-th piece; where that leaves some out, any may occur.
+std::vector<ByteCounts> CountSymbols(const Model& model,
+                                     const EncodeRequest& request,
+                                     size_t column, size_t stride,
+                                     Scratch& scratch) {
+  std::vector<ByteCounts> counts(model.classes);
+  const auto count = [&](const uint8_t* symbols, const uint8_t* classes,
+                         size_t n) {
+    for (size_t i = 0; i < n; ++i) ++counts[classes[i]][symbols[i]];
+  };
+  const BlockType& type = *model.type;
+  if (model.has_quants() && stride > 1) {
+    const auto any = [&](size_t c, size_t symbols) {
+      for (size_t s = 0; s < symbols; ++s) counts[c][s] = 1;
+    };
+    const size_t range = size_t{1} << type.field[model.side_fields()].bits;
+    for (size_t c = model.quant_class; c < model.classes; ++c) any(c, range);
+    for (size_t a = 0; a < model.anchors; ++a) {
+      any(model.position_class[a], type.quants.group + size_t{1});
+      for (uint8_t symbol : type.quants.anchor[a]) {
+        counts[model.anchor_class[a]][symbol] = 1;
+      }
+    }
+  }
+  std::array<uint8_t, kPiece> symbols;
+  std::array<uint8_t, kPiece> classes;
+  counts[0][0] = 1;  // padding
+  for (size_t at = 0; at < request.data.size(); at += request.block_size) {
+    const uint8_t* data = request.data.data() + at;
+    const size_t blocks =
+        std::min(request.block_size, request.data.size() - at) / type.bytes;
+    Arranged arranged(model, blocks, scratch);
+    ArrangeSide(model, data, blocks, &arranged);
+    for (size_t f = 0; f < model.side_fields(); ++f) {
+      const size_t start = arranged.layout.field[f];
+      count(arranged.symbols + start, arranged.classes + start,
+            blocks * type.field[f].count);
+    }
+    if (!model.has_quants()) continue;
+    const size_t step = kPiece / type.quants.count;
+    const size_t groups = model.groups_per_block();
+    for (size_t first = 0; first < blocks; first += stride * step) {
+      const size_t n = std::min(step, blocks - first);
+      const size_t block = at / type.bytes + first;
+      ArrangeQuants(
+          model, data, first, n,
+          model.row_blocks == 0 ? 0 : (column + block) % model.row_blocks,
+          arranged, symbols.data(), classes.data());
+      count(symbols.data(), classes.data(), n * type.quants.count);
+      for (size_t a = 0; a < model.anchors; ++a) {
+        const size_t start = arranged.layout.position[a] + first * groups;
+        count(arranged.symbols + start, arranged.classes + start, n * groups);
+      }
+    }
+  }
+  return counts;
+}
+
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
                                      Scratch& scratch) {
   constexpr size_t kMinSize = 512;
@@ -746,23 +833,15 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
     model.Number();
   }
 
-  std::vector<ByteCounts> counts(model.classes);
-  Arranged arranged{&scratch.buffers[0], &scratch.buffers[1]};
-  uint64_t block_count = 0;
-  for (size_t at = 0; at < request.data.size(); at += request.block_size) {
-    const size_t size = std::min(request.block_size, request.data.size() - at);
-    const size_t first = model.row_blocks == 0
-                             ? 0
-                             : (column + at / type->bytes) % model.row_blocks;
-    Arrange(model, request.data.data() + at, size / type->bytes, first,
-            &arranged);
-    const uint8_t* symbols = arranged.symbols->data();
-    const uint8_t* classes = arranged.classes->data();
-    for (size_t i = 0; i < arranged.size; ++i) {
-      ++counts[classes[i]][symbols[i]];
-    }
-    ++block_count;
-  }
+  // Tables of fewer symbols are told well by a part of a large frame.
+  const bool part = request.level < kMinThoroughLevel && model.has_quants() &&
+                    type->field[model.side_fields()].bits < 8 &&
+                    blocks * type->quants.count >= size_t{1} << 21;
+  const size_t stride = part ? 4 : 1;
+  const std::vector<ByteCounts> counts =
+      CountSymbols(model, request, column, stride, scratch);
+  const size_t sampled_from =
+      model.anchors > 0 ? model.position_class[0] : model.quant_class;
   const auto make = [&](bool smooth, uint64_t* cost) {
     ClassFrequencies tables;
     *cost = 0;
@@ -770,7 +849,8 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
       const bool wide = smooth && c >= model.quant_class;
       tables.push_back(
           entropy::NormalizeBytes(wide ? Smooth(counts[c]) : counts[c]));
-      *cost += entropy::CodingCost(counts[c], tables.back());
+      const uint64_t coded = entropy::CodingCost(counts[c], tables.back());
+      *cost += c < sampled_from ? coded : coded * stride;
     }
     *cost >>= 19;
     return tables;
@@ -780,7 +860,10 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
   if (model.has_quants() && type->field[model.side_fields()].bits == 8) {
     const auto size = [&](const ClassFrequencies& of) {
       Buffer coded;
-      entropy::WriteClassFrequencies(of, &coded);
+      entropy::WriteClassFrequencies(
+          {of.begin() + static_cast<std::ptrdiff_t>(model.quant_class),
+           of.end()},
+          &coded);
       return coded.size();
     };
     uint64_t smooth_cost;
@@ -790,7 +873,11 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
       cost = smooth_cost;
     }
   }
-  const uint64_t estimate = cost + block_count * 300;
+  // States of the streams, their sizes, the column.
+  constexpr uint64_t kBlockOverhead = 600;
+  const uint64_t estimate =
+      cost + (request.data.size() + request.block_size - 1) /
+                 request.block_size * kBlockOverhead;
   auto plan = std::make_unique<Plan>(std::move(model), tables, request.data,
                                      column, estimate);
   if (plan->params().size() > kMaxParamsBytes ||

@@ -59,6 +59,12 @@ struct GroupKey {
   uint8_t negative;  // whether the scale is below zero
 };
 
+/// Classes [first, last).
+struct ClassRange {
+  std::ptrdiff_t first;
+  std::ptrdiff_t last;
+};
+
 /// How a frame's blocks are coded but for the frequencies.
 struct Model {
   const BlockType* type = nullptr;
@@ -89,6 +95,10 @@ struct Model {
   size_t groups_per_block() const {
     return static_cast<size_t>(type->quants.count / type->quants.group);
   }
+  /// The classes whose tables are written together, since they are alike: those
+  /// of padding, of each side field, of each anchor's positions, of each
+  /// anchor, of the quants.
+  std::vector<ClassRange> TableRanges() const;
   /// Numbers the classes. There may be more than entropy::kMaxClasses.
   void Number();
 };

@@ -152,6 +152,26 @@ void Model::Number() {
   classes = next + (contexts << (split_by_anchors ? anchors : 0));
 }
 
+std::vector<ClassRange> Model::TableRanges() const {
+  std::vector<ClassRange> ranges;
+  std::ptrdiff_t next = 0;
+  const auto add = [&](size_t count) {
+    const auto first = next;
+    next += static_cast<std::ptrdiff_t>(count);
+    if (count != 0) ranges.push_back({first, next});
+  };
+  add(1);
+  for (size_t f = 0; f < side_fields(); ++f) {
+    add(hinted(f) ? size_t{1} << type->field[f].hint.bits : 1);
+  }
+  for (size_t a = 0; a < anchors; ++a) {
+    add(1);
+    add(1);
+  }
+  add(classes - quant_class);
+  return ranges;
+}
+
 SideLayout::SideLayout(const Model& model, size_t blocks) {
   for (size_t f = 0; f < model.side_fields(); ++f) {
     field[f] = size;
