@@ -86,7 +86,9 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
     return reader.Error("unit exponent ", int{params.unit}, "; ",
                         params.kind->max_exponent(), " is the most");
   }
-  ASSIGN_OR_RETURN(params.ridge, reader.Le<uint8_t>());
+  for (uint8_t& ridge : params.ridge) {
+    ASSIGN_OR_RETURN(ridge, reader.Le<uint8_t>());
+  }
   ASSIGN_OR_RETURN(const uint8_t zeros, reader.Le<uint8_t>());
   if (zeros > 1) return reader.Error("mode of zeros ", int{zeros});
   params.zeros = zeros == 1;

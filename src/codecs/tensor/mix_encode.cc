@@ -151,16 +151,16 @@ class Plan final : public EncodePlan {
  public:
   Plan(const EncodeRequest& request, const Kind& kind) : request_(request) {
     mix_.kind = &kind;
-    mix_.modelled = std::min<uint8_t>(kind.mantissa_bits, 3);
+    mix_.modelled = std::min<uint8_t>(kind.mantissa_bits, 4);
     mix_.unit = UnitOf(kind, request.data);
-    mix_.ridge = 8;
+    mix_.ridge = {2, 64};
     mix_.zeros = HasZeros(mix_, request.data);
     mix_.row = request.row;
     ByteWriter writer(&params_);
     writer.Le(kind.number);
     writer.Le(mix_.modelled);
     writer.Le(mix_.unit);
-    writer.Le(mix_.ridge);
+    for (const uint8_t ridge : mix_.ridge) writer.Le(ridge);
     writer.Le<uint8_t>(mix_.zeros);
     writer.Varint(mix_.row);
     // How well mixing does is only known afterwards: the blocks are coded here.

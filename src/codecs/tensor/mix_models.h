@@ -50,9 +50,9 @@ struct Params {
   const Kind* kind = nullptr;
   uint8_t modelled = 0;  // mantissa bits from the top that are modelled
   uint8_t unit = 0;      // exponent of a typical magnitude
-  uint8_t ridge = 0;     // of the row predictor, 1/16 row a column
-  bool zeros = false;    // some tails end in as many zeros as kind.zeros says
-  uint64_t row = 0;      // elements of a row; 0: no rows
+  std::array<uint8_t, 2> ridge{};  // of the row predictors, 1/16 row a column
+  bool zeros = false;  // some tails end in as many zeros as kind.zeros says
+  uint64_t row = 0;    // elements of a row; 0: no rows
 
   int tail_bits() const { return kind->mantissa_bits - modelled; }
 };
@@ -102,7 +102,7 @@ class Distribution {
 
  private:
   static constexpr int64_t kLimit = 8 << 16;
-  static constexpr uint64_t kNarrow = 15;  // times as much as the wide one
+  static constexpr uint64_t kNarrow = 31;  // times as much as the wide one
   Distribution();
   std::array<int64_t, 1025> table_;
 };
@@ -173,12 +173,11 @@ class Models {
         kind_(*params.kind),
         max_exponent_(kind_.max_exponent()),
         columns_(grid.columns),
-        predictor_(grid.columns, params.ridge),
-        mixer_(kNodes, {20000, 20000, 10000, 10000, 2000, 2000}, 16),
-        calibration_(2 * kNodes * kLevels),
-        absolute_(kAbsolute),
-        neighbours_(kNodes * 64),
-        line_scale_{Average(kRatioOne), Average(kRatioOne)} {
+        predictors_{entropy::RowPredictor(grid.columns, params.ridge[0]),
+                    entropy::RowPredictor(grid.columns, params.ridge[1])},
+        mixer_(kNodes, kFirstWeights, 16),
+        calibration_(kExperts * kNodes * kLevels),
+        absolute_(kAbsolute) {
     for (size_t i = 0; i < calibration_.size(); ++i) {
       // At first what experts say is what is.
       calibration_[i] =
@@ -186,31 +185,33 @@ class Models {
     }
     const Fixed typical = Fixed{1} << kUnitBits;
     for (Column& column : columns_) {
-      column.scale[0] = column.scale[1] = Average(typical);
+      for (Average& scale : column.scale) scale = Average(typical);
     }
   }
 
   void BeginLine() {
-    predictor_.BeginRow();
+    for (auto& predictor : predictors_) predictor.BeginRow();
     // A line begins as lines do on average, and soon goes by its own elements.
-    for (int k = 0; k < 2; ++k) {
+    for (int k = 0; k < kExperts; ++k) {
       sum_[k] = kLinePrior * line_scale_[k].value();
     }
     in_line_ = kLinePrior;
-    left_ = kNoExponent;
+    left_zeros_ = 0;
   }
   void EndLine() {
-    predictor_.EndRow();
+    for (auto& predictor : predictors_) predictor.EndRow();
     if (in_line_ > kLinePrior) {
-      for (int k = 0; k < 2; ++k) {
+      for (int k = 0; k < kExperts; ++k) {
         line_scale_[k].Add(sum_[k] / in_line_, 62);
       }
     }
   }
   /// There is no element here.
   void Skip(size_t column) {
-    predictor_.Set(column, predictor_.Prediction(column) >>
-                               entropy::RowPredictor::kPredictionBits);
+    for (auto& predictor : predictors_) {
+      predictor.Set(column, predictor.Prediction(column) >>
+                                entropy::RowPredictor::kPredictionBits);
+    }
   }
   /// Codes the sign, exponent and modelled mantissa bits of an element, which
   /// stand above `tail_bits` others; returns them at the same place.
@@ -219,8 +220,10 @@ class Models {
   int CodeZeros(Coder& coder, size_t column, uint32_t element);
 
  private:
-  static constexpr int kExperts = 2;
-  static constexpr size_t kInputs = 6;
+  static constexpr int kExperts = 3;  // two predictors, and none
+  static constexpr size_t kInputs = 2 * kExperts + 1;
+  static constexpr typename entropy::Mixer<kInputs>::Inputs kFirstWeights = {
+      16000, 16000, 10000, 10000, 6000, 6000, 2000};
   static constexpr int kUp = 4;     // steps above the expected exponent
   static constexpr int kDown = 16;  // and from there down
   static constexpr int kRelative = 8;
@@ -233,12 +236,10 @@ class Models {
   static constexpr size_t kAbsolute = 256 * (2 + kMantissaNodes) + 1;
   static constexpr int64_t kRatioOne = 4096;
   static constexpr int64_t kLinePrior = 12;
-  static constexpr int kNoExponent = -1000;
 
   struct Column {
     Average scale[kExperts];
-    int exponent = kNoExponent;  // of the element above
-    uint8_t zeros = 0;           // of it, as an index
+    uint8_t zeros = 0;  // of the element above, as an index
   };
 
   bool Bit(Coder& coder, Fixed boundary, size_t node, size_t absolute,
@@ -257,26 +258,24 @@ class Models {
   const LogRatio& log_ratio_ = LogRatio::Get();
 
   std::vector<Column> columns_;
-  entropy::RowPredictor predictor_;
+  entropy::RowPredictor predictors_[2];
   entropy::Mixer<kInputs> mixer_;
   std::vector<entropy::AdaptiveBit> calibration_;
   std::vector<entropy::AdaptiveBit> absolute_;
-  std::vector<entropy::AdaptiveBit> neighbours_;
   std::vector<entropy::AdaptiveBit> far_{256};
   std::array<entropy::AdaptiveBit, 3 * 3 * 2> zeros_;
-  Average line_scale_[kExperts];
+  std::array<Average, kExperts> line_scale_ = {
+      Average(kRatioOne), Average(kRatioOne), Average(kRatioOne)};
 
   // Of the line.
   int64_t sum_[kExperts];
   int64_t in_line_ = 0;
-  int left_ = kNoExponent;
   size_t left_zeros_ = 0;
 
   // Of the element.
   Expert experts_[kExperts];
   int64_t low_[kExperts], high_[kExperts];
   bool negative_ = false;
-  size_t around_ = 0;  // neighbours' exponents
 };
 
 template <class Coder>
@@ -284,7 +283,7 @@ bool Models<Coder>::Bit(Coder& coder, Fixed boundary, size_t node,
                         size_t absolute, bool want) {
   typename entropy::Mixer<kInputs>::Inputs inputs;
   int64_t middle[kExperts];
-  entropy::AdaptiveBit* used[kExperts + 2];
+  entropy::AdaptiveBit* used[kExperts + 1];
   for (int k = 0; k < kExperts; ++k) {
     middle[k] = experts_[k].At(distribution_, boundary);
     const int32_t stretched =
@@ -297,8 +296,6 @@ bool Models<Coder>::Bit(Coder& coder, Fixed boundary, size_t node,
   }
   used[kExperts] = &absolute_[absolute];
   inputs[2 * kExperts] = tables_.stretch[used[kExperts]->p16() >> 4];
-  used[kExperts + 1] = &neighbours_[node * 64 + around_];
-  inputs[2 * kExperts + 1] = tables_.stretch[used[kExperts + 1]->p16() >> 4];
 
   const int32_t mixed = mixer_.Mix(inputs, node);
   const uint32_t p = tables_.squash[mixed + 2048];
@@ -385,14 +382,16 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
   constexpr int kToFixed =
       kPredictorShift - entropy::RowPredictor::kPredictionBits;
   Column& here = columns_[column];
-  const Fixed predicted = Fixed{predictor_.Prediction(column)} << kToFixed;
+  Fixed means[kExperts] = {};
+  for (int k = 0; k < 2; ++k) {
+    means[k] = Fixed{predictors_[k].Prediction(column)} << kToFixed;
+  }
   int64_t scale[kExperts];
   for (int k = 0; k < kExperts; ++k) {
-    // A standard deviation is 5/4 of the mean deviation.
+    // 19/16: what a mean deviation makes of Distribution's.
     scale[k] = std::max<int64_t>(here.scale[k].value(), 16);
     const int64_t ratio = sum_[k] / in_line_;
-    experts_[k].Set(k == 0 ? predicted : 0,
-                    ((scale[k] * ratio >> 12) * 9) >> 3);
+    experts_[k].Set(means[k], ((scale[k] * ratio >> 12) * 19) >> 4);
     low_[k] = 0;
     high_[k] = Distribution::kOne;
   }
@@ -403,7 +402,6 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
   const bool integer = kind_.is_integer();
   // Sign: whether the element is above zero, or at it.
   negative_ = false;
-  around_ = 63;
   const Fixed zero =
       integer ? -(Fixed{1} << (kUnitBits - params_.unit - 1)) : 0;
   negative_ = !Bit(coder, zero, 0, kAbsolute - 1, (element & sign_bit) == 0);
@@ -424,11 +422,6 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
 
   // Exponent: up from the expected one, or down from there.
   const int expected = Expect();
-  const auto near = [&](int exponent) {
-    return exponent == kNoExponent ? 0
-                                   : std::clamp(exponent - expected, -3, 3) + 4;
-  };
-  around_ = static_cast<size_t>(near(left_) * 8 + near(here.exponent));
   int exponent = expected;
   const auto at_least = [&](int bound, size_t node, size_t direction) {
     return Bit(coder, Bound(static_cast<uint32_t>(bound), 0), node,
@@ -487,15 +480,16 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
   }
 
   // Learn.
-  left_ = here.exponent = exponent;
   const Fixed middle =
       Value(magnitude | (below > 0 ? uint32_t{1} << (below - 1) : 0));
   const Fixed value = negative_ ? -middle : middle;
-  predictor_.Set(column, static_cast<int32_t>(std::clamp<Fixed>(
-                             value >> kPredictorShift, -32767, 32767)));
-  const Fixed deviations[kExperts] = {std::abs(value - predicted), middle};
+  for (auto& predictor : predictors_) {
+    predictor.Set(column, static_cast<int32_t>(std::clamp<Fixed>(
+                              value >> kPredictorShift, -32767, 32767)));
+  }
   for (int k = 0; k < kExperts; ++k) {
-    const Fixed deviation = std::min<Fixed>(deviations[k], Fixed{1} << 24);
+    const Fixed deviation =
+        std::min<Fixed>(std::abs(value - means[k]), Fixed{1} << 24);
     sum_[k] += std::min<int64_t>((deviation << 12) / scale[k], 64 * kRatioOne);
     here.scale[k].Add(
         deviation * kRatioOne / std::max<int64_t>(sum_[k] / (in_line_ + 1), 64),
