@@ -101,11 +101,21 @@ std::optional<Bytes> DecodeOnCpu(const container::BlocksHead& head,
 /// What a GPU would, into exactly as many bytes; nullopt where it or the host
 /// refuses.
 std::optional<Bytes> DecodeOnGpu(const Batch& batch, bool check_hash) {
-  const std::unique_ptr<uint8_t[]> out(new uint8_t[batch.out_size()]);
-  for (uint32_t result : Emulate(batch, out.get(), check_hash)) {
-    if (result != kOk) return std::nullopt;
+  const size_t size = batch.out_size();
+  const std::unique_ptr<uint8_t[]> out(new uint8_t[size]);
+  const auto results = Emulate(batch, out.get(), check_hash);
+  const std::unique_ptr<uint8_t[]> again(new uint8_t[size]);
+  EXPECT_EQ(results,
+            Emulate(batch, again.get(), check_hash, Order::kBackwards));
+  if (std::ranges::any_of(results, [](uint32_t r) { return r != kOk; })) {
+    return std::nullopt;
   }
-  return Bytes(out.get(), out.get() + batch.out_size());
+  const Bytes bytes(out.get(), out.get() + size);
+  for (const Block& block : batch.blocks()) {
+    EXPECT_TRUE(std::equal(&out[block.out], &out[block.out] + block.size,
+                           &again[block.out]));
+  }
+  return bytes;
 }
 std::optional<Bytes> DecodeOnGpu(const container::BlocksHead& head,
                                  ByteSpan data, bool check_hash) {
@@ -295,7 +305,7 @@ TEST(DecodeTest, RefusesWhatItCannotDo) {
 TEST(DecodeTest, ChecksumIsXxh3) {
   const Bytes bytes = MakeInput(Kind::kRandom, DType::kBytes, 200000);
   codecs::Random random(1);
-  EmulatedCta cta;
+  EmulatedCta cta(Order::kForwards);
   for (size_t i = 0; i < 1500; ++i) {
     const size_t size = i < 1200 ? 241 + i * 3 : 241 + random.Below(150000);
     const size_t offset = random.Below(40);

@@ -11,58 +11,76 @@
 
 namespace zipllm::cuda {
 
+/// In which order the loops take the threads. Between barriers it must not
+/// matter.
+enum class Order { kForwards, kBackwards };
+
+template <typename F>
+void Loop(Order order, uint32_t count, F f) {
+  for (uint32_t i = 0; i < count; ++i) {
+    f(order == Order::kForwards ? i : count - 1 - i);
+  }
+}
+
 class EmulatedWarp {
  public:
-  EmulatedWarp() {
+  explicit EmulatedWarp(Order order) : order_(order) {
     for (uint32_t i = 0; i < kLanes; ++i) lanes_[i].index = i;
   }
   template <typename F>
   void Each(F f) {
-    for (Lane& lane : lanes_) f(lane);
+    Loop(order_, kLanes, [&](uint32_t i) { f(lanes_[i]); });
   }
   template <typename F>
   uint32_t Ballot(F f) {
     uint32_t votes = 0;
-    for (Lane& lane : lanes_) votes |= uint32_t{f(lane)} << lane.index;
+    Each([&](Lane& lane) { votes |= uint32_t{f(lane)} << lane.index; });
     return votes;
   }
   template <typename F>
   uint32_t Sum(F f) {
     uint32_t sum = 0;
-    for (Lane& lane : lanes_) sum += f(lane);
+    Each([&](Lane& lane) { sum += f(lane); });
     return sum;
   }
   void Sync() {}
 
  private:
+  Order order_;
   Lane lanes_[kLanes] = {};
 };
 
-struct EmulatedCta {
+class EmulatedCta {
+ public:
+  explicit EmulatedCta(Order order) : order_(order) {}
   template <typename F>
   void Each(F f) {
-    for (uint32_t thread = 0; thread < kThreads; ++thread) f(thread);
+    Loop(order_, kThreads, f);
   }
   template <typename F>
   void EachWarp(F f) {
-    for (uint32_t number = 0; number < kWarps; ++number) {
-      EmulatedWarp warp;
+    Loop(order_, kWarps, [&](uint32_t number) {
+      EmulatedWarp warp(order_);
       f(warp, number);
-    }
+    });
   }
+
+ private:
+  Order order_;
 };
 
 /// Decodes a batch into `out` (out_size() bytes) and returns the blocks'
 /// results. Everything that a GPU would hold is a heap allocation of exactly
 /// its size, so that AddressSanitizer sees a byte too far.
 inline std::vector<uint32_t> Emulate(const Batch& batch, uint8_t* out,
-                                     bool check_hash = true) {
+                                     bool check_hash = true,
+                                     Order order = Order::kForwards) {
   const ByteSpan bytes = batch.bytes();
   const std::unique_ptr<uint8_t[]> in(new uint8_t[bytes.size()]);
   std::ranges::copy(bytes, in.get());
   std::vector<uint32_t> results(batch.blocks().size(), ~0u);
   for (size_t i = 0; i < results.size(); ++i) {
-    EmulatedCta cta;
+    EmulatedCta cta(order);
     const auto shared = std::make_unique<Shared>();
     DecodeBlock(cta, *shared, &batch.blocks()[i], batch.tables().data(),
                 in.get(), out, check_hash, &results[i]);
