@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import json
 import lzma
+import math
 import os
 import shutil
 import struct
@@ -544,7 +545,440 @@ def cascade_low(fields, kind, mode):
     return low
 
 
-DUPLICATE = 2
+def parse_swapped(parameters):
+    """Bytes of an element, the inner codec, and what it made of its parameters."""
+    fields = Fields(parameters)
+    width = fields.u8("swapped: w")
+    check(width in (2, 4, 8), f"swapped: elements of {width} bytes")
+    number = fields.u8("swapped: inner codec")
+    inner = CODECS.get(number)
+    check(inner and inner.decode and inner.decode is not decode_swapped,
+          f"swapped: codec {number} inside")
+    rest = parameters[2:]
+    check(inner.parse or not rest, "swapped: parameters of a codec that has none")
+    return width, inner, inner.parse(rest) if inner.parse else None
+
+
+def decode_swapped(coded, parameters, size):
+    check(parameters, "swapped: no parameters")
+    width, inner, inner_parameters = parameters
+    check(size % width == 0, "swapped: block with a part of an element")
+    plain = inner.decode(coded, inner_parameters, size)
+    return b"".join(plain[i:i + width][::-1] for i in range(0, size, width))
+
+
+# Codec 10
+
+MIX_KINDS = {  # bytes, mantissa bits, greatest exponent, zeros
+    1: (2, 7, 255, (4,)), 2: (2, 10, 31, (3, 7)), 3: (4, 23, 255, (13, 16)),
+    4: (1, 3, 15, ()), 5: (1, 2, 31, ()), 6: (1, 0, 7, ())}
+MIX_INTEGERS = 6
+MIX_MAX_BLOCK = 1 << 22
+
+MixParameters = collections.namedtuple("MixParameters", "kind modelled unit ridges zeros row")
+
+
+def parse_mix(parameters):
+    fields = Fields(parameters)
+    kind = fields.u8("mix: kind")
+    check(kind in MIX_KINDS, f"mix: kind {kind}")
+    _, mantissa, greatest, _ = MIX_KINDS[kind]
+    modelled = fields.u8("mix: modelled bits")
+    check(modelled <= min(6, mantissa), f"mix: {modelled} modelled bits")
+    unit = fields.u8("mix: unit")
+    check(unit <= greatest, f"mix: unit {unit}")
+    ridges = (fields.u8("mix: ridge"), fields.u8("mix: ridge"))
+    zeros = fields.u8("mix: zeros")
+    check(zeros <= 1, f"mix: zeros {zeros}")
+    row = fields.varint("mix: row", 0, 1 << 32)
+    fields.end("mix parameters")
+    return MixParameters(kind, modelled, unit, ridges, zeros, row)
+
+
+def clamp(value, least, greatest):
+    return max(least, min(greatest, value))
+
+
+def divide(a, b):
+    """Rounds towards zero; b is positive."""
+    return a // b if a >= 0 else -(-a // b)
+
+
+def make_squash():
+    squash, exponential = {}, 1 << 32
+    for x in range(2048):
+        total = (1 << 32) + exponential
+        squash[x] = ((1 << 48) + total // 2) // total
+        squash[-x] = 65536 - squash[x]
+        exponential = (exponential * 4278222805 + (1 << 31)) >> 32
+    return squash
+
+
+def make_stretch(squash):
+    stretch, x = [], -2047
+    for p in range(4096):
+        while x < 2047 and squash[x] < p * 16 + 8:
+            x += 1
+        stretch.append(x)
+    return stretch
+
+
+def make_distribution():
+    parts = [[31, 1 << 32, 4294443040, 4293918848], [1, 1 << 32, 4294909042, 4294850789]]
+    sums = [0]
+    for _ in range(512):
+        before = sum(share * g for share, g, _, _ in parts)
+        for part in parts:
+            part[1] = part[1] * part[2] >> 32
+            part[2] = part[2] * part[3] >> 32
+        sums.append(sums[-1] + before + sum(share * g for share, g, _, _ in parts))
+    half = [((s >> 20) << 29) // (sums[512] >> 20) for s in sums]
+    return [(1 << 29) - h for h in half[:0:-1]] + [(1 << 29) + h for h in half]
+
+
+SQUASH = make_squash()
+STRETCH = make_stretch(SQUASH)
+DISTRIBUTION = make_distribution()
+LOG2 = [math.floor(4096 * math.log2(1 + j / 1024) + 0.5) for j in range(1024)]
+
+
+def distribution(z):
+    place = clamp(z, -(1 << 19), (1 << 19) - 1) + (1 << 19)
+    i = place >> 10
+    return DISTRIBUTION[i] + ((DISTRIBUTION[i + 1] - DISTRIBUTION[i]) * (place & 1023) >> 10)
+
+
+def log2(x):
+    top = x.bit_length() - 1
+    return 4096 * top + LOG2[((x << 40 - top) >> 30) & 1023]
+
+
+def wrap32(x):
+    return (x + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+class AdaptiveBit:
+    """[probability of 2^22, count]"""
+
+    def __init__(self, probability=1 << 21, count=0):
+        self.probability, self.count = probability, count
+
+    def predict(self):
+        return self.probability >> 6
+
+    def learn(self, bit, limit=1020):
+        target = (1 << 22) - 1 if bit else 0
+        step = 131072 // (2 * self.count + 3)
+        self.probability += (target - self.probability) * step >> 16
+        self.count += self.count < limit
+
+
+class Average:
+    def __init__(self, value):
+        self.value, self._count = value, 0
+
+    def add(self, x, limit):
+        self.value += divide(x - self.value, self._count + 2)
+        self._count += self._count < limit
+
+
+class BitCoder:
+    def __init__(self, code):
+        self._code, self._next = code, 0
+        self._low, self._high, self._x = 0, (1 << 32) - 1, 0
+        for _ in range(4):
+            self._shift()
+
+    def _shift(self):
+        byte = self._code[self._next] if self._next < len(self._code) else 0
+        self._next += 1
+        self._x = (self._x << 8 | byte) & 0xFFFFFFFF
+
+    def code(self, p):
+        split = self._low + ((self._high - self._low) * p >> 16)
+        bit = self._x <= split
+        if bit:
+            self._high = split
+        else:
+            self._low = split + 1
+        while (self._low ^ self._high) >> 24 == 0:
+            self._low = self._low << 8 & 0xFFFFFFFF
+            self._high = (self._high << 8 & 0xFFFFFFFF) | 255
+            self._shift()
+        return int(bit)
+
+    def adaptive(self, model, limit=1020):
+        bit = self.code(clamp(model.predict(), 1, 65535))
+        model.learn(bit, limit)
+        return bit
+
+    def ended(self):
+        return self._next == len(self._code) + 3
+
+
+class RowPredictor:
+    def __init__(self, columns, ridge):
+        groups = (columns + 1023) // 1024
+        self.prediction = [0] * columns
+        self._told = [0] * columns
+        self._groups = []
+        self._group_of = []
+        for g in range(groups):
+            first, end = columns * g // groups, columns * (g + 1) // groups
+            m = end - first
+            self._groups.append({
+                "first": first, "m": m, "Dc": [16384], "Lc": [0] * m,
+                "D": [m * ridge * 256 + 4096] * m, "L": [[0] * (m - i - 1) for i in range(m)]})
+            self._group_of += [g] * m
+
+    def begin(self):
+        for group in self._groups:
+            for j, factor in enumerate(group["Lc"]):
+                self.prediction[group["first"] + j] = (1024 * (factor >> 16)) >> 6
+
+    def tell(self, column, x):
+        self._told[column] = x
+        v = clamp(x - clamp(self.prediction[column] >> 7, -65535, 65535), -32767, 32767)
+        group = self._groups[self._group_of[column]]
+        for j, factor in enumerate(group["L"][column - group["first"]], column + 1):
+            self.prediction[j] = wrap32(self.prediction[j] + ((v * (factor >> 16)) >> 6))
+
+    def end(self):
+        for group in self._groups:
+            w = self._told[group["first"]:group["first"] + group["m"]]
+            a = self._step(1024, group["Dc"], 0, group["Lc"], w, 0, 1 << 20)
+            for i in range(group["m"] - 1):
+                y = clamp(w[i], -32767, 32767)
+                a = self._step(y, group["D"], i, group["L"][i], w, i + 1, a)
+
+    @staticmethod
+    def _step(y, weights, i, factors, w, first, a):
+        before = weights[i]
+        weights[i] = min(before + (a * y * y >> 28), 1 << 43)
+        u = max(0, weights[i].bit_length() - 20)
+        q = clamp(divide(y * a * (2 << u), weights[i]), -8192, 8192)
+        for j, factor in enumerate(factors):
+            rest = w[first + j] = wrap32(w[first + j] - ((y * (factor >> 16)) >> 13))
+            factors[j] = wrap32(factor + (wrap32(q * rest + ((1 << u) >> 1)) >> u))
+        return a * ((before << 20) // weights[i]) >> 20
+
+
+class MixModels:
+    """The models of one block, and the elements that they decode."""
+
+    def __init__(self, parameters, columns, coder):
+        self._p, self._coder = parameters, coder
+        self._size, self._m, self._greatest, self._z = MIX_KINDS[parameters.kind]
+        self._integer = parameters.kind == MIX_INTEGERS
+        self._tail = 0 if self._integer else self._m - parameters.modelled
+        self._predictors = [RowPredictor(columns, ridge) for ridge in parameters.ridges]
+        self._scales = [[Average(1 << 18) for _ in range(columns)] for _ in range(3)]
+        self._line_scales = [Average(4096) for _ in range(3)]
+        self._models = {}
+        self._weights = collections.defaultdict(
+            lambda: [0, [16000, 16000, 10000, 10000, 6000, 6000, 2000]])
+        self._above = [0] * columns
+
+    def begin_line(self):
+        for predictor in self._predictors:
+            predictor.begin()
+        self._sum = [12 * scale.value for scale in self._line_scales]
+        self._n = 12
+        self._left = 0
+
+    def end_line(self):
+        for predictor in self._predictors:
+            predictor.end()
+        if self._n > 12:
+            for k in range(3):
+                self._line_scales[k].add(self._sum[k] // self._n, 62)
+
+    def skip(self, column):
+        for predictor in self._predictors:
+            predictor.tell(column, predictor.prediction[column] >> 7)
+
+    def _model(self, *context, start=None):
+        if context not in self._models:
+            self._models[context] = AdaptiveBit(*(start or ()))
+        return self._models[context]
+
+    def _bit(self, bound, node, context):
+        inputs, middles, models = [], [], []
+        for k in range(3):
+            limit = 8 * self._dev[k]
+            d = clamp(bound - self._mean[k], -limit, limit)
+            middle = distribution(d * ((1 << 40) // self._dev[k]) >> 24)
+            ratio = log2(max(self._high[k] - middle, 1)) - log2(max(middle - self._low[k], 1))
+            inputs.append(clamp(ratio * 2839 >> 16, -2047, 2047))
+            level = (inputs[-1] + 2048) >> 7
+            models.append(self._model(k, node, level,
+                                      start=(64 * SQUASH[128 * level + 64 - 2048], 6)))
+            inputs.append(STRETCH[models[-1].predict() >> 4])
+            middles.append(middle)
+        models.append(self._model(*context))
+        inputs.append(STRETCH[models[-1].predict() >> 4])
+        state = self._weights[node]
+        weights = state[1]
+        mix = clamp((sum(w * x for w, x in zip(weights, inputs)) + 32768) >> 16, -2047, 2047)
+        bit = self._coder.code(clamp(SQUASH[mix], 1, 65535))
+        error = 65536 * bit - SQUASH[mix]
+        u = min(16, 13 + (state[0] >> 5))
+        state[0] = min(state[0] + 1, 1024)
+        for i, x in enumerate(inputs):
+            weights[i] = clamp(weights[i] + ((x * error + (1 << u - 1)) >> u), -(1 << 19), 1 << 19)
+        for model in models:
+            model.learn(bit)
+        for k in range(3):
+            (self._low if bit else self._high)[k] = middles[k]
+        return bit
+
+    def _significand(self, exponent, mantissa):
+        if self._integer:
+            return (1 << exponent - 1) + mantissa if exponent else 0
+        return mantissa + (1 << self._m if exponent else 0)
+
+    def _scaled(self, halves, exponent):
+        """halves / 2 times what the exponent says."""
+        w = max(exponent, 1) - self._m - self._p.unit + 18
+        if w <= 0:
+            return halves >> min(1 - w, 63)
+        return 1 << 34 if w + self._m >= 34 else halves << (w - 1)
+
+    def _bound(self, exponent, mantissa, negative):
+        g = self._significand(exponent, mantissa)
+        if self._integer:
+            half = 1 << 17 - self._p.unit
+            return 2 * half * g + (half if negative else -half)
+        return self._scaled(2 * g - (self._size == 1 and g > 0), exponent)
+
+    def element(self, column):
+        """Sign, exponent and mantissa; the tail is 0."""
+        means = [2 * predictor.prediction[column] for predictor in self._predictors] + [0]
+        scales = [max(self._scales[k][column].value, 16) for k in range(3)]
+        self._mean = list(means)
+        self._dev = [clamp((scales[k] * (self._sum[k] // self._n) >> 12) * 19 >> 4, 64, 1 << 34)
+                     for k in range(3)]
+        self._low, self._high = [0] * 3, [1 << 30] * 3
+        zero = -(1 << 17 - self._p.unit) if self._integer else 0
+        negative = 1 - self._bit(zero, 0, ("sign",))
+        if negative:
+            self._mean = [-mean for mean in self._mean]
+            self._low, self._high = ([(1 << 30) - x for x in self._high],
+                                     [(1 << 30) - x for x in self._low])
+        exponent, expected = self._exponent(negative)
+        mantissa = 0
+        bits = max(exponent - 1, 0) if self._integer else self._p.modelled
+        for level in range(bits):
+            place = (1 << level) - 1 + mantissa if level < 3 else 4 + level
+            below = bits - level - 1 + self._tail
+            mantissa = 2 * mantissa + self._bit(
+                self._bound(exponent, (2 * mantissa + 1) << below, negative),
+                21 + 11 * clamp(exponent - expected + 5, 0, 7) + place,
+                ("mantissa", exponent, place))
+        mantissa <<= self._tail
+        self._learn(column, negative, exponent, mantissa, means, scales)
+        return negative, exponent, mantissa
+
+    def _exponent(self, negative):
+        y = max(self._mean[0], 0) + (self._dev[0] >> 1)
+        top = y.bit_length() - 1
+        e = expected = clamp(top - (17 if self._integer else 18) + self._p.unit, 0, self._greatest)
+
+        def at_least(bound, node, direction):
+            return self._bit(self._bound(bound, 0, negative), node, (direction, bound))
+
+        steps = 0
+        if e < self._greatest and at_least(e + 1, 1, "up"):
+            e, steps = e + 1, 1
+            while e < self._greatest and steps < 4 and at_least(e + 1, 1 + steps, "up"):
+                e, steps = e + 1, steps + 1
+            far = steps == 4
+        else:
+            while e > 0 and steps < 16 and not at_least(e, 5 + steps, "down"):
+                e, steps = e - 1, steps + 1
+            far = steps == 16
+        if far:
+            e = 1
+            for _ in range(8):
+                e = 2 * e + self._coder.adaptive(self._model("far", e), 255)
+            e = min(e - 256, self._greatest)
+        return e, expected
+
+    def _learn(self, column, negative, exponent, mantissa, means, scales):
+        middle = mantissa | (1 << self._tail >> 1)
+        g = self._significand(exponent, middle)
+        if self._integer:
+            value = (g + negative) << (18 - self._p.unit)
+        else:
+            value = self._scaled(2 * g, exponent)
+        if negative:
+            value = -value
+        for predictor in self._predictors:
+            predictor.tell(column, clamp(value >> 8, -32767, 32767))
+        for k in range(3):
+            v = min(abs(value - means[k]), 1 << 24)
+            self._sum[k] += min((v << 12) // scales[k], 64 * 4096)
+            self._scales[k][column].add(v * 4096 // max(self._sum[k] // (self._n + 1), 64), 250)
+        self._n += 1
+
+    def zeros(self, column, all_zero):
+        index = z = 0
+        context = ("zeros", self._left, self._above[column], all_zero)
+        while index < len(self._z) and z < self._tail:
+            if not self._coder.adaptive(self._model(*context, index)):
+                break
+            z = min(self._z[index], self._tail)
+            index += 1
+        self._left = self._above[column] = index
+        return z
+
+
+def decode_mix(coded, parameters, size):
+    check(parameters is not None, "mix: no parameters")
+    width, mantissa_bits, _, _ = MIX_KINDS[parameters.kind]
+    check(size % width == 0 and size <= MIX_MAX_BLOCK, f"mix: block of {size} bytes")
+    count = size // width
+    fields = Fields(coded)
+    phase = fields.varint("mix: phase", 0, max(parameters.row - 1, 0))
+    code = fields.bytes(fields.varint("mix: length of the code"), "mix: code")
+    tails = fields.bytes(fields.left(), "mix: tails")
+    tail_bits, tails_used = int.from_bytes(tails, "little"), 0
+
+    has_rows = 0 < parameters.row <= count
+    row, skip = (parameters.row, phase) if has_rows else (1, 0)
+    rows = (skip + count + row - 1) // row
+    lines, columns, line_step, column_step = (
+        (row, rows, 1, row) if rows < row else (rows, row, row, 1))
+    coder = BitCoder(code)
+    models = MixModels(parameters, columns, coder)
+    tail = mantissa_bits - parameters.modelled
+    out = bytearray(size)
+    for line in range(lines):
+        models.begin_line()
+        for column in range(columns):
+            i = line * line_step + column * column_step - skip
+            if not 0 <= i < count:
+                models.skip(column)
+                continue
+            negative, exponent, mantissa = models.element(column)
+            if parameters.kind == MIX_INTEGERS:
+                magnitude = (1 << exponent - 1) + mantissa if exponent else 0
+                element = ~magnitude & 255 if negative else magnitude
+            else:
+                z = models.zeros(column, exponent == mantissa == 0) if tail and parameters.zeros \
+                    else 0
+                mantissa |= ((tail_bits >> tails_used) & ((1 << tail - z) - 1)) << z
+                tails_used += tail - z
+                element = negative << 8 * width - 1 | exponent << mantissa_bits | mantissa
+            out[i * width:(i + 1) * width] = element.to_bytes(width, "little")
+        models.end_line()
+    check(coder.ended(), "mix: the code does not end with the block")
+    check(len(tails) == (tails_used + 7) // 8 and tail_bits >> tails_used == 0,
+          "mix: the tails do not end with the block")
+    return bytes(out)
+
+
+DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
 
 Codec = collections.namedtuple("Codec", "name parse decode")
 CODECS = {
@@ -556,6 +990,9 @@ CODECS = {
     5: Codec("float", parse_float, decode_float),
     6: Codec("planes", parse_planes, decode_planes),
     7: Codec("cascade", parse_cascade, decode_cascade),
+    10: Codec("mix", parse_mix, decode_mix),
+    TWIN: Codec("twin", None, None),
+    12: Codec("swapped", parse_swapped, decode_swapped),
 }
 
 # ---------------------------------------------------------------------------------------------
@@ -585,7 +1022,8 @@ MAX_FILE = (1 << 63) - 1
 DTYPES = dict(enumerate((
     "bytes F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0 F4 F6_E2M3 F6_E3M2 F8_E4M3FNUZ "
     "F8_E5M2FNUZ").split()))
-DTYPES.update(enumerate("I8 I16 I32 I64 U8 U16 U32 U64 BOOL C64 C128".split(), 16))
+DTYPES.update(enumerate("I8 I16 I32 I64 U8 U16 U32 U64 BOOL C64 C128 F64_BE F32_BE F16_BE "
+                        "BF16_BE".split(), 16))
 DTYPES.update((64 + number, name) for number, name in {
     2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
     12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS",
@@ -838,11 +1276,13 @@ class Decoder:
                 raise TooNew(f"{where}: unknown codec")
             if codec == DUPLICATE:
                 block = self._duplicate(coded, size, where)
+            elif codec == TWIN:
+                block = self._twin(coded, size, where)
             else:
                 block = CODECS[codec].decode(coded, parameters.get(codec), size)
             check(len(block) == size, f"{where}: wrong decoded size")
             check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
-            if kept and codec != DUPLICATE:
+            if kept and codec not in (DUPLICATE, TWIN):
                 kept_blocks[self._blocks] = self._spool.seek(0, os.SEEK_END), size
                 self._spool.write(block)
             self._blocks += 1
@@ -853,11 +1293,54 @@ class Decoder:
         fields = Fields(coded)
         source = self._blocks - fields.varint(f"{where}: distance", 1, self._blocks)
         fields.end(where)
+        return self._kept_block(source, size, where)
+
+    def _kept_block(self, source, size, where):
         check(source in self._kept, f"{where}: block {source} may not be referred to")
         offset, source_size = self._kept[source]
         check(source_size == size, f"{where}: block {source} has another size")
         self._spool.seek(offset)
         return self._spool.read(size)
+
+    def _twin(self, coded, size, where):
+        fields = Fields(coded)
+        first_block = self._blocks - fields.varint(f"{where}: distance", 1, self._blocks)
+        order = fields.u8(f"{where}: order")
+        check(order <= 2, f"{where}: unknown order {order}")
+        width = fields.u8(f"{where}: bytes of an element")
+        check(width in (1, 2, 4, 8), f"{where}: elements of {width} bytes")
+        count, rest = divmod(size, width)
+        check(rest == 0, f"{where}: a part of an element")
+        block_size = fields.varint(f"{where}: size of the source's blocks", 1, self._max_block)
+        check(block_size % width == 0, f"{where}: a part of an element in the source's blocks")
+        total = fields.varint(f"{where}: elements of the source", count, 256 * count)
+        check(-(-total * width // block_size) <= 256, f"{where}: a source of too many blocks")
+        first = fields.varint(f"{where}: first element", 0, total - count)
+        row = fields.varint(f"{where}: elements of a row", 1, total)
+        rows, rest = divmod(total, row)
+        check(rest == 0, f"{where}: a part of a row")
+        flip, add, field = (fields.number(width, f"{where}: {name}")
+                            for name in ("flip", "add", "field"))
+        source_rows = {}
+        if order == 2:
+            for i in range(first // row, (first + count - 1) // row + 1):
+                source_rows[i] = fields.varint(f"{where}: row", 0, rows - 1)
+        fields.end(where)
+        wanted = range(first, first + count)
+        if order == 1:
+            wanted = (t % rows * row + t // rows for t in wanted)
+        elif order == 2:
+            wanted = (source_rows[t // row] * row + t % row for t in wanted)
+        source = b"".join(
+            self._kept_block(first_block + i, min(block_size, total * width - begin), where)
+            for i, begin in enumerate(range(0, total * width, block_size)))
+        mask = (1 << 8 * width) - 1
+        out = bytearray()
+        for at in wanted:
+            x = int.from_bytes(source[at * width:(at + 1) * width], "little")
+            x = x + add & mask if x & field else x
+            out += (x ^ flip).to_bytes(width, "little")
+        return bytes(out)
 
     # Index and trailer ------------------------------------------------------------------------
 

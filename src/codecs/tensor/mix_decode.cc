@@ -92,7 +92,7 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   ASSIGN_OR_RETURN(const uint8_t zeros, reader.Le<uint8_t>());
   if (zeros > 1) return reader.Error("mode of zeros ", int{zeros});
   params.zeros = zeros == 1;
-  ASSIGN_OR_RETURN(params.row, reader.Varint());
+  ASSIGN_OR_RETURN(params.row, reader.Varint(mix::kMaxRow));
   RETURN_IF_ERROR(reader.ExpectEnd());
   return frame;
 }

@@ -155,7 +155,7 @@ class Plan final : public EncodePlan {
     mix_.unit = UnitOf(kind, request.data);
     mix_.ridge = {2, 64};
     mix_.zeros = HasZeros(mix_, request.data);
-    mix_.row = request.row;
+    mix_.row = request.row <= mix::kMaxRow ? request.row : 0;
     ByteWriter writer(&params_);
     writer.Le(kind.number);
     writer.Le(mix_.modelled);

@@ -42,6 +42,7 @@ inline constexpr std::array kKinds = {
 };
 
 inline constexpr int kMaxModelled = 6;
+inline constexpr uint64_t kMaxRow = uint64_t{1} << 32;
 /// Decoded bytes of a block: bounds the models' memory.
 inline constexpr size_t kMaxBlockBytes = size_t{1} << 22;
 
@@ -58,14 +59,14 @@ struct Params {
 };
 
 /// Elements in the order in which they are coded: a grid whose lines are the
-/// tensor's rows, or its columns where those are fewer elements.
+/// tensor's rows, or its columns where those have fewer elements. Rows longer
+/// than the block are none.
 struct Grid {
   Grid(uint64_t row, uint64_t phase, size_t elements) : count(elements) {
-    uint64_t width = row == 0 ? 1 : row;
-    phase = row == 0 ? 0 : phase;
-    if (width > phase + elements) width = phase + elements;
-    const uint64_t rows = (phase + elements + width - 1) / width;
-    skip = phase;
+    const bool has_rows = row != 0 && row <= elements;
+    const uint64_t width = has_rows ? row : 1;
+    skip = has_rows ? phase : 0;
+    const uint64_t rows = (skip + elements + width - 1) / width;
     by_column = rows < width;
     lines = by_column ? width : rows;
     columns = by_column ? rows : width;
@@ -263,7 +264,7 @@ class Models {
   std::vector<entropy::AdaptiveBit> calibration_;
   std::vector<entropy::AdaptiveBit> absolute_;
   std::vector<entropy::AdaptiveBit> far_{256};
-  std::array<entropy::AdaptiveBit, 3 * 3 * 2> zeros_;
+  std::array<entropy::AdaptiveBit, 3 * 3 * 2 * 2> zeros_;
   std::array<Average, kExperts> line_scale_ = {
       Average(kRatioOne), Average(kRatioOne), Average(kRatioOne)};
 
@@ -276,6 +277,7 @@ class Models {
   Expert experts_[kExperts];
   int64_t low_[kExperts], high_[kExperts];
   bool negative_ = false;
+  bool is_zero_ = false;  // as far as it is modelled
 };
 
 template <class Coder>
@@ -479,6 +481,8 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
     magnitude = e << m | mantissa << below;
   }
 
+  is_zero_ = magnitude == 0;
+
   // Learn.
   const Fixed middle =
       Value(magnitude | (below > 0 ? uint32_t{1} << (below - 1) : 0));
@@ -506,12 +510,12 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
 template <class Coder>
 int Models<Coder>::CodeZeros(Coder& coder, size_t column, uint32_t element) {
   Column& here = columns_[column];
-  const size_t context = (left_zeros_ * 3 + here.zeros) * 2;
+  if (!params_.zeros) return 0;
+  const size_t context = ((left_zeros_ * 3 + here.zeros) * 2 + is_zero_) * 2;
   const int below = params_.tail_bits();
   const int wanted = element == 0 ? 32 : std::countr_zero(element);
   size_t index = 0;
   int zeros = 0;
-  if (!params_.zeros) return 0;
   while (index < 2 && kind_.zeros[index] != 0 && zeros < below) {
     const int next = std::min<int>(kind_.zeros[index], below);
     entropy::AdaptiveBit& model = zeros_[context + index];
