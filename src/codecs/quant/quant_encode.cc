@@ -87,27 +87,32 @@ class Cost {
 
 // ---- Symbols of blocks ----
 
-/// positions[g] = the first element of group g that is in `set`; group if none.
-template <size_t kGroup>
-void FindAnchors(const uint8_t* symbols, size_t groups,
-                 const std::array<uint8_t, 2>& set, uint8_t* positions) {
-  for (size_t g = 0; g < groups; ++g, symbols += kGroup) {
-    uint8_t first = kGroup;
-    for (size_t i = 0; i < kGroup; ++i) {
-      const bool in_set = symbols[i] == set[0] || symbols[i] == set[1];
-      const auto at = in_set ? static_cast<uint8_t>(i) : uint8_t{kGroup};
-      first = std::min(first, at);
-    }
-    positions[g] = first;
-  }
+/// 0 but for the bytes of `word` that equal that of `each`, and of them only
+/// the first can be told.
+uint64_t FindByte(uint64_t word, uint64_t each) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  const uint64_t x = word ^ each;
+  return (x - kOnes) & ~x & (128 * kOnes);
 }
 
+/// positions[g] = the first element of group g that is in the set of an anchor;
+/// the size of a group if none.
 void FindAnchors(const Quants& quants, const uint8_t* symbols, size_t groups,
                  size_t anchor, uint8_t* positions) {
-  if (quants.group == 16) {
-    FindAnchors<16>(symbols, groups, quants.anchor[anchor], positions);
-  } else {
-    FindAnchors<32>(symbols, groups, quants.anchor[anchor], positions);
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  const uint64_t a = quants.anchor[anchor][0] * kOnes;
+  const uint64_t b = quants.anchor[anchor][1] * kOnes;
+  const size_t group = quants.group;
+  for (size_t g = 0; g < groups; ++g, symbols += group) {
+    size_t first = group;
+    for (size_t i = group; i > 0;) {
+      i -= 8;
+      const auto word = LoadLe<uint64_t>(symbols + i);
+      const uint64_t found = FindByte(word, a) | FindByte(word, b);
+      const auto at = i + static_cast<size_t>(std::countr_zero(found)) / 8;
+      first = found != 0 ? at : first;
+    }
+    positions[g] = static_cast<uint8_t>(first);
   }
 }
 
@@ -846,9 +851,9 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
     ClassFrequencies tables;
     *cost = 0;
     for (size_t c = 0; c < counts.size(); ++c) {
-      const bool wide = smooth && c >= model.quant_class;
-      tables.push_back(
-          entropy::NormalizeBytes(wide ? Smooth(counts[c]) : counts[c]));
+      const bool is_quant = c >= model.quant_class;
+      tables.push_back(entropy::NormalizeBytes(
+          smooth && is_quant ? Smooth(counts[c]) : counts[c]));
       const uint64_t coded = entropy::CodingCost(counts[c], tables.back());
       *cost += c < sampled_from ? coded : coded * stride;
     }

@@ -1,29 +1,54 @@
+#include <algorithm>
+#include <bit>
 #include <cstring>
+#include <type_traits>
 
+#include "base/bytes.h"
 #include "codecs/quant/quant_format.h"
 
 namespace zipllm::codecs::quant {
 namespace {
 
-/// Calls `function` with the span as a constant, so that compilers turn its
-/// loops into vectors.
+// Bytes are worked on eight at a time, as one number: that is as fast as
+// vectors of the least x86-64, and needs none.
+
+constexpr uint64_t kEach = 0x0101010101010101;  // times a byte: in each byte
+
+uint64_t Load(const uint8_t* from) { return LoadLe<uint64_t>(from); }
+
+/// Calls function(T(), N): runs of span bytes are N numbers of type T.
 template <typename Function>
 void WithSpan(int span, Function function) {
+  using std::integral_constant;
   switch (span) {
     case 1:
-      return function(std::integral_constant<size_t, 1>());
+      return function(uint8_t(), integral_constant<size_t, 1>());
     case 3:
-      return function(std::integral_constant<size_t, 3>());
+      return function(uint8_t(), integral_constant<size_t, 3>());
     case 4:
-      return function(std::integral_constant<size_t, 4>());
+      return function(uint32_t(), integral_constant<size_t, 1>());
     case 8:
-      return function(std::integral_constant<size_t, 8>());
+      return function(uint64_t(), integral_constant<size_t, 1>());
     case 16:
-      return function(std::integral_constant<size_t, 16>());
+      return function(uint64_t(), integral_constant<size_t, 2>());
     case 32:
-      return function(std::integral_constant<size_t, 32>());
+      return function(uint64_t(), integral_constant<size_t, 4>());
     default:
-      return function(std::integral_constant<size_t, 64>());
+      return function(uint64_t(), integral_constant<size_t, 8>());
+  }
+}
+
+/// to[i] |= (from[i] >> right & mask) << left for N numbers of bytes, `mask`
+/// being in each byte.
+template <typename T, size_t N>
+void OrBits(const uint8_t* from, int right, uint64_t mask, int left,
+            uint8_t* to) {
+  for (size_t i = 0; i < N; ++i) {
+    const T bits = LoadLe<T>(from + i * sizeof(T));
+    const auto moved =
+        static_cast<T>((bits >> right & static_cast<T>(mask)) << left);
+    StoreLe(to + i * sizeof(T),
+            static_cast<T>(LoadLe<T>(to + i * sizeof(T)) | moved));
   }
 }
 
@@ -68,70 +93,102 @@ constexpr std::array<int16_t, 256> kLogs = [] {
   return logs;
 }();
 
-/// The classes of a group of kGroup elements by keys and columns alone.
+/// What of a model tells the class of a quant.
+struct ContextRule {
+  explicit ContextRule(const Model& model)
+      : first(static_cast<int16_t>(model.quant_class)),
+        base(model.scale.base),
+        last(static_cast<int16_t>(model.scale.count - 1)),
+        shift(model.scale.shift),
+        seconds(static_cast<int16_t>(model.second.count)) {}
+
+  int16_t first;
+  int16_t base;
+  int16_t last;
+  int shift;
+  int16_t seconds;
+};
+
+/// classes[i] = the class of an element in a column of scale column_scale[i]
+/// and of group column_group[i], or where that is null of group `second`.
 template <size_t kGroup>
-void ContextClasses(const Model& model, const GroupKey& key,
-                    const uint8_t* column_scale, const uint8_t* column_group,
-                    uint8_t* classes) {
-  const int first = static_cast<int>(model.quant_class);
-  if (column_scale == nullptr) {
-    const int index = model.scale.Index(key.scale) * model.second.count +
-                      model.second.Index(key.zero);
-    std::memset(classes, first + index, kGroup);
-    return;
-  }
-  const auto scale = static_cast<int16_t>(key.scale - model.scale.base);
-  const auto last = static_cast<int16_t>(model.scale.count - 1);
-  const int shift = model.scale.shift;
-  const auto seconds = static_cast<int16_t>(model.second.count);
-  const auto second = static_cast<int16_t>(
-      model.by_column_group ? first : first + model.second.Index(key.zero));
+void ClassesByColumn(const ContextRule rule, int16_t scale, int16_t second,
+                     const uint8_t* __restrict column_scale,
+                     const uint8_t* __restrict column_group,
+                     uint8_t* __restrict classes) {
+  const auto from_base = static_cast<int16_t>(scale - rule.base);
+  const auto first = static_cast<int16_t>(rule.first + second);
+  std::array<int16_t, kGroup> index;
   for (size_t i = 0; i < kGroup; ++i) {
-    auto index = static_cast<int16_t>(
-        static_cast<int16_t>(scale - 4 * column_scale[i]) >> shift);
-    index = std::max<int16_t>(index, 0);
-    index = std::min(index, last);
-    classes[i] = static_cast<uint8_t>(index * seconds + second);
+    auto at = static_cast<int16_t>(
+        static_cast<int16_t>(from_base - 4 * column_scale[i]) >> rule.shift);
+    at = std::min(std::max<int16_t>(at, 0), rule.last);
+    index[i] = static_cast<int16_t>(at * rule.seconds + first);
   }
-  if (model.by_column_group) {
+  if (column_group == nullptr) {
     for (size_t i = 0; i < kGroup; ++i) {
-      classes[i] = static_cast<uint8_t>(classes[i] + column_group[i]);
+      classes[i] = static_cast<uint8_t>(index[i]);
+    }
+  } else {
+    for (size_t i = 0; i < kGroup; ++i) {
+      classes[i] = static_cast<uint8_t>(index[i] + column_group[i]);
     }
   }
 }
+
+/// Bytes from kBefore + 32 - p on: 255 p times, then 0.
+constexpr std::array<uint8_t, 64> kBefore = [] {
+  std::array<uint8_t, 64> bytes{};
+  std::fill_n(bytes.begin(), 32, uint8_t{255});
+  return bytes;
+}();
 
 template <size_t kGroup>
 void ClassesOfGroups(const Model& model, const GroupKey* keys, size_t blocks,
                      size_t column,
                      const std::array<const uint8_t*, kMaxAnchors>& positions,
                      uint8_t* classes) {
-  const bool columns = model.row_blocks != 0;
+  const ContextRule rule(model);
+  const Axis scale_axis = model.scale;
+  const Axis second_axis = model.second;
+  const bool by_group = model.by_column_group;
+  const size_t row_blocks = model.row_blocks;
+  const size_t count = model.type->quants.count;
   const size_t groups = model.groups_per_block();
+  const size_t anchors = model.anchors;
+  const auto step =
+      static_cast<uint64_t>(model.split_by_anchors ? model.contexts : 0);
+  const auto anchor_class = model.anchor_class;
   size_t g = 0;
   for (size_t b = 0; b < blocks; ++b) {
     for (size_t j = 0; j < groups; ++j, ++g, classes += kGroup) {
-      const size_t at = column * model.type->quants.count + j * kGroup;
-      ContextClasses<kGroup>(
-          model, keys[g], columns ? &model.column_scale[at] : nullptr,
-          model.by_column_group ? &model.column_group[at] : nullptr, classes);
-      if (model.split_by_anchors) {
-        auto step = static_cast<uint8_t>(model.contexts);
-        for (size_t a = 0; a < model.anchors; ++a) {
-          const uint8_t position = positions[a][g];
-          for (size_t i = 0; i < kGroup; ++i) {
-            const auto before =
-                static_cast<uint8_t>(-(static_cast<uint8_t>(i) < position));
-            classes[i] = static_cast<uint8_t>(classes[i] + (before & step));
-          }
-          step = static_cast<uint8_t>(step * 2);
+      const GroupKey key = keys[g];
+      if (row_blocks == 0) {
+        const int index = scale_axis.Index(key.scale) * rule.seconds +
+                          second_axis.Index(key.zero);
+        std::memset(classes, rule.first + index, kGroup);
+      } else {
+        const size_t at = column * count + j * kGroup;
+        ClassesByColumn<kGroup>(
+            rule, key.scale,
+            static_cast<int16_t>(by_group ? 0 : second_axis.Index(key.zero)),
+            &model.column_scale[at],
+            by_group ? &model.column_group[at] : nullptr, classes);
+      }
+      for (size_t a = 0; a < anchors && step != 0; ++a) {
+        const size_t position = std::min<size_t>(positions[a][g], kGroup);
+        const uint8_t* before = &kBefore[32 - position];
+        const uint64_t add = (step << a) * kEach;
+        for (size_t i = 0; i < kGroup; i += 8) {
+          StoreLe(classes + i, Load(classes + i) + (Load(before + i) & add));
         }
       }
-      for (size_t a = 0; a < model.anchors; ++a) {
+      for (size_t a = 0; a < anchors; ++a) {
         const uint8_t position = positions[a][g];
-        if (position < kGroup) classes[position] = model.anchor_class[a];
+        if (position < kGroup) classes[position] = anchor_class[a];
       }
     }
-    if (columns && ++column == model.row_blocks) column = 0;
+    if (row_blocks != 0 && ++column == row_blocks) column = 0;
   }
 }
 
@@ -188,34 +245,29 @@ void SplitField(const BlockType& type, const Field& field, const uint8_t* data,
   std::memset(symbols, 0, blocks * field.count);
   for (const Part& part : field.parts) {
     if (part.count == 0) continue;
-    const auto mask = static_cast<uint8_t>((1 << part.width) - 1);
+    const uint64_t mask = ((1u << part.width) - 1) * kEach;
     if (IsBits(part)) {
       for (size_t b = 0; b < blocks; ++b) {
         const uint8_t* from = data + b * type.bytes + part.offset;
         uint8_t* to = symbols + b * field.count + part.first;
         for (size_t i = 0; i < part.count; i += 8) {
           // Bit k of the byte goes to byte k.
-          uint64_t bits = from[i / 8] * uint64_t{0x0101010101010101};
-          bits &= 0x8040201008040201;
-          bits = (bits + 0x7f7f7f7f7f7f7f7f) | bits;
-          bits = (bits >> 7 & 0x0101010101010101) << part.to;
-          uint64_t old;
-          std::memcpy(&old, to + i, sizeof old);
-          old |= bits;
-          std::memcpy(to + i, &old, sizeof old);
+          uint64_t bits = from[i / 8] * kEach & 0x8040201008040201;
+          bits = (bits + 127 * kEach) >> 7 & kEach;
+          StoreLe(to + i, Load(to + i) | bits << part.to);
         }
       }
       continue;
     }
-    WithSpan(part.span, [&](auto span) {
+    const int left = part.to;
+    WithSpan(part.span, [&](auto word, auto words) {
       ForRuns(part, [&](size_t byte, size_t element, int shift) {
+        const uint8_t* from = data + byte;
+        uint8_t* to = symbols + element;
         for (size_t b = 0; b < blocks; ++b) {
-          const uint8_t* from = data + b * type.bytes + byte;
-          uint8_t* to = symbols + b * field.count + element;
-          for (size_t k = 0; k < span; ++k) {
-            to[k] = static_cast<uint8_t>(to[k] | (from[k] >> shift & mask)
-                                                     << part.to);
-          }
+          OrBits<decltype(word), words()>(from, shift, mask, left, to);
+          from += type.bytes;
+          to += field.count;
         }
       });
     });
@@ -226,31 +278,29 @@ void MergeField(const BlockType& type, const Field& field,
                 const uint8_t* symbols, size_t blocks, uint8_t* data) {
   for (const Part& part : field.parts) {
     if (part.count == 0) continue;
-    const auto mask = static_cast<uint8_t>((1 << part.width) - 1);
+    const uint64_t mask = ((1u << part.width) - 1) * kEach;
     if (IsBits(part)) {
       for (size_t b = 0; b < blocks; ++b) {
         const uint8_t* from = symbols + b * field.count + part.first;
         uint8_t* to = data + b * type.bytes + part.offset;
         for (size_t i = 0; i < part.count; i += 8) {
-          uint64_t bits;
-          std::memcpy(&bits, from + i, sizeof bits);
-          bits = bits >> part.to & 0x0101010101010101;
           // Byte k goes to bit 56 + k.
-          bits *= 0x0102040810204080;
+          const uint64_t bits =
+              (Load(from + i) >> part.to & kEach) * 0x0102040810204080;
           to[i / 8] = static_cast<uint8_t>(to[i / 8] | bits >> 56);
         }
       }
       continue;
     }
-    WithSpan(part.span, [&](auto span) {
+    const int right = part.to;
+    WithSpan(part.span, [&](auto word, auto words) {
       ForRuns(part, [&](size_t byte, size_t element, int shift) {
+        const uint8_t* from = symbols + element;
+        uint8_t* to = data + byte;
         for (size_t b = 0; b < blocks; ++b) {
-          const uint8_t* from = symbols + b * field.count + element;
-          uint8_t* to = data + b * type.bytes + byte;
-          for (size_t k = 0; k < span; ++k) {
-            to[k] = static_cast<uint8_t>(to[k] | (from[k] >> part.to & mask)
-                                                     << shift);
-          }
+          OrBits<decltype(word), words()>(from, right, mask, shift, to);
+          from += field.count;
+          to += type.bytes;
         }
       });
     });
@@ -267,12 +317,14 @@ void SideClasses(const Model& model, size_t f, const uint8_t* source,
   const Hint& hint = field.hint;
   const size_t source_count =
       model.type->field[static_cast<size_t>(hint.field)].count;
+  // Counts are equal, or a power of two times the source's.
+  const int ratio = std::countr_zero(field.count / source_count);
   const uint32_t mask = (1u << hint.bits) - 1;
+  const uint32_t first_class = model.first_class[f];
+  const int shift = hint.shift;
   for (size_t i = 0; i < count; ++i) {
-    // Counts divide each other or are equal: no element is cut.
-    const size_t at = (first + i) * source_count / field.count;
-    classes[i] = static_cast<uint8_t>(model.first_class[f] +
-                                      (source[at] >> hint.shift & mask));
+    classes[i] = static_cast<uint8_t>(
+        first_class + (source[(first + i) >> ratio] >> shift & mask));
   }
 }
 
@@ -336,16 +388,21 @@ void FlipQuants(const Model& model, const GroupKey* keys, size_t blocks,
   if (!model.by_column_group) return;
   const Quants& quants = model.type->quants;
   const size_t groups = model.groups_per_block();
-  const auto mask = static_cast<uint8_t>(
-      (1 << model.type->field[model.side_fields()].bits) - 1);
+  const int bits = model.type->field[model.side_fields()].bits;
+  const uint64_t mask = ((1u << bits) - 1) * kEach;
+  const uint8_t* const flips = model.column_flip.data();
   for (size_t b = 0; b < blocks; ++b) {
-    for (size_t g = 0; g < groups; ++g, ++keys, symbols += quants.group) {
-      const uint8_t* flip =
-          &model.column_flip[column * quants.count + g * quants.group];
-      const auto negative = static_cast<uint8_t>(-keys->negative);
-      for (size_t i = 0; i < quants.group; ++i) {
-        const auto all = static_cast<uint8_t>(flip[i] ^ negative);
-        symbols[i] = static_cast<uint8_t>(((symbols[i] ^ all) - all) & mask);
+    const uint8_t* flip = flips + column * quants.count;
+    for (size_t g = 0; g < groups; ++g, ++keys) {
+      const uint64_t negative = keys->negative * ~uint64_t{0};
+      for (size_t i = 0; i < quants.group; i += 8, symbols += 8, flip += 8) {
+        // Where `all` is 255 the byte's complement plus 1; no carry between
+        // bytes.
+        const uint64_t all = Load(flip) ^ negative;
+        const uint64_t x = Load(symbols) ^ all;
+        const uint64_t sum =
+            ((x & 127 * kEach) + (all & kEach)) ^ (x & 128 * kEach);
+        StoreLe(symbols, sum & mask);
       }
     }
     if (++column == model.row_blocks) column = 0;
