@@ -200,9 +200,10 @@ using CascadeReduceFn = size_t (*)(const uint8_t* ranks, size_t groups,
 using JoinRestsFn = void (*)(const uint8_t* exponents, const uint8_t* rests,
                              const uint8_t* low, size_t groups, int shift,
                              uint8_t* units);
-/// rests[i] = ((units[i] >> shift) & 127) << 1 | units[i] >> 15.
+/// The reverse: rests[i] = ((units[i] >> shift) & 127) << 1 | units[i] >> 15;
+/// `low`, if not null, gets the planes of the bits 0, 1 and 2.
 using TakeRestsFn = void (*)(const uint16_t* units, size_t groups, int shift,
-                             uint8_t* rests);
+                             uint8_t* rests, uint8_t* low);
 
 /// values[i] = keys[i] << shift (16 bits).
 using PlaceKeysFn = void (*)(const uint16_t* keys, size_t count, int shift,

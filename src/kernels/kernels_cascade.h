@@ -34,11 +34,11 @@ void JoinRestsAvx512(const uint8_t* exponents, const uint8_t* rests,
                      uint8_t* units);
 
 void TakeRestsScalar(const uint16_t* units, size_t groups, int shift,
-                     uint8_t* rests);
+                     uint8_t* rests, uint8_t* low);
 void TakeRestsAvx2(const uint16_t* units, size_t groups, int shift,
-                   uint8_t* rests);
+                   uint8_t* rests, uint8_t* low);
 void TakeRestsAvx512(const uint16_t* units, size_t groups, int shift,
-                     uint8_t* rests);
+                     uint8_t* rests, uint8_t* low);
 
 }  // namespace zipllm::kernels
 

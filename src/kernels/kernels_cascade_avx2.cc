@@ -242,19 +242,36 @@ void JoinRestsAvx2(const uint8_t* exponents, const uint8_t* rests,
 }
 
 void TakeRestsAvx2(const uint16_t* units, size_t groups, int shift,
-                   uint8_t* rests) {
+                   uint8_t* rests, uint8_t* low) {
   const __m128i count = _mm_cvtsi32_si128(shift);
-  const auto rest = [=](const uint16_t* from) {
-    const __m256i unit = Load(from);
+  const auto rest = [=](__m256i unit) {
     const __m256i mantissa = _mm256_and_si256(
         _mm256_slli_epi16(_mm256_srl_epi16(unit, count), 1), Words(254));
     return _mm256_or_si256(mantissa, _mm256_srli_epi16(unit, 15));
   };
-  for (size_t i = 0; i < groups * kGroup; i += 32) {
-    Store(
-        rests + i,
-        _mm256_permute4x64_epi64(
-            _mm256_packus_epi16(rest(units + i), rest(units + i + 16)), 0xd8));
+  // The words' order is that of 64-bit pieces 0, 2, 1, 3 after packing.
+  const auto order = [](__m256i packed) {
+    return _mm256_permute4x64_epi64(packed, 0xd8);
+  };
+  for (; groups > 0; --groups) {
+    for (size_t quarter = 0; quarter < 4; ++quarter) {
+      const __m256i first = Load(units);
+      const __m256i second = Load(units + 16);
+      Store(rests, order(_mm256_packus_epi16(rest(first), rest(second))));
+      if (low != nullptr) {
+        for (int p = 0; p < 3; ++p) {
+          // The bit to the sign, which packing keeps.
+          const uint32_t bits = Mask(
+              order(_mm256_packs_epi16(_mm256_slli_epi16(first, 15 - p),
+                                       _mm256_slli_epi16(second, 15 - p))));
+          __builtin_memcpy(low + p * (kGroup / 8) + quarter * 4, &bits,
+                           sizeof bits);
+        }
+      }
+      units += 32;
+      rests += 32;
+    }
+    if (low != nullptr) low += 3 * kGroup / 8;
   }
 }
 

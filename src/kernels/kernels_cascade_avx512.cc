@@ -192,17 +192,27 @@ void JoinRestsAvx512(const uint8_t* exponents, const uint8_t* rests,
 }
 
 void TakeRestsAvx512(const uint16_t* units, size_t groups, int shift,
-                     uint8_t* rests) {
+                     uint8_t* rests, uint8_t* low) {
   const __m128i count = _mm_cvtsi32_si128(shift);
-  const auto rest = [=](const uint16_t* from) {
-    const __m512i unit = Load(from);
-    const __m512i mantissa =
-        _mm512_slli_epi16(_mm512_srl_epi16(unit, count), 1);
-    return OrAnd(_mm512_srli_epi16(unit, 15), mantissa, Words(254));
-  };
-  for (size_t i = 0; i < groups * kGroup; i += 64) {
-    Store256(rests + i, _mm512_cvtepi16_epi8(rest(units + i)));
-    Store256(rests + i + 32, _mm512_cvtepi16_epi8(rest(units + i + 32)));
+  for (; groups > 0; --groups) {
+    for (size_t quarter = 0; quarter < 4; ++quarter) {
+      const __m512i unit = Load(units);
+      const __m512i mantissa =
+          _mm512_slli_epi16(_mm512_srl_epi16(unit, count), 1);
+      const __m512i rest =
+          OrAnd(_mm512_srli_epi16(unit, 15), mantissa, Words(254));
+      Store256(rests, _mm512_cvtepi16_epi8(rest));
+      if (low != nullptr) {
+        for (int p = 0; p < 3; ++p) {
+          const uint32_t bits = _mm512_test_epi16_mask(unit, Words(1 << p));
+          __builtin_memcpy(low + p * (kGroup / 8) + quarter * 4, &bits,
+                           sizeof bits);
+        }
+      }
+      units += 32;
+      rests += 32;
+    }
+    if (low != nullptr) low += 3 * kGroup / 8;
   }
 }
 

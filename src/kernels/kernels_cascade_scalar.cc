@@ -169,10 +169,20 @@ void JoinRestsScalar(const uint8_t* exponents, const uint8_t* rests,
 }
 
 void TakeRestsScalar(const uint16_t* units, size_t groups, int shift,
-                     uint8_t* rests) {
+                     uint8_t* rests, uint8_t* low) {
   for (size_t i = 0; i < groups * kGroup; ++i) {
     const uint32_t unit = units[i];
     rests[i] = static_cast<uint8_t>((unit >> shift & 127) << 1 | unit >> 15);
+  }
+  if (low == nullptr) return;
+  for (; groups > 0; --groups, units += kGroup) {
+    for (int p = 0; p < 3; ++p) {
+      for (size_t i = 0; i < kGroup; i += 8) {
+        uint32_t bits = 0;
+        for (size_t j = 0; j < 8; ++j) bits |= (units[i + j] >> p & 1u) << j;
+        *low++ = static_cast<uint8_t>(bits);
+      }
+    }
   }
 }
 

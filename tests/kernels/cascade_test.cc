@@ -162,7 +162,13 @@ TEST_P(CascadeKernelTest, JoinsAndTakesRests) {
           ASSERT_EQ(units[i], expected) << "shift " << shift << ", " << i;
         }
         Exact taken(Bytes(groups * kGroup), offset);
-        table_->take_rests(units.data(), groups, shift, taken.data());
+        Exact taken_low(Bytes(low.size()), offset);
+        table_->take_rests(units.data(), groups, shift, taken.data(),
+                           has_low ? taken_low.data() : nullptr);
+        if (has_low) {
+          EXPECT_EQ(Bytes(taken_low.data(), taken_low.data() + low.size()),
+                    low);
+        }
         for (size_t i = 0; i < units.size(); ++i) {
           ASSERT_EQ(taken.data()[i],
                     (units[i] >> shift) % 128 * 2 + (units[i] >> 15));

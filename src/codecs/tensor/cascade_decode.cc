@@ -178,7 +178,7 @@ absl::Status ReadHalves(const Kind& kind, Mode mode, size_t groups,
     ASSIGN_OR_RETURN(const ByteSpan planes, reader.Bytes(groups * kThreeBytes));
     const uint8_t* plane = planes.data();
     for (size_t g = 0; g < groups; ++g) {
-      for (int bit = 13; bit < 16; ++bit, plane += kGroup / 8) {
+      for (int bit = kThreeShift; bit < 16; ++bit, plane += kGroup / 8) {
         kernels::Best().insert_plane(low + g * kGroup, 1, 1, bit, plane);
       }
     }

@@ -114,34 +114,28 @@ LowChoice ChooseMode(const Kind& kind, const Chunk& chunk, size_t g) {
   return ChooseLow(kind, chunk.LowOf(kind, g));
 }
 
-/// Appends the low bits of a group to `to`, which has room for kAllBytes.
+/// Appends the low bits of a group to `to`, which has room for kAllBytes,
+/// unless they are part of what kernels take from units.
 uint8_t* PutLow(const Kind& kind, Mode mode, const uint16_t* words,
                 uint8_t* to) {
-  switch (mode) {
-    case kZero:
-    case kTop:
-      return to;
-    case kThree:
-      for (int i = 0; i < 3; ++i, to += kGroup / 8) {
-        kernels::Best().extract_plane(words, 1, 1, kind.three_shift() + i, to);
-      }
-      return to;
-    case kAll:
-      std::memcpy(to, words, kAllBytes);
-      return to + kAllBytes;
-    case kFew: {
-      uint8_t* const count = to++;
-      *count = 0;
-      for (size_t i = 0; i < kGroup; ++i) {
-        const auto low =
-            static_cast<uint16_t>(words[i] & ((1u << kind.low_bits) - 1));
-        if (low == 0) continue;
-        ++*count;
-        to[0] = static_cast<uint8_t>(i);
-        std::memcpy(to + 1, &low, kind.few_bytes() - 1);
-        to += kind.few_bytes();
-      }
-      return to;
+  if (mode == kThree && kind.wide()) {
+    for (int bit = kThreeShift; bit < 16; ++bit, to += kGroup / 8) {
+      kernels::Best().extract_plane(words, 1, 1, bit, to);
+    }
+  } else if (mode == kAll) {
+    std::memcpy(to, words, kAllBytes);
+    to += kAllBytes;
+  } else if (mode == kFew) {
+    uint8_t* const count = to++;
+    *count = 0;
+    for (size_t i = 0; i < kGroup; ++i) {
+      const auto low =
+          static_cast<uint16_t>(words[i] & ((1u << kind.low_bits) - 1));
+      if (low == 0) continue;
+      ++*count;
+      to[0] = static_cast<uint8_t>(i);
+      std::memcpy(to + 1, &low, kind.few_bytes() - 1);
+      to += kind.few_bytes();
     }
   }
   return to;
@@ -282,7 +276,8 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   size_t count = 0;  // of `ranks`
   Chunk chunk;
   alignas(64) uint8_t chunk_ranks[kChunk];
-  const auto code_groups = [&](size_t first, size_t end) {
+  const auto code_groups = [&](Mode mode, size_t first, size_t end) {
+    if (mode == kZero) return;
     const uint16_t* units = chunk.units + first * kGroup;
     const size_t elements = (end - first) * kGroup;
     kernel.map_symbols(units, elements, kind_.exponent_shift(),
@@ -296,25 +291,32 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
           kind_.max_exponent);
       ++at;
     }
-    kernel.take_rests(units, end - first, kind_.shift, rests);
+    const bool three = mode == kThree && !kind_.wide();
+    kernel.take_rests(units, end - first, kind_.shift, rests,
+                      three ? low : nullptr);
+    if (three) low += (end - first) * kThreeBytes;
     rests += elements;
     count += kernel.cascade_reduce(chunk_ranks, end - first, widths_[0], codes,
                                    ranks + count);
     codes += (end - first) * CodeBytes(widths_[0]);
+    for (size_t g = first; g < end; ++g) {
+      low = PutLow(kind_, mode, chunk.LowOf(kind_, g), low);
+    }
   };
   for (size_t at = 0; at < block.size(); at += kChunk * kind_.element_size) {
     chunk.Load(kind_, block.subspan(at, std::min(block.size() - at,
                                                  kChunk * kind_.element_size)));
-    size_t first = 0;  // of the groups that are not zero and not yet coded
+    Mode mode = kZero;
+    size_t first = 0;  // of the groups in a row that have this mode
     for (size_t g = 0; g < chunk.groups; ++g) {
-      const Mode mode = ChooseMode(kind_, chunk, g).mode;
-      add(mode);
-      low = PutLow(kind_, mode, chunk.LowOf(kind_, g), low);
-      if (mode != kZero) continue;
-      if (first < g) code_groups(first, g);
-      first = g + 1;
+      const Mode next = ChooseMode(kind_, chunk, g).mode;
+      add(next);
+      if (next == mode) continue;
+      code_groups(mode, first, g);
+      mode = next;
+      first = g;
     }
-    if (first < chunk.groups) code_groups(first, chunk.groups);
+    code_groups(mode, first, chunk.groups);
   }
 
   const size_t start = out->size();

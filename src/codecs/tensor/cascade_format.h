@@ -32,8 +32,6 @@ struct Kind {
 
   constexpr int exponent_shift() const { return shift + 7; }
   constexpr bool wide() const { return element_size == 4; }
-  /// Of the three planes, in their 16-bit words.
-  constexpr int three_shift() const { return low_bits == 16 ? 13 : 0; }
   constexpr bool Allows(unsigned mode) const {
     return mode <= kTop || (mode == kThree && low_bits > 0) ||
            (mode == kAll && low_bits == 16) || (mode == kFew && low_bits > 0);
@@ -52,6 +50,8 @@ inline constexpr std::array kKinds = {
 inline constexpr uint64_t kModes = 8;
 inline constexpr size_t kMaxLayers = 8;
 inline constexpr size_t kMaxSymbols = 16;  // of a layer, with the escape
+/// Where the planes of three bits lie in low halves; in units they are at 0.
+inline constexpr int kThreeShift = 13;
 /// Bytes of a group in planes of three bits and in 16-bit words.
 inline constexpr size_t kThreeBytes = 3 * kernels::kGroup / 8;
 inline constexpr size_t kAllBytes = 2 * kernels::kGroup;
