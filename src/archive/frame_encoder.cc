@@ -80,18 +80,18 @@ class Verifier {
              codecs::Scratch& scratch) {
     const codecs::Decoder* decoder = codecs::FindDecoder(codec);
     if (decoder == nullptr) return false;
-    decoded_.Resize(plain.size());
+    thread_local Buffer decoded;  // kept from frame to frame
+    decoded.Resize(plain.size());
     const codecs::DecodeParams* params =
         decoder == decoder_ ? params_.get() : nullptr;
-    return decoder->decode(params, coded, decoded_.mutable_span(), scratch)
+    return decoder->decode(params, coded, decoded.mutable_span(), scratch)
                .ok() &&
-           std::memcmp(decoded_.data(), plain.data(), plain.size()) == 0;
+           std::memcmp(decoded.data(), plain.data(), plain.size()) == 0;
   }
 
  private:
   const codecs::Decoder* decoder_ = nullptr;
   std::unique_ptr<const codecs::DecodeParams> params_;
-  Buffer decoded_;
 };
 
 }  // namespace
@@ -197,14 +197,25 @@ void EncodeFrame(FrameJob& job) {
   if (job.find_row && job.level >= kRowsMatter) {
     job.row = FindRowLength(plain, job.dtype);
   }
-  const codecs::EncodeRequest request{plain,     job.block_size, job.dtype,
-                                      job.level, job.row,        job.position};
-  Choice chosen;
-  if (!all_duplicates && plain.size() >= kMinPlanned) {
-    chosen = Plan(request, scratch);
+  codecs::EncodeRequest request{plain,     job.block_size, job.dtype,
+                                job.level, job.row,        job.position};
+  // A complex number is two floats.
+  if (job.dtype == DType::kC64 || job.dtype == DType::kC128) {
+    request.dtype = job.dtype == DType::kC64 ? DType::kF32 : DType::kF64;
+    request.row *= 2;
+    request.position *= 2;
   }
   const std::unique_ptr<codecs::EncodePlan> fill =
       codecs::FindEncoder(kFill)->plan(request, scratch);
+  // Holes and tensors of zeros need no other plan: blocks that all repeat take
+  // 16 bytes at most.
+  const bool all_fill =
+      fill != nullptr &&
+      fill->estimate() * job.block_size <= 16 * (plain.size() + job.block_size);
+  Choice chosen;
+  if (!all_duplicates && !all_fill && plain.size() >= kMinPlanned) {
+    chosen = Plan(request, scratch);
+  }
   container::BlocksHead head = CodeBlocks(chosen, fill.get(), scratch, job);
   if (!head.params.empty() &&
       job.data->size() + head.params[0].bytes.size() >= plain.size()) {

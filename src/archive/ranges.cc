@@ -26,6 +26,7 @@ struct Reading {
   DType dtype = DType::kBytes;
   uint8_t size = 1;
   uint8_t phase = 0;
+  bool big_endian = false;
 
   bool operator==(const Reading&) const = default;
   size_t AlignUp(size_t offset) const {
@@ -36,20 +37,23 @@ struct Reading {
   }
 };
 
-/// Where the exponent lies in an element's highest 16 bits, with as much of the
-/// mantissa as is known to be skewed.
+/// The bits of a float that are counted: its exponent, and as much of its
+/// mantissa as fits 8 bits.
 struct Key {
   int shift;
-  uint32_t mask;
+  uint64_t mask;
 };
 
 std::optional<Key> KeyOf(DType dtype) {
   switch (dtype) {
     case DType::kBF16:
-    case DType::kF32:
+    case DType::kBF16Be:
       return Key{7, 255};
     case DType::kF16:
       return Key{8, 127};
+    case DType::kF32:
+    case DType::kF32Be:
+      return Key{23, 255};
     default:
       return std::nullopt;
   }
@@ -78,7 +82,9 @@ class Model {
     for (size_t at = reading.AlignUp(begin); at + reading.size <= end;
          at += reading.size, ++elements) {
       if (key_) {
-        ++counts[0][KeyAt(data, at)];
+        const uint64_t element = ElementAt(data, at);
+        ++counts[0][KeyIn(element)];
+        used_ |= element;
       } else {
         for (size_t i = 0; i < reading.size; ++i) ++counts[i][data[at + i]];
       }
@@ -98,7 +104,7 @@ class Model {
       // What it takes to learn the table: half a logarithm a symbol (Rissanen
       // 1984).
       cost_ += std::min<uint64_t>((sum + symbols * total / 2) >> 8,
-                                  elements * (key_ ? 16 : 8) << 8);
+                                  elements * 8 << 8);
     }
     if (key_) cost_ += elements * RawCost();
     if (elements != 0) cost_ = cost_ * kWindow / (elements * reading.size);
@@ -107,28 +113,46 @@ class Model {
   /// Of the window, in 1/256 bit.
   uint64_t cost() const { return cost_; }
   const Reading& reading() const { return reading_; }
+  bool IsPositiveFloat() const {
+    return key_ && used_ >> (8 * reading_.size - 1) == 0;
+  }
 
   /// Of the element at `at`, in 1/256 bit.
   uint32_t CostAt(ByteSpan data, size_t at) const {
-    if (key_) return costs_[0][KeyAt(data, at)] + RawCost();
+    if (key_) {
+      const uint64_t element = ElementAt(data, at);
+      // Bits that were never set before are a surprise.
+      const uint32_t surprise = (element & ~used_) != 0 ? 16 << 8 : 0;
+      return costs_[0][KeyIn(element)] + RawCost() + surprise;
+    }
     uint32_t cost = 0;
     for (size_t i = 0; i < reading_.size; ++i) cost += costs_[i][data[at + i]];
     return cost;
   }
 
  private:
-  uint32_t KeyAt(ByteSpan data, size_t at) const {
-    const uint32_t unit = LoadLe<uint16_t>(&data[at + reading_.size - 2]);
-    return (unit >> key_->shift) & key_->mask;
+  uint64_t ElementAt(ByteSpan data, size_t at) const {
+    const uint8_t* const from = &data[at];
+    if (reading_.size == 2) {
+      const auto unit = LoadLe<uint16_t>(from);
+      return reading_.big_endian ? __builtin_bswap16(unit) : unit;
+    }
+    const auto element = LoadLe<uint32_t>(from);
+    return reading_.big_endian ? __builtin_bswap32(element) : element;
   }
+  size_t KeyIn(uint64_t element) const {
+    return (element >> key_->shift) & key_->mask;
+  }
+  /// Bits beside the key that are ever set.
   uint32_t RawCost() const {
-    return (8 * uint32_t{reading_.size} -
-            static_cast<uint32_t>(std::popcount(key_->mask)))
+    return static_cast<uint32_t>(
+               std::popcount(used_ & ~(key_->mask << key_->shift)))
            << 8;
   }
 
   Reading reading_;
   std::optional<Key> key_;
+  uint64_t used_ = 0;  // bits of floats that are ever set
   uint64_t cost_ = 0;
   std::array<std::array<uint16_t, 256>, kMaxSize> costs_;
 };
@@ -174,27 +198,47 @@ Model Read(ByteSpan data, size_t begin) {
     const auto highest = std::max_element(skew.begin(), skew.begin() + size);
     const auto lowest = std::min_element(skew.begin(), skew.begin() + size);
     if (*highest * 4 < *lowest * 5) continue;  // all alike: no numbers
-    // Of several the one after which the next element begins.
-    auto last = static_cast<size_t>(highest - skew.begin());
-    while (last + 1 < size && skew[last + 1] == *highest) ++last;
-    const auto phase = static_cast<uint8_t>((last + 1) % size);
-    const auto consider = [&](DType dtype, uint64_t handicap) {
-      const Model model(data, {dtype, size, phase}, begin, begin + kWindow);
+    const auto consider = [&](DType dtype, size_t phase, bool big_endian,
+                              uint64_t handicap) {
+      const Model model(
+          data, {dtype, size, static_cast<uint8_t>(phase % size), big_endian},
+          begin, begin + kWindow);
+      // What is never negative is more likely an integer.
+      if (model.IsPositiveFloat()) handicap += bytes.cost() / 8;
       if (model.cost() + handicap >= limit) return;
       best = model;
       limit = model.cost() + handicap;
     };
-    if (size == 2) {
-      consider(DType::kBF16, 0);
-      consider(DType::kF16, 0);
-    } else if (size == 4) {
-      consider(DType::kF32, 0);
+    // The byte with most of the exponent is the most skewed, but for those that
+    // are always the same: what was cut off before the float became longer.
+    constexpr uint64_t kConstant = uint64_t{kWindow} * kWindow;
+    size_t exponent = size;
+    for (size_t r = 0; r < size; ++r) {
+      if (skew[r] * size * size < kConstant &&
+          (exponent == size || skew[r] > skew[exponent])) {
+        exponent = r;
+      }
     }
+    if (exponent != size) {
+      const uint64_t rare = bytes.cost() / 1024;
+      if (size == 2) {
+        consider(DType::kBF16, exponent + 1, false, 0);
+        // One byte holds its exponent: either order of bytes will do.
+        consider(DType::kF16, exponent + 1, false, 0);
+        consider(DType::kBF16Be, exponent, true, rare);
+      } else if (size == 4) {
+        consider(DType::kF32, exponent + 1, false, 0);
+        consider(DType::kF32Be, exponent, true, rare);
+      }
+    }
+    // The highest of the most skewed, after which the next integer begins.
+    auto last = static_cast<size_t>(highest - skew.begin());
+    while (last + 1 < size && skew[last + 1] == *highest) ++last;
     const DType integers = size == 2   ? DType::kI16
                            : size == 4 ? DType::kI32
                                        : DType::kI64;
     // They take for integers what floats can be, too.
-    consider(integers, bytes.cost() / 16);
+    consider(integers, last + 1, false, bytes.cost() / 16);
   }
   return best;
 }
@@ -459,11 +503,14 @@ std::vector<Range> FindRanges(ByteSpan data) {
 
 uint64_t FindRowLength(ByteSpan data, DType dtype) {
   if (!KeyOf(dtype)) return 0;
+  const bool big_endian = dtype == DType::kBF16Be || dtype == DType::kF32Be;
   const size_t size = FindDType(dtype)->block_bytes;
   std::vector<uint16_t> values(std::min(data.size() / size, kRowSample));
   if (values.size() < 8 * kMinRow) return 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = LoadLe<uint16_t>(&data[i * size + size - 2]);
+    const uint8_t* const element = &data[i * size];
+    values[i] = big_endian ? static_cast<uint16_t>(element[0] << 8 | element[1])
+                           : LoadLe<uint16_t>(element + size - 2);
   }
   Repetition repetition(values);
   // Multiples of the row length are peaks as well: the first high one counts.

@@ -72,6 +72,9 @@ absl::StatusOr<Coded> Parse(ByteSpan bytes, uint64_t number, size_t index,
   RETURN_IF_ERROR(reader.ExpectEnd());
   const uint64_t blocks =
       (recipe.elements * width + recipe.block_size - 1) / recipe.block_size;
+  if (blocks > kMaxTwinWork) {
+    return reader.Error("a source of ", blocks, " blocks");
+  }
   if (coded.distance < blocks + index) {  // in this frame: refused too
     return DataLoss("block ", number,
                     " is the twin of no earlier blocks that it may refer to");

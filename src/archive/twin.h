@@ -38,7 +38,8 @@ struct TwinRecipe {
 };
 
 /// A twin's block may need at most this many bytes of the source for one of its
-/// own, so that a small archive cannot cost much time.
+/// own, and at most this many blocks, so that a small archive cannot cost much
+/// time.
 inline constexpr uint64_t kMaxTwinWork = 256;
 
 /// Appends what a block of the twin is coded as: the bytes `offset` to `offset

@@ -34,12 +34,15 @@ uint16_t HalfBits(double value) {
 }
 
 void AppendValue(double value, DType dtype, Bytes* out) {
-  const uint32_t bits =
-      dtype == DType::kF16 ? HalfBits(value) : FloatBits(value);
-  const size_t skipped = dtype == DType::kBF16 ? 2 : 0;
-  const size_t size = dtype == DType::kF32 ? 4 : 2;
+  uint32_t bits = FloatBits(value);
+  if (dtype == DType::kF16) bits = HalfBits(value);
+  if (dtype == DType::kBF16 || dtype == DType::kBF16Be) bits >>= 16;
+  const size_t size = FindDType(dtype)->block_bytes;
   for (size_t i = 0; i < size; ++i) {
-    out->push_back(static_cast<uint8_t>(bits >> (8 * (skipped + i))));
+    out->push_back(static_cast<uint8_t>(bits >> (8 * i)));
+  }
+  if (dtype == DType::kBF16Be || dtype == DType::kF32Be) {
+    std::reverse(out->end() - static_cast<ptrdiff_t>(size), out->end());
   }
 }
 
@@ -87,7 +90,8 @@ TEST(RangesTest, NoNumbersInNothingTextOrNoise) {
 }
 
 TEST(RangesTest, FindsTypeAndPhase) {
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32,
+                            DType::kBF16Be, DType::kF32Be}) {
     for (size_t phase = 0; phase < 4; ++phase) {
       Bytes bytes(phase, 'x');
       AppendWeights(dtype, 40000, 0, 1, &bytes);
@@ -102,6 +106,18 @@ TEST(RangesTest, FindsTypeAndPhase) {
       EXPECT_GE(numbers->size, 40000 * size - 8);
     }
   }
+}
+
+TEST(RangesTest, FloatsThatWereShorterAreFloats) {
+  Bytes bytes;
+  Bytes narrow;
+  AppendWeights(DType::kBF16, 40000, 0, 1, &narrow);
+  for (size_t i = 0; i < narrow.size(); i += 2) {
+    bytes.insert(bytes.end(), {0, 0, narrow[i], narrow[i + 1]});
+  }
+  const std::vector<Range> ranges = FindRanges(bytes);
+  ASSERT_EQ(ranges.size(), 1u);
+  EXPECT_EQ(ranges[0].dtype, DType::kF32);
 }
 
 TEST(RangesTest, BordersAreWithinAFewElements) {

@@ -17,13 +17,17 @@ FloatFormat FormatOf(DType dtype) {
   switch (dtype) {
     case DType::kF64:
     case DType::kC128:
+    case DType::kF64Be:
       return {11, 52};
     case DType::kF32:
     case DType::kC64:
+    case DType::kF32Be:
       return {8, 23};
     case DType::kF16:
+    case DType::kF16Be:
       return {5, 10};
     case DType::kBF16:
+    case DType::kBF16Be:
       return {8, 7};
     case DType::kF8E4M3:
       return {4, 3};
@@ -32,6 +36,11 @@ FloatFormat FormatOf(DType dtype) {
     default:
       return {0, 0};
   }
+}
+
+bool IsBigEndian(DType dtype) {
+  return dtype == DType::kF64Be || dtype == DType::kF32Be ||
+         dtype == DType::kF16Be || dtype == DType::kBF16Be;
 }
 
 /// About normal with a deviation of 1/16, by adding uniform numbers.
@@ -169,6 +178,11 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
       break;
     case Kind::kText:
       break;
+  }
+  if (IsBigEndian(dtype)) {
+    for (size_t i = 0; i < size; i += width) {
+      std::reverse(bytes.data() + i, bytes.data() + i + width);
+    }
   }
   return bytes;
 }

@@ -1,0 +1,87 @@
+// Codec 12, swapped: floats whose highest byte comes first, by the codec that
+// is best for them the other way round.
+#include <optional>
+
+#include "base/bytes.h"
+#include "codecs/tensor/swapped.h"
+
+namespace zipllm::codecs {
+namespace {
+
+std::optional<DType> LittleEndian(DType dtype) {
+  switch (dtype) {
+    case DType::kBF16Be:
+      return DType::kBF16;
+    case DType::kF16Be:
+      return DType::kF16;
+    case DType::kF32Be:
+      return DType::kF32;
+    case DType::kF64Be:
+      return DType::kF64;
+    default:
+      return std::nullopt;
+  }
+}
+
+class Plan final : public EncodePlan {
+ public:
+  Plan(uint8_t width, CodecId id, std::unique_ptr<EncodePlan> inner)
+      : width_(width), inner_(std::move(inner)) {
+    ByteWriter writer(&params_);
+    writer.Le(width);
+    writer.Le(id);
+    writer.Bytes(inner_->params());
+  }
+  ByteSpan params() const override { return params_.span(); }
+  uint64_t estimate() const override { return inner_->estimate(); }
+  bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const override {
+    if (block.size() % width_ != 0) return false;
+    Buffer swapped;
+    swapped.Append(block);
+    SwapElements(width_, swapped.mutable_span());
+    return inner_->Encode(swapped.span(), scratch, out);
+  }
+
+ private:
+  uint8_t width_;
+  std::unique_ptr<EncodePlan> inner_;
+  Buffer params_;
+};
+
+std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
+                                     Scratch& scratch) {
+  const std::optional<DType> dtype = LittleEndian(request.dtype);
+  if (!dtype) return nullptr;
+  const auto width = static_cast<uint8_t>(FindDType(*dtype)->block_bytes);
+  Buffer swapped;
+  swapped.Append(request.data);
+  SwapElements(width, swapped.mutable_span());
+  EncodeRequest inner = request;
+  inner.data = swapped.span();
+  inner.dtype = *dtype;
+  std::unique_ptr<EncodePlan> best;
+  CodecId best_id = 0;
+  for (const Encoder* encoder : AllEncoders()) {
+    if (encoder->id == kSwapped) continue;
+    std::unique_ptr<EncodePlan> plan = encoder->plan(inner, scratch);
+    if (plan == nullptr || plan->params().size() + 2 > kMaxParamsBytes) {
+      continue;
+    }
+    const auto size = [](const EncodePlan& p) {
+      return p.estimate() + p.params().size();
+    };
+    if (best == nullptr || size(*plan) < size(*best)) {
+      best = std::move(plan);
+      best_id = encoder->id;
+    }
+  }
+  if (best == nullptr) return nullptr;
+  return std::make_unique<Plan>(width, best_id, std::move(best));
+}
+
+}  // namespace
+
+extern const Encoder kSwappedEncoder = {
+    .id = kSwapped, .name = "swapped", .plan = MakePlan};
+
+}  // namespace zipllm::codecs
