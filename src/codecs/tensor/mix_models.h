@@ -42,6 +42,10 @@ inline constexpr std::array kKinds = {
 };
 
 inline constexpr int kMaxModelled = 6;
+/// Two by predictors of rows, one without.
+inline constexpr size_t kExperts = 3;
+/// Bits up to which models' rates fall.
+inline constexpr uint32_t kLimit = 1020;
 inline constexpr uint64_t kMaxRow = uint64_t{1} << 32;
 /// Decoded bytes of a block: bounds the models' memory.
 inline constexpr size_t kMaxBlockBytes = size_t{1} << 22;
@@ -164,8 +168,172 @@ struct Expert {
   }
 };
 
-/// The models of a block's elements. `Coder` is an entropy::BinaryEncoder or
-/// BinaryDecoder, or one that only counts: Code(bit, p) returns the bit.
+/// What a block's elements are thought to be, by column and by line, and how
+/// bits that halve the range of an element are predicted from that. `Coder` is
+/// an entropy::BinaryEncoder or BinaryDecoder: Code(bit, p) returns the bit.
+/// `kContexts` adaptive bits of the caller's are mixed in.
+template <class Coder, size_t kContexts>
+class Experts {
+ public:
+  using Contexts = std::array<entropy::AdaptiveBit*, kContexts>;
+  using FirstWeights =
+      typename entropy::Mixer<2 * kExperts + kContexts>::Inputs;
+
+  Experts(const Params& params, size_t columns, size_t nodes,
+          const FirstWeights& weights)
+      : columns_(columns),
+        predictors_{entropy::RowPredictor(columns, params.ridge[0]),
+                    entropy::RowPredictor(columns, params.ridge[1])},
+        nodes_(nodes),
+        mixer_(nodes, weights, 16),
+        calibration_(kExperts * nodes * kLevels) {
+    for (size_t i = 0; i < calibration_.size(); ++i) {
+      // At first what experts say is what is.
+      calibration_[i] =
+          entropy::AdaptiveBit(tables_.squash[(i % kLevels) * 128 + 64], 6);
+    }
+    const Fixed typical = Fixed{1} << kUnitBits;
+    for (auto& scales : columns_) scales.fill(Average(typical));
+    line_scale_.fill(Average(kRatioOne));
+  }
+
+  void BeginLine() {
+    for (auto& predictor : predictors_) predictor.BeginRow();
+    // A line begins as lines do on average, and soon goes by its own elements.
+    for (size_t k = 0; k < kExperts; ++k) {
+      sum_[k] = kLinePrior * line_scale_[k].value();
+    }
+    in_line_ = kLinePrior;
+  }
+  void EndLine() {
+    for (auto& predictor : predictors_) predictor.EndRow();
+    if (in_line_ > kLinePrior) {
+      for (size_t k = 0; k < kExperts; ++k) {
+        line_scale_[k].Add(sum_[k] / in_line_, 62);
+      }
+    }
+  }
+  /// There is no element in this column.
+  void Skip(size_t column) {
+    for (auto& predictor : predictors_) {
+      predictor.Set(column, predictor.Prediction(column) >>
+                                entropy::RowPredictor::kPredictionBits);
+    }
+  }
+
+  /// The next element is in this column.
+  void Begin(size_t column) {
+    constexpr int kToFixed =
+        kPredictorShift - entropy::RowPredictor::kPredictionBits;
+    for (size_t k = 0; k < kExperts; ++k) {
+      means_[k] = k < predictors_.size()
+                      ? Fixed{predictors_[k].Prediction(column)} << kToFixed
+                      : 0;
+      // 19/16: what a mean deviation makes of Distribution's.
+      scale_[k] = std::max<int64_t>(columns_[column][k].value(), 16);
+      const int64_t ratio = sum_[k] / in_line_;
+      experts_[k].Set(means_[k], ((scale_[k] * ratio >> 12) * 19) >> 4);
+      low_[k] = 0;
+      high_[k] = Distribution::kOne;
+    }
+  }
+  /// Whether the element is at `bound` or above.
+  bool Bit(Coder& coder, Fixed bound, size_t node, const Contexts& contexts,
+           bool want);
+  /// From here on the element's opposite is spoken of.
+  void Mirror() {
+    for (size_t k = 0; k < kExperts; ++k) {
+      experts_[k].mean = -experts_[k].mean;
+      const int64_t low = low_[k];
+      low_[k] = Distribution::kOne - high_[k];
+      high_[k] = Distribution::kOne - low;
+    }
+  }
+  /// What is thought of the element, or its opposite.
+  const Expert& first() const { return experts_[0]; }
+  /// Says what the element is.
+  void End(size_t column, Fixed value);
+
+ private:
+  static constexpr size_t kLevels = 32;
+  static constexpr int64_t kRatioOne = 4096;
+  static constexpr int64_t kLinePrior = 12;
+
+  const entropy::MixingTables& tables_ = entropy::GetMixingTables();
+  const Distribution& distribution_ = Distribution::Get();
+  const LogRatio& log_ratio_ = LogRatio::Get();
+
+  std::vector<std::array<Average, kExperts>> columns_;
+  std::array<entropy::RowPredictor, 2> predictors_;
+  size_t nodes_;
+  entropy::Mixer<2 * kExperts + kContexts> mixer_;
+  std::vector<entropy::AdaptiveBit> calibration_;
+  std::array<Average, kExperts> line_scale_;
+
+  // Of the line.
+  int64_t sum_[kExperts];
+  int64_t in_line_ = 0;
+
+  // Of the element.
+  Fixed means_[kExperts];
+  int64_t scale_[kExperts];
+  Expert experts_[kExperts];
+  int64_t low_[kExperts], high_[kExperts];
+};
+
+template <class Coder, size_t kContexts>
+bool Experts<Coder, kContexts>::Bit(Coder& coder, Fixed bound, size_t node,
+                                    const Contexts& contexts, bool want) {
+  FirstWeights inputs;
+  int64_t middle[kExperts];
+  entropy::AdaptiveBit* calibrated[kExperts];
+  for (size_t k = 0; k < kExperts; ++k) {
+    middle[k] = experts_[k].At(distribution_, bound);
+    const int32_t stretched =
+        log_ratio_(std::max<int64_t>(high_[k] - middle[k], 1),
+                   std::max<int64_t>(middle[k] - low_[k], 1));
+    inputs[2 * k] = stretched;
+    calibrated[k] = &calibration_[(k * nodes_ + node) * kLevels +
+                                  static_cast<size_t>((stretched + 2048) >> 7)];
+    inputs[2 * k + 1] = tables_.stretch[calibrated[k]->p16() >> 4];
+  }
+  for (size_t i = 0; i < kContexts; ++i) {
+    inputs[2 * kExperts + i] = tables_.stretch[contexts[i]->p16() >> 4];
+  }
+  const int32_t mixed = mixer_.Mix(inputs, node);
+  const uint32_t p = tables_.squash[mixed + 2048];
+  const bool bit = coder.Code(want, entropy::ClampProbability(p));
+  mixer_.Update(p, bit);
+  for (entropy::AdaptiveBit* model : calibrated) {
+    model->Update(tables_, bit, kLimit);
+  }
+  for (entropy::AdaptiveBit* model : contexts) {
+    model->Update(tables_, bit, kLimit);
+  }
+  for (size_t k = 0; k < kExperts; ++k) {
+    (bit ? low_[k] : high_[k]) = middle[k];
+  }
+  return bit;
+}
+
+template <class Coder, size_t kContexts>
+void Experts<Coder, kContexts>::End(size_t column, Fixed value) {
+  for (auto& predictor : predictors_) {
+    predictor.Set(column, static_cast<int32_t>(std::clamp<Fixed>(
+                              value >> kPredictorShift, -32767, 32767)));
+  }
+  for (size_t k = 0; k < kExperts; ++k) {
+    const Fixed deviation =
+        std::min<Fixed>(std::abs(value - means_[k]), Fixed{1} << 24);
+    sum_[k] += std::min<int64_t>((deviation << 12) / scale_[k], 64 * kRatioOne);
+    columns_[column][k].Add(
+        deviation * kRatioOne / std::max<int64_t>(sum_[k] / (in_line_ + 1), 64),
+        250);
+  }
+  ++in_line_;
+}
+
+/// The models of a block's numbers.
 template <class Coder>
 class Models {
  public:
@@ -173,47 +341,17 @@ class Models {
       : params_(params),
         kind_(*params.kind),
         max_exponent_(kind_.max_exponent()),
-        columns_(grid.columns),
-        predictors_{entropy::RowPredictor(grid.columns, params.ridge[0]),
-                    entropy::RowPredictor(grid.columns, params.ridge[1])},
-        mixer_(kNodes, kFirstWeights, 16),
-        calibration_(kExperts * kNodes * kLevels),
-        absolute_(kAbsolute) {
-    for (size_t i = 0; i < calibration_.size(); ++i) {
-      // At first what experts say is what is.
-      calibration_[i] =
-          entropy::AdaptiveBit(tables_.squash[(i % kLevels) * 128 + 64], 6);
-    }
-    const Fixed typical = Fixed{1} << kUnitBits;
-    for (Column& column : columns_) {
-      for (Average& scale : column.scale) scale = Average(typical);
-    }
-  }
+        experts_(params, grid.columns, kNodes,
+                 {16000, 16000, 10000, 10000, 6000, 6000, 2000}),
+        absolute_(kAbsolute),
+        zeros_above_(grid.columns) {}
 
   void BeginLine() {
-    for (auto& predictor : predictors_) predictor.BeginRow();
-    // A line begins as lines do on average, and soon goes by its own elements.
-    for (int k = 0; k < kExperts; ++k) {
-      sum_[k] = kLinePrior * line_scale_[k].value();
-    }
-    in_line_ = kLinePrior;
-    left_zeros_ = 0;
+    experts_.BeginLine();
+    zeros_left_ = 0;
   }
-  void EndLine() {
-    for (auto& predictor : predictors_) predictor.EndRow();
-    if (in_line_ > kLinePrior) {
-      for (int k = 0; k < kExperts; ++k) {
-        line_scale_[k].Add(sum_[k] / in_line_, 62);
-      }
-    }
-  }
-  /// There is no element here.
-  void Skip(size_t column) {
-    for (auto& predictor : predictors_) {
-      predictor.Set(column, predictor.Prediction(column) >>
-                                entropy::RowPredictor::kPredictionBits);
-    }
-  }
+  void EndLine() { experts_.EndLine(); }
+  void Skip(size_t column) { experts_.Skip(column); }
   /// Codes the sign, exponent and modelled mantissa bits of an element, which
   /// stand above `tail_bits` others; returns them at the same place.
   uint32_t Code(Coder& coder, size_t column, uint32_t element);
@@ -221,10 +359,6 @@ class Models {
   int CodeZeros(Coder& coder, size_t column, uint32_t element);
 
  private:
-  static constexpr int kExperts = 3;  // two predictors, and none
-  static constexpr size_t kInputs = 2 * kExperts + 1;
-  static constexpr typename entropy::Mixer<kInputs>::Inputs kFirstWeights = {
-      16000, 16000, 10000, 10000, 6000, 6000, 2000};
   static constexpr int kUp = 4;     // steps above the expected exponent
   static constexpr int kDown = 16;  // and from there down
   static constexpr int kRelative = 8;
@@ -233,20 +367,12 @@ class Models {
   static constexpr int kDownNode = kUpNode + kUp;
   static constexpr int kMantissaNode = kDownNode + kDown;
   static constexpr size_t kNodes = kMantissaNode + kRelative * kMantissaNodes;
-  static constexpr size_t kLevels = 32;
   static constexpr size_t kAbsolute = 256 * (2 + kMantissaNodes) + 1;
-  static constexpr int64_t kRatioOne = 4096;
-  static constexpr int64_t kLinePrior = 12;
 
-  struct Column {
-    Average scale[kExperts];
-    uint8_t zeros = 0;  // of the element above, as an index
-  };
-
-  bool Bit(Coder& coder, Fixed boundary, size_t node, size_t absolute,
-           bool want);
-  uint32_t TreeBits(Coder& coder, std::vector<entropy::AdaptiveBit>& tree,
-                    int bits, uint32_t want);
+  bool Bit(Coder& coder, Fixed bound, size_t node, size_t absolute, bool want) {
+    return experts_.Bit(coder, bound, node, {&absolute_[absolute]}, want);
+  }
+  uint32_t FarExponent(Coder& coder, uint32_t want);
   Fixed Bound(uint32_t exponent, uint32_t mantissa) const;
   Fixed Value(uint32_t magnitude) const;
   int Expect() const;
@@ -255,74 +381,31 @@ class Models {
   const Kind kind_;
   const uint32_t max_exponent_;
   const entropy::MixingTables& tables_ = entropy::GetMixingTables();
-  const Distribution& distribution_ = Distribution::Get();
-  const LogRatio& log_ratio_ = LogRatio::Get();
 
-  std::vector<Column> columns_;
-  entropy::RowPredictor predictors_[2];
-  entropy::Mixer<kInputs> mixer_;
-  std::vector<entropy::AdaptiveBit> calibration_;
+  Experts<Coder, 1> experts_;
   std::vector<entropy::AdaptiveBit> absolute_;
-  std::vector<entropy::AdaptiveBit> far_{256};
+  std::array<entropy::AdaptiveBit, 256> far_;
   std::array<entropy::AdaptiveBit, 3 * 3 * 2 * 2> zeros_;
-  std::array<Average, kExperts> line_scale_ = {
-      Average(kRatioOne), Average(kRatioOne), Average(kRatioOne)};
-
-  // Of the line.
-  int64_t sum_[kExperts];
-  int64_t in_line_ = 0;
-  size_t left_zeros_ = 0;
+  // Indices of zeros, of the elements above and of the one to the left.
+  std::vector<uint8_t> zeros_above_;
+  size_t zeros_left_ = 0;
 
   // Of the element.
-  Expert experts_[kExperts];
-  int64_t low_[kExperts], high_[kExperts];
   bool negative_ = false;
   bool is_zero_ = false;  // as far as it is modelled
 };
 
 template <class Coder>
-bool Models<Coder>::Bit(Coder& coder, Fixed boundary, size_t node,
-                        size_t absolute, bool want) {
-  typename entropy::Mixer<kInputs>::Inputs inputs;
-  int64_t middle[kExperts];
-  entropy::AdaptiveBit* used[kExperts + 1];
-  for (int k = 0; k < kExperts; ++k) {
-    middle[k] = experts_[k].At(distribution_, boundary);
-    const int32_t stretched =
-        log_ratio_(std::max<int64_t>(high_[k] - middle[k], 1),
-                   std::max<int64_t>(middle[k] - low_[k], 1));
-    inputs[2 * k] = stretched;
-    used[k] = &calibration_[(k * kNodes + node) * kLevels +
-                            static_cast<size_t>((stretched + 2048) >> 7)];
-    inputs[2 * k + 1] = tables_.stretch[used[k]->p16() >> 4];
-  }
-  used[kExperts] = &absolute_[absolute];
-  inputs[2 * kExperts] = tables_.stretch[used[kExperts]->p16() >> 4];
-
-  const int32_t mixed = mixer_.Mix(inputs, node);
-  const uint32_t p = tables_.squash[mixed + 2048];
-  const bool bit = coder.Code(want, entropy::ClampProbability(p));
-  mixer_.Update(p, bit);
-  for (entropy::AdaptiveBit* model : used) model->Update(tables_, bit, 1020);
-  for (int k = 0; k < kExperts; ++k) {
-    (bit ? low_[k] : high_[k]) = middle[k];
-  }
-  return bit;
-}
-
-template <class Coder>
-uint32_t Models<Coder>::TreeBits(Coder& coder,
-                                 std::vector<entropy::AdaptiveBit>& tree,
-                                 int bits, uint32_t want) {
+uint32_t Models<Coder>::FarExponent(Coder& coder, uint32_t want) {
   size_t node = 1;
-  for (int i = bits - 1; i >= 0; --i) {
-    entropy::AdaptiveBit& model = tree[node];
+  for (int i = 7; i >= 0; --i) {
+    entropy::AdaptiveBit& model = far_[node];
     const bool bit =
         coder.Code((want >> i) & 1, entropy::ClampProbability(model.p16()));
     model.Update(tables_, bit, 255);
     node = 2 * node + bit;
   }
-  return static_cast<uint32_t>(node) - (1u << bits);
+  return std::min(static_cast<uint32_t>(node) - 256, max_exponent_);
 }
 
 /// The least magnitude with this exponent and mantissa, less half a step where
@@ -370,8 +453,8 @@ Fixed Models<Coder>::Value(uint32_t magnitude) const {
 /// The exponent that is expected, given the sign.
 template <class Coder>
 int Models<Coder>::Expect() const {
-  const Fixed mean = std::max<Fixed>(experts_[0].mean, 0);
-  const Fixed typical = mean + (experts_[0].deviation >> 1);
+  const Fixed mean = std::max<Fixed>(experts_.first().mean, 0);
+  const Fixed typical = mean + (experts_.first().deviation >> 1);
   const int top =
       static_cast<int>(std::bit_width(static_cast<uint64_t>(typical))) - 1;
   const int exponent =
@@ -381,23 +464,7 @@ int Models<Coder>::Expect() const {
 
 template <class Coder>
 uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
-  constexpr int kToFixed =
-      kPredictorShift - entropy::RowPredictor::kPredictionBits;
-  Column& here = columns_[column];
-  Fixed means[kExperts] = {};
-  for (int k = 0; k < 2; ++k) {
-    means[k] = Fixed{predictors_[k].Prediction(column)} << kToFixed;
-  }
-  int64_t scale[kExperts];
-  for (int k = 0; k < kExperts; ++k) {
-    // 19/16: what a mean deviation makes of Distribution's.
-    scale[k] = std::max<int64_t>(here.scale[k].value(), 16);
-    const int64_t ratio = sum_[k] / in_line_;
-    experts_[k].Set(means[k], ((scale[k] * ratio >> 12) * 19) >> 4);
-    low_[k] = 0;
-    high_[k] = Distribution::kOne;
-  }
-
+  experts_.Begin(column);
   const int width = 8 * kind_.element_size;
   const int m = kind_.mantissa_bits;
   const uint32_t sign_bit = uint32_t{1} << (width - 1);
@@ -410,13 +477,7 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
   uint32_t magnitude = element & (sign_bit - 1);
   if (negative_) {
     if (integer) magnitude ^= sign_bit - 1;
-    // The mirror image: negative numbers are positive from here on.
-    for (int k = 0; k < kExperts; ++k) {
-      experts_[k].mean = -experts_[k].mean;
-      const int64_t low = low_[k];
-      low_[k] = Distribution::kOne - high_[k];
-      high_[k] = Distribution::kOne - low;
-    }
+    experts_.Mirror();
   }
   const uint32_t exponent_wanted =
       integer ? static_cast<uint32_t>(std::bit_width(magnitude))
@@ -451,8 +512,7 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
     far = steps == kDown;
   }
   if (far) {
-    exponent = std::min(
-        top, static_cast<int>(TreeBits(coder, far_, 8, exponent_wanted)));
+    exponent = static_cast<int>(FarExponent(coder, exponent_wanted));
   }
 
   // Mantissa, from the top.
@@ -486,20 +546,7 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
   // Learn.
   const Fixed middle =
       Value(magnitude | (below > 0 ? uint32_t{1} << (below - 1) : 0));
-  const Fixed value = negative_ ? -middle : middle;
-  for (auto& predictor : predictors_) {
-    predictor.Set(column, static_cast<int32_t>(std::clamp<Fixed>(
-                              value >> kPredictorShift, -32767, 32767)));
-  }
-  for (int k = 0; k < kExperts; ++k) {
-    const Fixed deviation =
-        std::min<Fixed>(std::abs(value - means[k]), Fixed{1} << 24);
-    sum_[k] += std::min<int64_t>((deviation << 12) / scale[k], 64 * kRatioOne);
-    here.scale[k].Add(
-        deviation * kRatioOne / std::max<int64_t>(sum_[k] / (in_line_ + 1), 64),
-        250);
-  }
-  ++in_line_;
+  experts_.End(column, negative_ ? -middle : middle);
   if (negative_) {
     magnitude = integer ? magnitude ^ (sign_bit - 1) : magnitude;
     magnitude |= sign_bit;
@@ -509,9 +556,9 @@ uint32_t Models<Coder>::Code(Coder& coder, size_t column, uint32_t element) {
 
 template <class Coder>
 int Models<Coder>::CodeZeros(Coder& coder, size_t column, uint32_t element) {
-  Column& here = columns_[column];
   if (!params_.zeros) return 0;
-  const size_t context = ((left_zeros_ * 3 + here.zeros) * 2 + is_zero_) * 2;
+  const size_t context =
+      ((zeros_left_ * 3 + zeros_above_[column]) * 2 + is_zero_) * 2;
   const int below = params_.tail_bits();
   const int wanted = element == 0 ? 32 : std::countr_zero(element);
   size_t index = 0;
@@ -521,13 +568,13 @@ int Models<Coder>::CodeZeros(Coder& coder, size_t column, uint32_t element) {
     entropy::AdaptiveBit& model = zeros_[context + index];
     const bool bit =
         coder.Code(wanted >= next, entropy::ClampProbability(model.p16()));
-    model.Update(tables_, bit, 1020);
+    model.Update(tables_, bit, kLimit);
     if (!bit) break;
     zeros = next;
     ++index;
   }
-  here.zeros = static_cast<uint8_t>(index);
-  left_zeros_ = index;
+  zeros_above_[column] = static_cast<uint8_t>(index);
+  zeros_left_ = index;
   return zeros;
 }
 
