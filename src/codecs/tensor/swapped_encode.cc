@@ -25,8 +25,13 @@ std::optional<DType> LittleEndian(DType dtype) {
 
 class Plan final : public EncodePlan {
  public:
-  Plan(uint8_t width, CodecId id, std::unique_ptr<EncodePlan> inner)
-      : width_(width), inner_(std::move(inner)) {
+  /// `inner` is for the frame `data` swapped, which is `swapped`.
+  Plan(uint8_t width, ByteSpan data, Buffer swapped, CodecId id,
+       std::unique_ptr<EncodePlan> inner)
+      : width_(width),
+        data_(data),
+        swapped_(std::move(swapped)),
+        inner_(std::move(inner)) {
     ByteWriter writer(&params_);
     writer.Le(width);
     writer.Le(id);
@@ -36,14 +41,16 @@ class Plan final : public EncodePlan {
   uint64_t estimate() const override { return inner_->estimate(); }
   bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const override {
     if (block.size() % width_ != 0) return false;
-    Buffer swapped;
-    swapped.Append(block);
-    SwapElements(width_, swapped.mutable_span());
-    return inner_->Encode(swapped.span(), scratch, out);
+    // Plans know their blocks by where they stand in the frame.
+    const auto offset = static_cast<size_t>(block.data() - data_.data());
+    return inner_->Encode(swapped_.span().subspan(offset, block.size()),
+                          scratch, out);
   }
 
  private:
   uint8_t width_;
+  ByteSpan data_;
+  Buffer swapped_;
   std::unique_ptr<EncodePlan> inner_;
   Buffer params_;
 };
@@ -76,7 +83,8 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
     }
   }
   if (best == nullptr) return nullptr;
-  return std::make_unique<Plan>(width, best_id, std::move(best));
+  return std::make_unique<Plan>(width, request.data, std::move(swapped),
+                                best_id, std::move(best));
 }
 
 }  // namespace
