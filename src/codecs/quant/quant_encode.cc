@@ -276,18 +276,16 @@ AnchorStates FindStates(const Quants& quants,
   std::vector<uint8_t> positions(symbols.size() / quants.group);
   for (size_t a = 0; a < quants.anchors; ++a) {
     FindAnchors(quants, symbols.data(), positions.size(), a, positions.data());
-    const auto before = static_cast<uint8_t>(1u << a);
-    for (size_t g = 0; g < positions.size(); ++g) {
-      uint8_t* states = &result.states[g * quants.group];
-      const uint8_t position = positions[g];
+    uint8_t* states = result.states.data();
+    for (const uint8_t position : positions) {
       ++result.positions[a][position];
-      for (size_t i = 0; i < quants.group; ++i) {
-        const bool is_before = static_cast<uint8_t>(i) < position;
-        states[i] = static_cast<uint8_t>(states[i] | (is_before ? before : 0));
+      for (size_t i = 0; i < position; ++i) {
+        states[i] = static_cast<uint8_t>(states[i] | 1u << a);
       }
       if (position < quants.group) {
         states[position] = static_cast<uint8_t>(states[position] | 4u << a);
       }
+      states += quants.group;
     }
   }
   std::array<uint8_t, 16> number{};
@@ -358,7 +356,9 @@ void Try(const Sample& sample, const AnchorStates& anchors, Model model,
   model.Number();
   if (model.classes > kMaxClasses) return;
 
+  // Two histograms, so that equal neighbours do not wait for each other.
   std::vector<uint32_t> counts(model.contexts * states * range);
+  std::vector<uint32_t> others(counts.size());
   std::array<uint8_t, kPiece> classes;
   const uint8_t* symbols = sample.symbols.data();
   const uint8_t* state = anchors.states.data();
@@ -366,14 +366,19 @@ void Try(const Sample& sample, const AnchorStates& anchors, Model model,
   for (const Sample::Piece& piece : sample.pieces) {
     QuantClasses(model, keys, piece.blocks, piece.column, {}, classes.data());
     const size_t n = piece.blocks * type.quants.count;
-    for (size_t i = 0; i < n; ++i) {
+    const auto at = [&](size_t i) {
       const size_t row = (classes[i] - model.quant_class) * states + state[i];
-      ++counts[row * range + symbols[i]];
+      return row * range + symbols[i];
+    };
+    for (size_t i = 0; i < n; i += 2) {  // n is even
+      ++counts[at(i)];
+      ++others[at(i + 1)];
     }
     symbols += n;
     state += n;
     keys += piece.blocks * model.groups_per_block();
   }
+  for (size_t i = 0; i < counts.size(); ++i) counts[i] += others[i];
   for (uint8_t used = 0; used <= type.quants.anchors; ++used) {
     for (const bool split : {false, true}) {
       if (split && (used == 0 || level <= kMaxHastyLevel)) continue;
@@ -474,19 +479,16 @@ void MeasureColumns(const Sample& sample, size_t row_blocks, Model* model) {
     for (size_t i = 0; i < piece.blocks * quants.count;
          i += quants.group, ++key) {
       const int fall = (highest >> 5) - (key->scale >> 5);
-      const uint64_t scale =
-          fall > 31 ? 0 : uint64_t{kPowers[key->scale & 31]} >> fall;
-      int zero = 0;
-      if (quants.dmin >= 0 && key->zero > -128 && key->zero < 256) {
-        zero =
-            (kPowers[key->zero & 31] << 4 << ((key->zero >> 5) + 4) >> 4) >> 15;
+      const int32_t scale = fall > 31 ? 0 : kPowers[key->scale & 31] >> fall;
+      int32_t zero = 0;  // in 1/16
+      if (quants.dmin >= 0 && key->zero >= -128 && key->zero < 256) {
+        zero = kPowers[key->zero & 31] << ((key->zero >> 5) + 4) >> 15;
       }
+      const int32_t sign = key->negative != 0 ? -1 : 1;
       for (size_t j = 0; j < quants.group; ++j) {
-        const int64_t v = value[symbols[j]] - zero;
-        const int64_t weight = v * static_cast<int64_t>(scale);
-        magnitude[column + j] +=
-            static_cast<uint64_t>(weight < 0 ? -weight : weight);
-        sum[column + j] += key->negative != 0 ? -weight : weight;
+        const int32_t weight = (value[symbols[j]] - zero) * scale;
+        magnitude[column + j] += static_cast<uint32_t>(std::abs(weight));
+        sum[column + j] += weight * sign;
       }
       symbols += quants.group;
       column += quants.group;
@@ -541,7 +543,7 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   if (!plain.has_quants()) return plain;
   const bool hasty = request.level <= kMaxHastyLevel;
   const bool thorough = request.level >= kMinThoroughLevel;
-  const Sample sample = TakePieces(type, request.data, thorough ? 64 : 24,
+  const Sample sample = TakePieces(type, request.data, thorough ? 64 : 16,
                                    row_blocks, column, buffer);
   const AnchorStates anchors = FindStates(type.quants, sample.symbols);
   Choice best;
@@ -570,8 +572,8 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   if (hasty || row_blocks == 0) return best.model;
 
   // Columns, by more rows than contexts are chosen by.
-  const Sample rows =
-      TakePieces(type, request.data, 64, row_blocks, column, buffer);
+  const Sample rows = TakePieces(type, request.data, thorough ? 256 : 32,
+                                 row_blocks, column, buffer);
   Model by_column = plain;
   MeasureColumns(rows, row_blocks, &by_column);
   const KeyCounts relative = CountRelativeKeys(sample, by_column);
@@ -756,9 +758,15 @@ std::vector<ByteCounts> CountSymbols(const Model& model,
                                      size_t column, size_t stride,
                                      Scratch& scratch) {
   std::vector<ByteCounts> counts(model.classes);
+  std::vector<ByteCounts> others(model.classes);  // as in Try
   const auto count = [&](const uint8_t* symbols, const uint8_t* classes,
                          size_t n) {
-    for (size_t i = 0; i < n; ++i) ++counts[classes[i]][symbols[i]];
+    size_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+      ++counts[classes[i]][symbols[i]];
+      ++others[classes[i + 1]][symbols[i + 1]];
+    }
+    if (i < n) ++counts[classes[i]][symbols[i]];
   };
   const BlockType& type = *model.type;
   if (model.has_quants() && stride > 1) {
@@ -804,6 +812,9 @@ std::vector<ByteCounts> CountSymbols(const Model& model,
         count(arranged.symbols + start, arranged.classes + start, n * groups);
       }
     }
+  }
+  for (size_t c = 0; c < counts.size(); ++c) {
+    for (size_t t = 0; t < 256; ++t) counts[c][t] += others[c][t];
   }
   return counts;
 }

@@ -72,11 +72,12 @@ bool IsBits(const Part& part) {
          part.stride == 1;
 }
 
-/// An FP16's magnitude in units of its least one.
-uint64_t HalfUnits(uint32_t high, uint32_t low) {
+/// The Log of an FP16's magnitude in units of its least one.
+int LogOfHalf(uint32_t high, uint32_t low) {
   const uint32_t exponent = high >> 2 & 31;
-  const uint64_t mantissa = (high & 3) << 8 | low;
-  return exponent == 0 ? mantissa : (mantissa | 1024) << (exponent - 1);
+  const uint32_t mantissa = (high & 3) << 8 | low;
+  if (exponent == 0) return Log(mantissa);
+  return 32 * static_cast<int>(exponent - 1) + Log(mantissa | 1024);
 }
 
 /// An FP8 E4M3's magnitude in units of its least one.
@@ -338,7 +339,7 @@ void FindKeys(const BlockType& type, const uint8_t* side,
     return side + layout.field[f] + first * type.field[f].count;
   };
   const auto half = [&](int field, size_t b) {
-    return Log(HalfUnits(symbols(field)[b], symbols(field + 1)[b]));
+    return LogOfHalf(symbols(field)[b], symbols(field + 1)[b]);
   };
   for (size_t b = 0; b < blocks; ++b) {
     int d = 0, dmin = 0;
