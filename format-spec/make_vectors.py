@@ -35,6 +35,7 @@ from xxh3 import xxh3_64  # noqa: E402
 ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FILE, DIRECTORY, LINK = 0, 1, 2
 STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE = range(8)
+TWIN = 11
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -103,6 +104,15 @@ def stored(plain):
 
 def duplicate(distance, plain, rest=b""):
     return Block(DUPLICATE, varint(distance) + rest, plain)
+
+
+def twin(distance, order, width, total, plain, *, block_size, row, first=0, flip=0, add=0, field=0,
+         rows=(), rest=b""):
+    """`row` and `total` in elements, `block_size` in bytes; the last three are numbers."""
+    coded = varint(distance) + bytes([order, width]) + varint(block_size) + varint(total)
+    coded += varint(first) + varint(row)
+    coded += b"".join(number.to_bytes(width, "little") for number in (flip, add, field))
+    return Block(TWIN, coded + b"".join(varint(r) for r in rows) + rest, plain)
 
 
 class Blocks:
@@ -504,6 +514,8 @@ def good_codecs():
             Blocks(stored(text), stored(other), stored(b"short"), kept=1),
             Blocks(duplicate(2, other), stored(text), duplicate(3, b"short"), kept=1))
         .file(b"b", Blocks(duplicate(6, text), kept=1), Blocks(duplicate(3, text))).end())
+    for name, what, archive in good_twins():
+        yield f"twin-{name}", f"codec 11: {what}", archive
     yield "zstd", "codec 3: frames of raw and repeated blocks", one_file(
         Blocks(Block(ZSTD, zstd_frame((b"z", 1024), (b"z", 1000)), b"z" * 2024)),
         Blocks(Block(ZSTD, zstd_frame(b"raw", (b"-", 200), b"end"), b"raw" + b"-" * 200 + b"end")),
@@ -615,6 +627,77 @@ def good_cascades():
         3, fp32 + [0] * 252, [two], [3, 3, 2, 2, 4, 4, 2, 4, 0])
     yield "fp32-of-bf16", "FP32 that was BF16", CascadeEncoder(
         3, float_elements(17, 600, 3, zeros=range(16)), [one, (1, (126,))], [1] * 5)
+
+
+def cut(plain, size):
+    return [plain[at:at + size] for at in range(0, len(plain), size)]
+
+
+def good_twins():
+    matrix = words(20, 12 * 20, 1 << 16)  # 12 rows of 20
+    turned = [matrix[r * 20 + c] for c in range(20) for r in range(12)]
+    plain, other = pack(matrix, 2), pack(turned, 2)
+    yield "transposed", "order 1: a block of all, and blocks of a part, that begin within a row", \
+        one_file(Blocks(stored(plain), kept=1), Blocks(twin(
+            1, 1, 2, 240, other, block_size=480, row=20)), Blocks(*(twin(
+                2 + i, 1, 2, 240, part, block_size=480, row=20, first=50 * i)
+                for i, part in enumerate(cut(other, 100)))))
+    wide = words(21, 7 * 30, 1 << 32)  # 7 rows of 30
+    order = [3, 0, 6, 6, 1, 5, 2]
+    other = pack([wide[r * 30 + c] for r in order for c in range(30)], 4)
+    yield "rows", "order 2: rows in another order, one of them twice; blocks that begin and end " \
+        "within a row, within one row, and with a row", one_file(
+            Blocks(*map(stored, cut(pack(wide, 4), 400)), kept=1),
+            Blocks(*(twin(3 + i, 2, 4, 210, part, block_size=400, row=30, first=37 * i,
+                          rows=order[37 * i // 30:min(37 * i + 36, 209) // 30 + 1])
+                     for i, part in enumerate(cut(other, 148)))),
+            Blocks(twin(9, 2, 4, 210, other[4 * 40:4 * 55], block_size=400, row=30, first=40,
+                        rows=order[1:2])),
+            Blocks(twin(10, 2, 4, 210, other[4 * 60:4 * 120], block_size=400, row=30, first=60,
+                        rows=order[2:4])))
+    half = float_elements(22, 100, 2)
+    half[::9] = [0x0000, 0x8000] * 6
+    changed_half = [(x + 0x0800 if x & 0x7C00 else x) ^ 0x8000 for x in half]
+    yield "scaled", "order 0: FP16 negated and times 4, zeros and subnormal numbers only negated; " \
+        "divided by 2, by a sum that overflows", one_file(
+            Blocks(stored(pack(half, 2)), kept=1),
+            Blocks(twin(1, 0, 2, 100, pack(changed_half, 2), block_size=200, row=1, flip=0x8000,
+                        add=0x0800, field=0x7C00)),
+            Blocks(twin(2, 0, 2, 100, pack([
+                x + 0xFC00 & 0xFFFF if x & 0x7C00 else x for x in half[30:70]], 2), block_size=200,
+                row=50, first=30, add=0xFC00, field=0x7C00)))
+    source = noise(23, 192) + (b"fill" * 15)[:58]
+    both = [source[r * 10 + c] ^ 0x80 for c in range(10) for r in range(25)]
+    yield "blocks", "1-byte elements; a source of several blocks, the last shorter, in two frames " \
+        "and of several codecs", one_file(
+            Blocks(stored(source[:64]), stored(source[64:128]), kept=1),
+            Blocks(stored(source[128:192]), Block(FILL, b"fill", source[192:]), kept=1),
+            Blocks(twin(4, 1, 1, 250, bytes(both), block_size=64, row=10, flip=0x80)))
+    long = words(24, 33, 1 << 64)
+    long[::5] = [x & ~(0x7FF << 52) for x in long[::5]]
+    scaled = [(x + (3 << 52) & (1 << 64) - 1 if x & 0x7FF << 52 else x) ^ 1 << 63 for x in long]
+    order = [10, 0, 1, 9, 8, 7, 2, 3, 4, 5, 6]
+    mixed = [scaled[r * 3 + c] for r in order for c in range(3)]
+    yield "8-bytes", "8-byte elements: rows in another order, negated, times 8; a twin of a part", \
+        one_file(Blocks(*map(stored, cut(pack(long, 8), 88)), kept=1),
+                 Blocks(twin(3, 2, 8, 33, pack(mixed, 8), block_size=88, row=3, flip=1 << 63,
+                             add=3 << 52, field=0x7FF << 52, rows=order)),
+                 Blocks(twin(4, 1, 8, 33, pack([long[i] for i in (23, 26, 29, 32)], 8),
+                             block_size=88, row=3, first=29)))
+    source = noise(25, 16 * 256)
+    yield "large-source", "a source of 256 blocks of 16 bytes for one of 16; R = 1, R = N", \
+        one_file(Blocks(*map(stored, cut(source, 16)), kept=1),
+                 Blocks(twin(256, 0, 1, 4096, source[7:23], block_size=16, row=1, first=7)),
+                 Blocks(twin(257, 1, 1, 4096, source[:16], block_size=16, row=4096)),
+                 Blocks(twin(258, 2, 1, 4096, source[-16:], block_size=16, row=4096, first=4080,
+                             rows=[0])))
+    source = noise(26, 40)
+    flipped = bytes(x ^ 255 for x in source)
+    yield "kept", "in a kept frame; a twin of a block that is of an earlier file", (
+        Archive().root().file(b"a", Blocks(stored(source), kept=1), Blocks(twin(
+            1, 0, 1, 40, flipped, block_size=40, row=1, flip=255), kept=1))
+        .file(b"b", Blocks(twin(2, 0, 1, 40, flipped, block_size=40, row=8, flip=255)))
+        .end())
 
 
 def planes_frames():
@@ -856,6 +939,98 @@ def bad_duplicates():
         duplicate(1, b"some t3xt"))
     yield "duplicate-other-archive", "a duplicate of a block of the archive before", one_file(
         first) + one_file(Blocks(duplicate(1, text)))
+
+
+def bad_twins():
+    elements = words(30, 60, 1 << 16)
+    plain = pack(elements, 2)
+    first = Blocks(*map(stored, cut(plain, 50)), kept=1)  # 50, 50, 20
+
+    def second(*blocks, before=first, **fields):
+        return one_file(before, Blocks(*blocks, **fields))
+
+    def one(distance=3, order=0, width=2, total=60, plain=plain, block_size=50, row=10, **fields):
+        return twin(distance, order, width, total, plain, block_size=block_size, row=row, **fields)
+
+    good, rows = one(), list(range(6))
+    yield "twin-checksum", "codec 11: a source that is not equal", second(one(flip=1))
+    for name, what, block in (
+            ("self", "the source is the block itself", one(distance=0)),
+            ("before-all", "the source begins before the first block", one(distance=4)),
+            ("huge", "the source begins before the first block, by overflow", one(
+                distance=(1 << 64) - 1)),
+            ("order", "an order of 3", one(order=3)),
+            ("width-0", "elements of no bytes", one(width=0, total=1)),
+            ("width-3", "elements of 3 bytes", one(width=3, total=40, block_size=51, row=1)),
+            ("width-16", "elements of 16 bytes", one(
+                width=16, total=5, block_size=48, row=1, plain=plain[:80])),
+            ("part", "a block with a part of an element", one(plain=plain[:51])),
+            ("block-size-0", "the source has blocks of no bytes", one(block_size=0)),
+            ("block-size-part", "the source's blocks have a part of an element", one(
+                block_size=51)),
+            ("block-size-large", "the source's blocks are larger than max_block", one(
+                block_size=MAX_BLOCK + 2)),
+            ("block-size", "the source's blocks have another size", one(block_size=40)),
+            ("last-longer", "the source's last block is longer than what is left", one(
+                total=55, plain=plain[:110], row=11)),
+            ("last-shorter", "the source's last block is shorter than what is left", one(
+                total=65, row=13)),
+            ("total-small", "a source of fewer elements than the block's", one(
+                distance=2, total=35, row=7)),
+            ("total-0", "a source of no elements", one(total=0)),
+            ("total-huge", "a source of 2^63 elements: bytes overflow", one(
+                total=1 << 63, row=1)),
+            ("first", "elements after the source's last", one(first=1)),
+            ("first-huge", "elements after the source's last, by overflow", one(
+                first=(1 << 64) - 1)),
+            ("row-0", "rows of no elements", one(row=0)),
+            ("row-part", "rows that do not divide the source", one(row=7)),
+            ("row-large", "rows longer than the source", one(row=120)),
+            ("rest", "bytes left over", one(rest=b"\0")),
+            ("rest-order-0", "rows where none are to be", one(rows=rows)),
+            ("rest-order-1", "rows where none are to be, transposed", one(
+                order=1, row=1, rows=[0])),
+            ("rows-more", "a row too many", one(order=2, rows=rows + [0])),
+            ("rows-less", "a row too few", one(order=2, rows=rows[:-1])),
+            ("rows-none", "no rows", one(order=2)),
+            ("rows-begin", "a block that ends within a row, without it", one(
+                order=2, plain=plain[30:50], first=15, rows=[1])),
+            ("row-over", "a row beyond the source's last", one(order=2, rows=rows[:-1] + [6])),
+            ("row-huge", "a row beyond the source's last, by overflow", one(
+                order=2, rows=rows[:-1] + [(1 << 64) - 1]))):
+        yield f"twin-{name}", f"codec 11: {what}", second(block)
+    for name, coded in (("empty", b""), ("cut", good.coded[:-1]), ("cut-fields", good.coded[:6])):
+        yield f"twin-{name}", f"codec 11: {name}", second(Block(TWIN, coded, plain))
+    many = Blocks(*(stored(b"0123456789abcdef") for _ in range(257)), kept=1)
+    yield "twin-total-large", "codec 11: a source of more than 256 times as many elements", second(
+        twin(257, 0, 1, 4097, b"0123456789abcdef", block_size=16, row=1), before=many)
+    many = Blocks(*(stored(b"01234567") for _ in range(257)), kept=1)
+    yield "twin-many-blocks", "codec 11: a source of 257 blocks", second(
+        twin(257, 0, 1, 257 * 8, b"01234567" * 2, block_size=8, row=1), before=many)
+    yield "twin-same-frame", "codec 11: a source in its own frame", one_file(Blocks(
+        stored(plain[:50]), stored(plain[50:100]), one(
+            distance=2, total=50, plain=plain[:20], row=25), kept=1))
+    yield "twin-reaches-itself", "codec 11: a source whose last blocks are in the twin's frame", \
+        one_file(Blocks(stored(plain[:50]), stored(plain[50:100]), kept=1), Blocks(
+            one(distance=2, plain=plain[:20], first=50 - 1), kept=1))
+    yield "twin-not-kept", "codec 11: a source that is not kept", second(
+        good, before=Blocks(*map(stored, cut(plain, 50))))
+    yield "twin-part-kept", "codec 11: a source of which a part is not kept", one_file(
+        Blocks(stored(plain[:50]), kept=1), Blocks(stored(plain[50:100]), stored(plain[100:])),
+        Blocks(good))
+    yield "twin-of-duplicate", "codec 11: a source of which a block is a duplicate", one_file(
+        first, Blocks(duplicate(3, plain[:50]), stored(plain[50:100]), stored(plain[100:]),
+                      kept=1), Blocks(good))
+    flipped = twin(1, 0, 2, 25, pack([x ^ 1 for x in elements[:25]], 2), block_size=50, row=1,
+                   flip=1)
+    for what, block in (("twin", twin(1, 0, 2, 25, plain[:50], block_size=50, row=1, flip=1)),
+                        ("duplicate", duplicate(1, flipped.plain))):
+        yield f"{what}-of-twin", f"codec 11: a {what} of a twin", one_file(
+            Blocks(stored(plain[:50]), kept=1), Blocks(flipped, kept=1), Blocks(block))
+    yield "twin-other-archive", "codec 11: a source in the archive before", one_file(
+        first) + one_file(Blocks(good))
+    yield "twin-parameters", "codec 11: parameters, which it has none of", second(
+        good, parameters=[(TWIN, b"")])
 
 
 def bad_codecs():
@@ -1125,8 +1300,8 @@ def crafted():
 
     add(good_container())
     add(good_codecs())
-    for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_codecs, bad_floats,
-                    bad_cascades, bad_index):
+    for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_twins, bad_codecs,
+                    bad_floats, bad_cascades, bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)

@@ -26,10 +26,12 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
       container::ParseBlocksHead(frame.head(), frame.prefix.data_size, header));
   for (const container::CodecParams& params : made->head_.params) {
     const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
-    if (decoder == nullptr) return UnknownCodec(params.codec);
-    if (decoder->parse == nullptr) {
+    const bool of_container = params.codec == container::kDuplicate ||
+                              params.codec == container::kTwin;
+    if (decoder == nullptr && !of_container) return UnknownCodec(params.codec);
+    if (of_container || decoder->parse == nullptr) {
       return DataLoss("the frame at byte ", frame.offset,
-                      " has parameters for codec ", decoder->name,
+                      " has parameters for codec ", int{params.codec},
                       ", which takes none");
     }
     ASSIGN_OR_RETURN(auto parsed, decoder->parse(params.bytes));
