@@ -50,6 +50,10 @@ absl::StatusOr<Axis> ParseAxis(ByteReader& reader) {
 }
 
 absl::Status ParseColumns(ByteReader& reader, Model* model) {
+  if (model->scale.shift < kColumnShift) {
+    return reader.Error("steps of 2^", int{model->scale.shift},
+                        " are too short for columns");
+  }
   const size_t count = model->type->quants.count;
   ASSIGN_OR_RETURN(const uint64_t blocks, reader.Varint(kMaxColumns / count));
   if (blocks == 0) return reader.Error("rows of no blocks");

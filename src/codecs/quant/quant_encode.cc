@@ -95,24 +95,35 @@ uint64_t FindByte(uint64_t word, uint64_t each) {
   return (x - kOnes) & ~x & (128 * kOnes);
 }
 
-/// positions[g] = the first element of group g that is in the set of an anchor;
-/// the size of a group if none.
-void FindAnchors(const Quants& quants, const uint8_t* symbols, size_t groups,
-                 size_t anchor, uint8_t* positions) {
+/// positions[g] = the first element of group g that is in `set`; the size of a
+/// group if none.
+template <bool kTwo>
+void FindFirst(const std::array<uint8_t, 2>& set, const uint8_t* symbols,
+               size_t groups, size_t group, uint8_t* positions) {
   constexpr uint64_t kOnes = 0x0101010101010101;
-  const uint64_t a = quants.anchor[anchor][0] * kOnes;
-  const uint64_t b = quants.anchor[anchor][1] * kOnes;
-  const size_t group = quants.group;
+  const uint64_t a = set[0] * kOnes;
+  const uint64_t b = set[1] * kOnes;
   for (size_t g = 0; g < groups; ++g, symbols += group) {
     size_t first = group;
     for (size_t i = group; i > 0;) {
       i -= 8;
       const auto word = LoadLe<uint64_t>(symbols + i);
-      const uint64_t found = FindByte(word, a) | FindByte(word, b);
+      uint64_t found = FindByte(word, a);
+      if constexpr (kTwo) found |= FindByte(word, b);
       const auto at = i + static_cast<size_t>(std::countr_zero(found)) / 8;
       first = found != 0 ? at : first;
     }
     positions[g] = static_cast<uint8_t>(first);
+  }
+}
+
+void FindAnchors(const Quants& quants, const uint8_t* symbols, size_t groups,
+                 size_t anchor, uint8_t* positions) {
+  const auto& set = quants.anchor[anchor];
+  if (set[0] == set[1]) {
+    FindFirst<false>(set, symbols, groups, quants.group, positions);
+  } else {
+    FindFirst<true>(set, symbols, groups, quants.group, positions);
   }
 }
 
@@ -502,7 +513,7 @@ void MeasureColumns(const Sample& sample, size_t row_blocks, Model* model) {
     if (log != 0) lowest = std::min(lowest, log);
   }
   for (size_t c = 0; c < columns; ++c) {
-    const int scale = logs[c] == 0 ? 0 : (logs[c] - lowest) / 4;
+    const int scale = logs[c] == 0 ? 0 : (logs[c] - lowest) >> kColumnShift;
     model->column_scale.push_back(static_cast<uint8_t>(std::min(scale, 255)));
     const uint64_t mean = static_cast<uint64_t>(sum[c] < 0 ? -sum[c] : sum[c]);
     const uint64_t eighths = magnitude[c] == 0 ? 0 : 8 * mean / magnitude[c];
@@ -525,7 +536,8 @@ KeyCounts CountRelativeKeys(const Sample& sample, const Model& model) {
     size_t column = piece.column * quants.count;
     for (size_t g = 0; g < piece.blocks * model.groups_per_block(); ++g) {
       for (size_t i = 0; i < quants.group; i += kEach) {
-        counts.Add(key->scale - 4 * model.column_scale[column + i]);
+        counts.Add(key->scale -
+                   (model.column_scale[column + i] << kColumnShift));
       }
       ++key;
       column += quants.group;

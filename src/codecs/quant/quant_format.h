@@ -22,7 +22,8 @@ inline constexpr size_t kPadding = entropy::ClassRansDecoder::kPiece;
 static_assert(kPiece % kPadding == 0);
 
 inline constexpr size_t kMaxColumns = 65536;
-inline constexpr size_t kMaxColumnGroups = 8;
+/// Scales of columns are in 2^kColumnShift of a Log.
+inline constexpr int kColumnShift = 2;
 inline constexpr size_t kMaxAnchors = 2;
 
 constexpr size_t Padded(size_t count) {
@@ -75,7 +76,7 @@ struct Model {
   Axis second;  // over the zero, or groups of columns
   bool by_column_group = false;
   uint32_t row_blocks = 0;  // blocks a row; 0: nothing is known of columns
-  // By column: what is subtracted from the scale's Log, in quarters of it.
+  // By column: what is subtracted from the scale's Log, in fours of it.
   std::vector<uint8_t> column_scale;
   std::vector<uint8_t> column_group;  // below second.count
   std::vector<uint8_t> column_flip;   // 0 or 255

@@ -94,46 +94,27 @@ constexpr std::array<int16_t, 256> kLogs = [] {
   return logs;
 }();
 
-/// What of a model tells the class of a quant.
-struct ContextRule {
-  explicit ContextRule(const Model& model)
-      : first(static_cast<int16_t>(model.quant_class)),
-        base(model.scale.base),
-        last(static_cast<int16_t>(model.scale.count - 1)),
-        shift(model.scale.shift),
-        seconds(static_cast<int16_t>(model.second.count)) {}
-
-  int16_t first;
-  int16_t base;
-  int16_t last;
-  int shift;
-  int16_t seconds;
-};
-
 /// classes[i] = the class of an element in a column of scale column_scale[i]
 /// and of group column_group[i], or where that is null of group `second`.
+/// `scale`: of the group of elements, as the axis has it.
 template <size_t kGroup>
-void ClassesByColumn(const ContextRule rule, int16_t scale, int16_t second,
-                     const uint8_t* __restrict column_scale,
+void ClassesByColumn(const Axis& axis, uint64_t seconds, uint8_t scale,
+                     uint64_t first, const uint8_t* __restrict column_scale,
                      const uint8_t* __restrict column_group,
                      uint8_t* __restrict classes) {
-  const auto from_base = static_cast<int16_t>(scale - rule.base);
-  const auto first = static_cast<int16_t>(rule.first + second);
-  std::array<int16_t, kGroup> index;
+  const int shift = axis.shift - kColumnShift;
+  const uint64_t mask = (255u >> shift) * kEach;
+  const auto highest =
+      static_cast<uint8_t>(std::min((axis.count << shift) - 1, 255));
+  std::array<uint8_t, kGroup> above;
   for (size_t i = 0; i < kGroup; ++i) {
-    auto at = static_cast<int16_t>(
-        static_cast<int16_t>(from_base - 4 * column_scale[i]) >> rule.shift);
-    at = std::min(std::max<int16_t>(at, 0), rule.last);
-    index[i] = static_cast<int16_t>(at * rule.seconds + first);
+    const uint8_t high = std::max(scale, column_scale[i]);
+    above[i] = std::min(static_cast<uint8_t>(high - column_scale[i]), highest);
   }
-  if (column_group == nullptr) {
-    for (size_t i = 0; i < kGroup; ++i) {
-      classes[i] = static_cast<uint8_t>(index[i]);
-    }
-  } else {
-    for (size_t i = 0; i < kGroup; ++i) {
-      classes[i] = static_cast<uint8_t>(index[i] + column_group[i]);
-    }
+  for (size_t i = 0; i < kGroup; i += 8) {
+    const uint64_t index = Load(&above[i]) >> shift & mask;
+    const uint64_t group = column_group == nullptr ? 0 : Load(column_group + i);
+    StoreLe(classes + i, index * seconds + first * kEach + group);
   }
 }
 
@@ -149,7 +130,8 @@ void ClassesOfGroups(const Model& model, const GroupKey* keys, size_t blocks,
                      size_t column,
                      const std::array<const uint8_t*, kMaxAnchors>& positions,
                      uint8_t* classes) {
-  const ContextRule rule(model);
+  const auto seconds = static_cast<int>(model.second.count);
+  const auto first_class = static_cast<int>(model.quant_class);
   const Axis scale_axis = model.scale;
   const Axis second_axis = model.second;
   const bool by_group = model.by_column_group;
@@ -165,16 +147,19 @@ void ClassesOfGroups(const Model& model, const GroupKey* keys, size_t blocks,
     for (size_t j = 0; j < groups; ++j, ++g, classes += kGroup) {
       const GroupKey key = keys[g];
       if (row_blocks == 0) {
-        const int index = scale_axis.Index(key.scale) * rule.seconds +
-                          second_axis.Index(key.zero);
-        std::memset(classes, rule.first + index, kGroup);
+        const int index =
+            scale_axis.Index(key.scale) * seconds + second_axis.Index(key.zero);
+        std::memset(classes, first_class + index, kGroup);
       } else {
         const size_t at = column * count + j * kGroup;
-        ClassesByColumn<kGroup>(
-            rule, key.scale,
-            static_cast<int16_t>(by_group ? 0 : second_axis.Index(key.zero)),
-            &model.column_scale[at],
-            by_group ? &model.column_group[at] : nullptr, classes);
+        const int scale = (key.scale - scale_axis.base) >> kColumnShift;
+        const int second = by_group ? 0 : second_axis.Index(key.zero);
+        ClassesByColumn<kGroup>(scale_axis, static_cast<uint64_t>(seconds),
+                                static_cast<uint8_t>(std::clamp(scale, 0, 255)),
+                                static_cast<uint64_t>(first_class + second),
+                                &model.column_scale[at],
+                                by_group ? &model.column_group[at] : nullptr,
+                                classes);
       }
       for (size_t a = 0; a < anchors && step != 0; ++a) {
         const size_t position = std::min<size_t>(positions[a][g], kGroup);
