@@ -568,18 +568,17 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
     scales.Add(key.scale);
     zeros.Add(key.zero);
   }
+  const int last_shift = thorough ? 5 : 4;
   Model model = plain;
   consider(model);
-  for (int shift : {3, 4, 5}) {
+  for (int shift = 3; shift <= last_shift; ++shift) {
     if (has_zero) {
-      if (shift == 5) continue;
       model.second = zeros.Steps(shift - 1);
       model.scale = Axis();
       consider(model);
-      if (hasty) continue;
     }
     model.scale = scales.Steps(has_zero ? shift + 1 : shift);
-    if (!hasty || shift == 4) consider(model);
+    if (!hasty || (shift == 4 && !has_zero)) consider(model);
   }
   if (hasty || row_blocks == 0) return best.model;
 
@@ -592,7 +591,7 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   model = by_column;
   model.column_group.clear();
   model.column_flip.clear();
-  for (int shift : {3, 4, 5}) {
+  for (int shift = 3; shift <= last_shift; ++shift) {
     if (has_zero) model.second = zeros.Steps(3);
     model.scale = relative.Steps(has_zero ? shift + 1 : shift);
     consider(model);
@@ -611,7 +610,7 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
     symbols += piece.blocks * type.quants.count;
   }
   const AnchorStates flipped_anchors = FindStates(type.quants, flipped.symbols);
-  for (int shift : {4, 5}) {
+  for (int shift = 4; shift <= last_shift; ++shift) {
     model.scale = relative.Steps(shift);
     Try(flipped, flipped_anchors, model, request.level, &best);
   }
