@@ -34,8 +34,8 @@ from xxh3 import xxh3_64  # noqa: E402
 
 ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FILE, DIRECTORY, LINK = 0, 1, 2
-STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE = range(8)
-TWIN = 11
+STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE, CLASSES, QUANT, MIX, TWIN, SWAPPED = \
+    range(13)
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -452,6 +452,120 @@ class CascadeEncoder:
                       parameters=[(CASCADE, self.parameters)])
 
 
+class MixCoder:
+    """The bit coder of codec 10, encoding: `code` is told by `wanted` which bit to code."""
+
+    def __init__(self):
+        self._low, self._high, self._out = 0, (1 << 32) - 1, bytearray()
+        self.wanted = []
+
+    def code(self, p):
+        split = self._low + ((self._high - self._low) * p >> 16)
+        bit = self.wanted.pop(0)
+        if bit:
+            self._high = split
+        else:
+            self._low = split + 1
+        while (self._low ^ self._high) >> 24 == 0:
+            self._out.append(self._low >> 24)
+            self._low = self._low << 8 & 0xFFFFFFFF
+            self._high = (self._high << 8 & 0xFFFFFFFF) | 255
+        return bit
+
+    adaptive = spec_decoder.BitCoder.adaptive
+
+    def end(self):
+        return bytes(self._out) + bytes([(self._low >> 24) + 1])
+
+
+class MixEncoderModels(spec_decoder.MixModels):
+    """Decodes what it is told to, and so drives the coder to encode it."""
+
+    def encode(self, column, negative, exponent, mantissa_bits):
+        self._element = negative, exponent, list(mantissa_bits)
+        return self.element(column)
+
+    def encode_zeros(self, column, zeros, all_zero):
+        self._coder.wanted = [int(min(z, self._tail) <= zeros) for z in self._z]
+        return self.zeros(column, all_zero)
+
+    def _bit(self, bound, node, context):
+        negative, exponent, mantissa_bits = self._element
+        if context[0] == "sign":
+            bit = 1 - negative
+        elif context[0] == "mantissa":
+            bit = mantissa_bits.pop(0)
+        else:
+            bit = int(exponent >= context[1])
+        self._coder.wanted = [bit]
+        result = super()._bit(bound, node, context)
+        self._coder.wanted = [exponent >> i & 1 for i in reversed(range(8))]  # if it is far
+        return result
+
+
+class MixEncoder:
+    """Codes elements of codec 10. Attributes may be changed before `coded` is called."""
+
+    def __init__(self, kind, elements, modelled, unit, row=0, phase=0, zeros=0, ridges=(16, 64)):
+        self.elements, self.phase = elements, phase
+        self.size, self._mantissa, _, self._z = spec_decoder.MIX_KINDS[kind]
+        self.parameters = bytes([kind, modelled, unit, *ridges, zeros]) + varint(row)
+
+    def parts(self):
+        """Phase, code, tails."""
+        parameters = spec_decoder.parse_mix(self.parameters)
+        count, row = len(self.elements), parameters.row
+        row, skip = (row, self.phase) if 0 < row <= count else (1, 0)
+        grid = [None] * skip + self.elements
+        grid += [None] * (-len(grid) % row)
+        lines = [grid[at:at + row] for at in range(0, len(grid), row)]
+        if len(lines) < row:
+            lines = [list(column) for column in zip(*lines)]
+        coder = MixCoder()
+        models = MixEncoderModels(parameters, len(lines[0]), coder)
+        tails, tail_bits = 0, 0
+        for line in lines:
+            models.begin_line()
+            for column, element in enumerate(line):
+                if element is None:
+                    models.skip(column)
+                    continue
+                rest = self._modelled(models, column, element, parameters)
+                z = 0
+                width = self._mantissa - parameters.modelled
+                if width and parameters.zeros:
+                    low = element & (1 << width) - 1
+                    there = (low & -low).bit_length() - 1 if low else width
+                    z = models.encode_zeros(column, there, rest)
+                tails |= (element & (1 << width) - 1) >> z << tail_bits
+                tail_bits += width - z
+            models.end_line()
+        return [varint(self.phase), coder.end(), tails.to_bytes((tail_bits + 7) // 8, "little")]
+
+    def _modelled(self, models, column, element, parameters):
+        """Codes sign, exponent, mantissa; whether the last two are 0."""
+        negative = element >> 8 * self.size - 1
+        magnitude = element & (1 << 8 * self.size - 1) - 1
+        if parameters.kind == spec_decoder.MIX_INTEGERS:
+            magnitude ^= 127 * negative
+            exponent = magnitude.bit_length()
+            bits = [magnitude >> i & 1 for i in reversed(range(max(exponent - 1, 0)))]
+        else:
+            exponent = magnitude >> self._mantissa
+            bits = [magnitude >> i & 1 for i in reversed(range(
+                self._mantissa - parameters.modelled, self._mantissa))]
+        models.encode(column, negative, exponent, bits)
+        return exponent == 0 and not any(bits)
+
+    def coded(self):
+        phase, code, tails = self.parts()
+        return phase + string(code) + tails
+
+    def frame(self):
+        return Blocks(Block(MIX, self.coded(), pack(self.elements, self.size)),
+                      parameters=[(MIX, self.parameters)])
+
+
 # ---------------------------------------------------------------------------------------------
 # Good archives: (name, what it shows, archive)
 
@@ -533,6 +647,10 @@ def good_codecs():
     for name, what, encoder in good_cascades():
         yield f"cascade-{name}", f"codec 7: {what}", Archive(
             max_block=1 << 18, max_frame=1 << 18).file(b"f", encoder.frame()).end()
+    for name, what, encoder in good_mixes():
+        yield f"mix-{name}", f"codec 10: {what}", one_file(encoder.frame())
+    for name, what, frames in good_swapped():
+        yield f"swapped-{name}", f"codec 12: {what}", one_file(*frames)
     yield "planes", "codec 6: each element size, transform and kind of plane", one_file(
         *planes_frames())
 
@@ -698,6 +816,90 @@ def good_twins():
             1, 0, 1, 40, flipped, block_size=40, row=1, flip=255), kept=1))
         .file(b"b", Blocks(twin(2, 0, 1, 40, flipped, block_size=40, row=8, flip=255)))
         .end())
+
+
+def good_mixes():
+    scales = words(40, 24, 4)
+
+    def scaled(seed, count, kind, columns=24, zeros=()):
+        """Elements whose size depends on their column, and their sign a little too."""
+        mantissa = spec_decoder.MIX_KINDS[kind][1]
+        out = []
+        for i, element in enumerate(float_elements(seed, count, kind, zeros)):
+            if i % columns % 5 == 0 and i % 3:
+                element |= 1 << (31 if kind == 3 else 15)
+            out.append(element - (scales[i % columns] << mantissa))
+        return out
+
+    yield "bf16", "BF16, more rows than columns, a row begun before the block", MixEncoder(
+        1, scaled(41, 800, 1), 3, 124, row=24, phase=7)
+    yield "columns", "BF16, more columns than rows: line by line of a transposed block", MixEncoder(
+        1, scaled(42, 500, 1, 60 // 3), 2, 124, row=60, phase=11)
+    yield "no-rows", "BF16, no rows, nothing of the mantissa modelled", MixEncoder(
+        1, scaled(43, 300, 1), 0, 126)
+    yield "long-row", "BF16, a row longer than the block, all of the mantissa that may be", \
+        MixEncoder(1, scaled(44, 200, 1), 6, 125, row=1 << 32, phase=1 << 31)
+    wild = float_elements(46, 800, 1)
+    wild[::4] = words(45, 200, 1 << 16)
+    yield "far", "BF16, exponents far from the expected: steps up and down to the last; zeros, " \
+        "infinities, NaN", MixEncoder(1, wild + [0, 0x8000, 0x7F80, 0xFF80, 0x7FFF], 4, 127, row=16,
+                                      ridges=(0, 255))
+    fp16 = [element & ~(0, 7, 127, 1023, 15)[i % 5] for i, element in enumerate(
+        scaled(47, 500, 2, 20))]
+    yield "fp16", "FP16, zeros at the end of mantissas", MixEncoder(
+        2, fp16, 2, 12, row=20, zeros=1)
+    yield "fp16-short-tail", "FP16, tails shorter than the kind's second number of zeros", \
+        MixEncoder(2, fp16[:300] + [0] * 30, 6, 12, row=20, zeros=1)
+    fp32 = [element & ~((1 << (0, 13, 16, 23)[i % 4]) - 1) for i, element in enumerate(
+        scaled(48, 300, 3, 12))]
+    yield "fp32", "FP32, zeros at the end of mantissas, subnormal numbers", MixEncoder(
+        3, fp32 + [1, 0x80000000, 0x007FFFFF, 0x80400000], 5, 126, row=12, zeros=1)
+    yield "e4m3", "FP8 E4M3, all mantissa bits modelled", MixEncoder(
+        4, [x & 0x87 | (8 - (x >> 3 & 3)) << 3 for x in words(49, 400, 256)] + [0, 0x80, 0x7F, 1],
+        3, 7, row=20)
+    yield "e4m3-tail", "FP8 E4M3, a tail, and zeros of which the kind has none", MixEncoder(
+        4, [x & 0x81 | 0x30 for x in words(50, 200, 256)], 1, 15, zeros=1)
+    yield "e5m2", "FP8 E5M2", MixEncoder(
+        5, [x & 0x8B | 0x20 + i % 3 for i, x in enumerate(words(51, 400, 256))] + [0x7C, 0, 0xFF],
+        2, 31, row=33, phase=32)
+    yield "int8", "INT8", MixEncoder(6, [
+        sum(words(52 + i, 6, 40)) - 117 & 255 for i in range(400)] + [0x7F, 0x80, 0, 0xFF], 0, 5,
+        row=40, phase=1)
+    yield "int8-units", "INT8, the greatest unit", MixEncoder(
+        6, words(53, 100, 256) + [0, 1, 255, 254] * 50, 0, 7)
+    yield "row-of-one", "FP32, few elements, rows of one", MixEncoder(
+        3, float_elements(59, 30, 3), 1, 126, row=1)
+
+
+def reversed_elements(plain, width):
+    return b"".join(element[::-1] for element in cut(plain, width))
+
+
+def good_swapped():
+    def swapped(block, width, parameters=b""):
+        return Blocks(Block(SWAPPED, block.coded, reversed_elements(block.plain, width)),
+                      parameters=[(SWAPPED, bytes([width, block.codec]) + parameters)])
+
+    eight = pack(words(54, 30, 1 << 64), 8)
+    repeated = b"abcdefgh" * 40
+    yield "plain", "each width; stored, a pattern, zstd, LZMA2 inside", [
+        swapped(stored(eight), 2), swapped(stored(eight), 8),
+        swapped(Block(FILL, b"abcdefgh", repeated), 4),
+        swapped(Block(ZSTD, zstd_frame((b"z", 64), eight), b"z" * 64 + eight), 8),
+        swapped(Block(LZMA, lzma2(TEXT[:1000]), TEXT[:1000]), 8, b"\0")]
+    numbers = [768 + i for i in range(200)]
+    low, high = byte_planes(numbers, 2)
+    frames = [swapped(Block(PLANES, b"\0\0" + low + b"\1" + high[:1], pack(numbers, 2)), 2, b"\2")]
+    for encoder in (
+            FloatEncoder(1, float_elements(55, 700, 1), {125: False, 126: True, 127: True},
+                         (1, 1, 1)),
+            FloatEncoder(3, float_elements(56, 768, 3), {126: True, 127: True}, (1,) * 9),
+            CascadeEncoder(2, float_elements(57, 300, 2), [(2, (13, 12, 15))], [2] * 3),
+            MixEncoder(1, float_elements(58, 300, 1), 2, 126, row=20)):
+        frame_of = encoder.frame()
+        frames.append(swapped(frame_of.blocks[0], 4 if encoder.elements[0] >> 16 else 2,
+                              encoder.parameters))
+    yield "elements", "planes, float, cascade and mix inside", frames
 
 
 def planes_frames():
@@ -1213,6 +1415,58 @@ def bad_cascades():
         yield f"cascade-{name}", f"codec 7: {name}", one(fp16, coded)
 
 
+def bad_mixes():
+    for name, parameters in (
+            ("empty", b""), ("kind-0", b"\0\2\x7e\1\1\0\0"), ("kind-7", b"\7\0\5\1\1\0\0"),
+            ("modelled-7", b"\1\7\x7e\1\1\0\0"), ("modelled-e5m2", b"\5\3\x0f\1\1\0\0"),
+            ("modelled-int8", b"\6\1\5\1\1\0\0"), ("unit-fp16", b"\2\2\x20\1\1\0\0"),
+            ("unit-int8", b"\6\0\x08\1\1\0\0"), ("zeros", b"\1\2\x7e\1\1\2\0"),
+            ("row", b"\1\2\x7e\1\1\0" + varint((1 << 32) + 1)),
+            ("cut", b"\1\2\x7e\1\1\0"), ("rest", b"\1\2\x7e\1\1\0\0\0")):
+        yield f"mix-parameters-{name}", f"codec 10, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(MIX, parameters)]))
+    good = MixEncoder(1, float_elements(60, 150, 1), 2, 126, row=10, phase=3)
+    phase, code, tails = good.parts()  # 750 bits of tails
+    plain = pack(good.elements, 2)
+    for name, coded in (
+            ("empty", b""), ("phase", varint(10) + string(code) + tails),
+            ("code-cut", phase + string(code[:-1]) + tails),
+            ("code-rest", phase + string(code + b"\0") + tails),
+            ("code-huge", phase + varint(len(code) + len(tails) + 1) + code + tails),
+            ("tails-cut", phase + string(code) + tails[:-1]),
+            ("tails-rest", phase + string(code) + tails + b"\0"),
+            ("tails-bits", phase + string(code) + tails[:-1] + bytes([tails[-1] | 128])),
+            ("wrong", phase + string(code) + changed(tails, 0, tails[0] ^ 1))):
+        yield f"mix-{name}", f"codec 10: {name}", one_block(MIX, coded, plain, good.parameters)
+    yield "mix-no-parameters", "codec 10: no parameters", one_block(MIX, good.coded(), plain)
+    yield "mix-part", "codec 10: a part of an element", one_block(
+        MIX, good.coded(), plain + b"\0", good.parameters)
+    no_rows = MixEncoder(1, good.elements, 2, 126, phase=1)
+    yield "mix-phase-no-rows", "codec 10: a phase without rows", one_block(
+        MIX, no_rows.coded(), plain, no_rows.parameters)
+    large = Archive(max_block=1 << 23, max_frame=1 << 23)
+    yield "mix-large", "codec 10: a block of more than 4 MiB", large.file(b"f", Blocks(
+        Block(MIX, good.coded(), bytes((1 << 22) + 2), 0), parameters=[(MIX, good.parameters)]
+    )).end()
+
+
+def bad_swapped():
+    plain = b"ab" * 12
+    for name, parameters in (
+            ("empty", b""), ("no-codec", b"\2"), ("width-0", b"\0\0"), ("width-1", b"\1\0"),
+            ("width-3", b"\3\0"), ("width-16", b"\x10\0"), ("duplicate", b"\2\2"),
+            ("twin", b"\2\x0b"), ("swapped", b"\2\x0c\2\0"), ("unknown", b"\2\xc8"),
+            ("rest", b"\2\0\0"), ("missing", b"\2\6"), ("wrong", b"\2\6\3"),
+            ("inner-rest", b"\2\6\2\0")):
+        yield f"swapped-parameters-{name}", f"codec 12, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(SWAPPED, parameters)]))
+    for name, coded, parameters, size in (
+            ("no-parameters", plain, None, 24), ("part", plain[:21], b"\4\0", 21),
+            ("inner", plain[:23], b"\2\0", 24), ("not-swapped", b"ab", b"\2\1", 24)):
+        yield f"swapped-{name}", f"codec 12: {name}", one_block(
+            SWAPPED, coded, plain[:size], parameters)
+
+
 def bad_index():
     def archive():
         return Archive().root().entry(LINK, b"l", target=b"t").file(b"f", X, layout=layout)
@@ -1301,7 +1555,7 @@ def crafted():
     add(good_container())
     add(good_codecs())
     for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_twins, bad_codecs,
-                    bad_floats, bad_cascades, bad_index):
+                    bad_floats, bad_cascades, bad_mixes, bad_swapped, bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)
