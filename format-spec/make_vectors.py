@@ -452,6 +452,191 @@ class CascadeEncoder:
                       parameters=[(CASCADE, self.parameters)])
 
 
+class BitField:
+    """A field of bits, being written."""
+
+    def __init__(self):
+        self._value = self._size = 0
+
+    def put(self, value, count):
+        self._value |= value << self._size
+        self._size += count
+
+    def coded(self, rest=b""):
+        data = self._value.to_bytes((self._size + 7) // 8, "little") + rest
+        return varint(len(data)) + data
+
+
+class AdaptiveCode:
+    """The adaptive code of codec 8."""
+
+    def __init__(self):
+        self._sum = self._count = 1
+
+    def put(self, bits, number):
+        k = next((k for k in range(24) if self._count << k >= self._sum), 24)
+        if number >> k < 16:
+            bits.put((1 << (number >> k)) - 1, (number >> k) + 1)
+            bits.put(number & (1 << k) - 1, k)
+        else:
+            bits.put(0xFFFF, 16)
+            bits.put(number, 32)
+        self._sum, self._count = self._sum + number, self._count + 1
+        if self._count == 32:
+            self._sum, self._count = self._sum // 2, 16
+
+    def put_signed(self, bits, number):
+        self.put(bits, 2 * number if number >= 0 else -2 * number - 1)
+
+
+class ClassesEncoder:
+    """Codes elements of codec 8 as it is told to.
+
+    keys: those with symbols. groups: (g, keys div 2^g). rows, columns: offsets, or None. skews: of
+    columns, or None. runs: for each skew the lengths of runs of scales. modes: of the planes.
+    Tables are made of the elements that use them. Attributes may be changed before `coded`.
+    """
+
+    _plane = FloatEncoder._plane
+    padding = 0
+    first_state = 65536
+
+    def __init__(self, kind, elements, keys, groups=(0, ()), row=1, phase=0, rows=None,
+                 columns=None, skews=None, runs=((64,),), modes=()):
+        self.kind, self.elements, self.row, self.phase = kind, elements, row, phase
+        self.rows, self.modes = rows, modes
+        self.facts = facts = spec_decoder.CLASS_KINDS[kind]
+        self.group_bits = groups[0]
+        self.escape = 255 if facts.sign is None else 127
+        high = 16 * (facts.bytes == 4)
+        self.planes = [(base, *plane) for base, planes in ((0, facts.low), (high, facts.high))
+                       for plane in planes]
+        self.flags = (rows is not None) + 2 * (columns is not None) + 4 * (skews is not None)
+        columns = columns or [64] * (row if skews else 1)
+        skews = skews or [0] * len(columns)
+
+        bits = BitField()
+        for value, count in ((groups[0], 3), (len(keys), 8), (len(groups[1]), 8)):
+            bits.put(value, count)
+        code = AdaptiveCode()
+        for numbers in (keys, groups[1]):
+            for before, number in zip([-1, *numbers], numbers):
+                code.put(bits, number - before - 1)
+        if self.flags & 2:
+            self._put_offsets(bits, columns)
+        if self.flags & 4:
+            code = AdaptiveCode()
+            for skew in skews:
+                code.put_signed(bits, skew)
+        code = AdaptiveCode()
+        for run in itertools.chain(*runs):
+            code.put(bits, run - 1)
+        class_of = [number for number, run in enumerate(itertools.chain(*runs))
+                    for _ in range(run)]
+
+        self.symbols, self.classes, self.extra = [], [], []
+        for i, element in enumerate(elements):
+            unit = element >> high
+            key = unit >> facts.key_shift & (1 << facts.key_bits) - 1
+            if key in keys:
+                symbol, extra = keys.index(key), (0, 0)
+            elif key >> groups[0] in groups[1]:
+                symbol = len(keys) + groups[1].index(key >> groups[0])
+                extra = key & (1 << groups[0]) - 1, groups[0]
+            else:
+                symbol, extra = self.escape, (key, facts.key_bits)
+            column = (phase + i) % row % len(columns)
+            if facts.sign is not None:
+                symbol |= (unit >> facts.sign & 1) << 7
+                symbol ^= 128 * (skews[column] < 0)
+            scale = (rows[(phase + i) // row] if rows else 64) + columns[column] - 96
+            self.symbols.append(symbol)
+            self.extra.append(extra)
+            self.classes.append(class_of[64 * abs(skews[column]) + min(max(scale, 0), 63)])
+        self.tables = [self._frequencies([symbol for symbol, c in zip(self.symbols, self.classes)
+                                          if c == number]) for number in range(max(class_of) + 1)]
+        self.head = bytes([kind, self.flags]) + (varint(row) if self.flags else b"")
+        self.bits = bits
+
+    @property
+    def parameters(self):
+        return self.head + self.bits.coded() + self._tables()
+
+    @staticmethod
+    def _put_offsets(bits, offsets):
+        code = AdaptiveCode()
+        for before, offset in zip([64, *offsets], offsets):
+            code.put_signed(bits, offset - before)
+
+    @staticmethod
+    def _frequencies(symbols):
+        """By symbol; empty if there are none."""
+        counts = {symbol: symbols.count(symbol) for symbol in sorted(set(symbols))}
+        out = {symbol: max(1, count * 3800 // len(symbols)) for symbol, count in counts.items()}
+        if out:
+            out[max(counts, key=counts.get)] += 4096 - sum(out.values())
+        return out
+
+    def _tables(self):
+        bits, code = BitField(), AdaptiveCode()
+        bits.put(len(self.tables) - 1, 6)
+        used = [any(symbol in table for table in self.tables) for symbol in range(256)]
+        runs = [len(list(run)) for _, run in itertools.groupby(used)]
+        for run in [0] * used[0] + runs:
+            code.put(bits, run)
+        codes, before = [AdaptiveCode() for _ in range(14)], None
+        for table in self.tables:
+            bits.put(bool(table), 1)
+            if not table:
+                continue
+            expected = 0
+            for symbol in range(256):
+                if used[symbol]:
+                    if before is not None:
+                        expected = before.get(symbol, 0)
+                    frequency = table.get(symbol, 0)
+                    codes[expected.bit_length()].put_signed(bits, frequency - expected)
+                    expected = frequency
+            before = table
+        return bits.coded()
+
+    def _stream(self, stream, streams):
+        firsts = [dict(zip(table, itertools.accumulate(table.values(), initial=0)))
+                  for table in self.tables]
+        states, words, step = [self.first_state] * 32, [], 32 * streams
+        for first in reversed(range(32 * stream, len(self.symbols) + 32 * stream, step)):
+            for lane in reversed(range(32)):
+                i = min(first + lane, len(self.symbols) - 1)
+                c, symbol = self.classes[i], self.symbols[i]
+                frequency, state = self.tables[c][symbol], states[lane]
+                if state >= frequency << 20:
+                    words.append(state & 65535)
+                    state >>= 16
+                states[lane] = (state // frequency << 12) + firsts[c][symbol] + state % frequency
+        return words[::-1], states
+
+    def coded(self, rest=b""):
+        out = varint(self.phase) if self.flags else b""
+        if self.rows is not None:
+            bits = BitField()
+            self._put_offsets(bits, self.rows)
+            out += bits.coded()
+        number = 4 if len(self.symbols) >= 262144 else 1
+        streams = [self._stream(stream, number) for stream in range(number)]
+        out += b"".join(varint(len(words)) for words, _ in streams)
+        out += b"".join(struct.pack(f"<32I{len(words)}H", *states, *words)
+                        for words, states in streams)
+        bits = BitField()
+        for extra in self.extra:
+            bits.put(*extra)
+        return out + bits.coded(rest) + b"".join(
+            self._plane(*plane, mode) for plane, mode in zip(self.planes, self.modes))
+
+    def frame(self):
+        return Blocks(Block(CLASSES, self.coded(), pack(self.elements, self.facts.bytes)),
+                      parameters=[(CLASSES, self.parameters)])
+
+
 class MixCoder:
     """The bit coder of codec 10, encoding: `code` is told by `wanted` which bit to code."""
 
@@ -651,6 +836,9 @@ def good_codecs():
         yield f"mix-{name}", f"codec 10: {what}", one_file(encoder.frame())
     for name, what, frames in good_swapped():
         yield f"swapped-{name}", f"codec 12: {what}", one_file(*frames)
+    for name, what, encoder in good_classes():
+        yield f"classes-{name}", f"codec 8: {what}", Archive(
+            max_block=1 << 19, max_frame=1 << 19).file(b"f", encoder.frame()).end()
     yield "planes", "codec 6: each element size, transform and kind of plane", one_file(
         *planes_frames())
 
@@ -745,6 +933,52 @@ def good_cascades():
         3, fp32 + [0] * 252, [two], [3, 3, 2, 2, 4, 4, 2, 4, 0])
     yield "fp32-of-bf16", "FP32 that was BF16", CascadeEncoder(
         3, float_elements(17, 600, 3, zeros=range(16)), [one, (1, (126,))], [1] * 5)
+
+
+def matrix(seed, kind, rows, columns, row_scales, column_scales, lean=0):
+    """Elements of a matrix around 0 whose scales are powers of two; columns lean to one sign."""
+    source = random.Random(seed)
+    mantissa, one, sign = {2: (3, 7, 7), 3: (7, 127, 15), 4: (10, 15, 15), 5: (23, 127, 31)}[kind]
+    out = []
+    for i in range(rows):
+        for j in range(columns):
+            exponent = one - row_scales[i % len(row_scales)] - column_scales[
+                j % len(column_scales)] - (source.randrange(16) & source.randrange(16)) // 4
+            positive = source.randrange(16) < 8 + lean * (1 if j % 2 else -1)
+            out.append((not positive) << sign | exponent << mantissa | source.randrange(
+                1 << mantissa))
+    return out
+
+
+def good_classes():
+    fp8 = matrix(31, 2, 40, 30, (0, 1, 2), (0, 2), lean=6)
+    yield "fp8", "FP8, rows, columns and signs, a row cut on both sides", ClassesEncoder(
+        2, fp8, range(24, 64), (3, (0, 1, 2)), 33, 7,
+        [72 - 8 * (i % 3) for i in range(37)], [64 - 16 * (j % 2) for j in range(33)],
+        [(0, 1, -1, 3, -3, 2, -2)[j % 7] for j in range(33)],
+        ((16, 8, 40), (64,), (20, 44), (32, 32)))
+    int8 = [source % 256 for source in words(32, 900, 40)]
+    yield "bytes", "bytes, one table, groups and escapes", ClassesEncoder(
+        1, int8 + [255, 254, 200, 77] * 3, range(20), (2, (5, 6, 7, 8, 9, 50)))
+    yield "rows", "bytes, rows without columns, a class that does not occur", ClassesEncoder(
+        1, [symbol // (1 + i // 100 % 3) for i, symbol in enumerate(int8)], range(40), row=100,
+        phase=99, rows=[127 if i % 3 else 0 for i in range(10)], runs=((1, 20, 43),))
+    yield "columns", "BF16, columns alone, keys that escape", ClassesEncoder(
+        3, matrix(33, 3, 60, 12, (0,), (0, 4)) + [0x0000, 0x8000, 0x7F80, 0xFFC1],
+        range(124 * 8, 128 * 8), (3, (122, 123)), 12, 0, None,
+        [64 - 4 * (j % 2) for j in range(12)], runs=((31, 33),), modes=(1,))
+    yield "signs", "FP16, signs alone; planes of each mode", ClassesEncoder(
+        4, [element & ~6 for element in matrix(34, 4, 30, 20, (0, 1), (0,), lean=7)],
+        range(10 * 8, 16 * 8), (0, ()), 20, 5, None, None,
+        [3 if j % 2 else -3 for j in range(20)], ((64,), (64,), (64,), (64,)), (1, 0, 2, 1))
+    yield "fp32-of-bf16", "FP32 that was BF16, all by rows", ClassesEncoder(
+        5, [element & ~0xFFFF for element in matrix(35, 5, 9, 70, (0, 3), (0,))],
+        range(119 * 8, 128 * 8), (0, ()), 70, 0, [64 - 24 * (i % 2) for i in range(9)],
+        runs=((20, 44),), modes=(0,) * 6 + (1,))
+    yield "one-symbol", "all elements alike: no words", ClassesEncoder(1, [7] * 5000, [7])
+    few = [source & 1 for source in words(36, 262144 + 1, 2)]
+    yield "four-streams", "four streams and a part of a step", ClassesEncoder(
+        2, [3 * (x and i % 5 == 0) for i, x in enumerate(few)], [0, 3])
 
 
 def cut(plain, size):
@@ -893,7 +1127,8 @@ def good_swapped():
     for encoder in (
             FloatEncoder(1, float_elements(55, 700, 1), {125: False, 126: True, 127: True},
                          (1, 1, 1)),
-            FloatEncoder(3, float_elements(56, 768, 3), {126: True, 127: True}, (1,) * 9),
+            FloatEncoder(3, float_elements(56, 700, 3, zeros=range(16)), {126: True, 127: True},
+                         (0,) * 6 + (1,) * 3),
             CascadeEncoder(2, float_elements(57, 300, 2), [(2, (13, 12, 15))], [2] * 3),
             MixEncoder(1, float_elements(58, 300, 1), 2, 126, row=20)):
         frame_of = encoder.frame()
@@ -1467,6 +1702,58 @@ def bad_swapped():
             SWAPPED, coded, plain[:size], parameters)
 
 
+def bad_classes():
+    for name, parameters in (
+            ("empty", b""), ("kind-0", b"\0\0"), ("kind-6", b"\6\0"), ("flags", b"\2\x08"),
+            ("signs-of-bytes", b"\1\4\1"), ("row-0", b"\2\1\0"),
+            ("row-huge", b"\2\2" + varint((1 << 19) + 1)), ("no-bits", b"\2\0\0")):
+        yield f"classes-parameters-{name}", f"codec 8, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(CLASSES, parameters)]))
+
+    def made(**changed):
+        fields = {"kind": 2, "elements": matrix(41, 2, 20, 20, (0, 1), (0, 1), lean=5),
+                  "keys": range(24, 64), "groups": (3, (0, 1, 2)), "row": 20, "phase": 3,
+                  "rows": [64, 72] * 10 + [64], "columns": [64, 56] * 10,
+                  "skews": [1, -1] * 10, "runs": ((30, 34), (64,), (64,), (64,))}
+        return ClassesEncoder(**{**fields, **changed})
+
+    def one(encoder, coded=None, plain=None, parameters=None):
+        plain = pack(encoder.elements, encoder.facts.bytes) if plain is None else plain
+        parameters = encoder.parameters if parameters is None else parameters
+        return one_block(CLASSES, encoder.coded() if coded is None else coded, plain,
+                         parameters or None)
+
+    good = made()
+    for name, coded in (("empty", b""), ("cut", good.coded()[:-1]), ("rest", good.coded() + b"\0"),
+                        ("extra-rest", good.coded(rest=b"\0")),
+                        ("phase-over", varint(20) + good.coded()[1:])):
+        yield f"classes-{name}", f"codec 8: {name}", one(good, coded)
+    yield "classes-no-parameters", "codec 8: no parameters", one_block(
+        CLASSES, good.coded(), pack(good.elements, 1), None)
+    changed_encoder = made()
+    changed_encoder.first_state = 65537
+    yield "classes-last-state", "codec 8: a last state above 65536", one(changed_encoder)
+    for name, encoder in (
+            ("row-offset", made(rows=[64, 72] * 10 + [128])),
+            ("column-offset", made(columns=[64, 128] + [56] * 18)),
+            ("runs-over", made(runs=((30, 35), (63,), (64,), (64,)))),
+            ("classes-65", made(runs=((1,) * 64, (64,), (64,), (64,)))),
+            ("key-over", made(keys=[*range(24, 64), 128])),
+            ("group-over", made(groups=(3, (0, 1, 2, 16)))),
+            ("symbols-128", made(keys=range(126), groups=(3, (1, 2))))):
+        yield f"classes-{name}", f"codec 8: {name}", one(encoder)
+    encoder = made()
+    encoder.tables[0] = {**encoder.tables[0], 50: 1}
+    yield "classes-sum", "codec 8: frequencies that add up to 4097", one(encoder)
+    encoder = made(skews=[1, -1] * 9 + [4, -1], runs=((30, 34), (64,), (64,), (64,), (64,)))
+    yield "classes-skew", "codec 8: a skew of 4", one(encoder)
+    bf16 = made(kind=3, elements=matrix(42, 3, 20, 20, (0, 1), (0, 1), lean=5),
+                keys=range(122 * 8, 128 * 8), groups=(3, (120, 121)), modes=(1,))
+    yield "classes-part", "codec 8: a part of an element", one(
+        bf16, plain=pack(bf16.elements, 2) + b"\0")
+    yield "classes-plane-missing", "codec 8: no plane", one(bf16, bf16.coded()[:-1 - 64 * 4])
+
+
 def bad_index():
     def archive():
         return Archive().root().entry(LINK, b"l", target=b"t").file(b"f", X, layout=layout)
@@ -1555,7 +1842,7 @@ def crafted():
     add(good_container())
     add(good_codecs())
     for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_twins, bad_codecs,
-                    bad_floats, bad_cascades, bad_mixes, bad_swapped, bad_index):
+                    bad_floats, bad_cascades, bad_classes, bad_mixes, bad_swapped, bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)
