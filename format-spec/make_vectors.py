@@ -1129,7 +1129,7 @@ def good_swapped():
                          (1, 1, 1)),
             FloatEncoder(3, float_elements(56, 700, 3, zeros=range(16)), {126: True, 127: True},
                          (0,) * 6 + (1,) * 3),
-            CascadeEncoder(2, float_elements(57, 300, 2), [(2, (13, 12, 15))], [2] * 3),
+            CascadeEncoder(2, float_elements(57, 768, 2), [(2, (13, 14, 15))], [2] * 6),
             MixEncoder(1, float_elements(58, 300, 1), 2, 126, row=20)):
         frame_of = encoder.frame()
         frames.append(swapped(frame_of.blocks[0], 4 if encoder.elements[0] >> 16 else 2,
