@@ -59,6 +59,26 @@ TEST(MixTest, RoundTripsEveryType) {
   }
 }
 
+TEST(MixTest, RoundTripsGgmlBlocksOfEveryType) {
+  for (const DType dtype :
+       {DType::kGgmlQ40, DType::kGgmlQ41, DType::kGgmlQ50, DType::kGgmlQ51,
+        DType::kGgmlQ80, DType::kGgmlQ81, DType::kGgmlQ2K, DType::kGgmlQ3K,
+        DType::kGgmlQ4K, DType::kGgmlQ5K, DType::kGgmlQ6K, DType::kGgmlIQ4NL,
+        DType::kGgmlIQ4XS}) {
+    const uint64_t count = FindDType(dtype)->block_elements;
+    for (const Kind kind :
+         {Kind::kRandom, Kind::kGaussian, Kind::kConstant, Kind::kSparse}) {
+      SCOPED_TRACE(testing::Message()
+                   << FindDType(dtype)->name << " " << KindName(kind));
+      const Bytes data = MakeInput(kind, dtype, 37);
+      CodedSize(data, dtype, 4 * count, 3 * count);
+      CodedSize(data, dtype, 20 * count, 0);
+      CodedSize(data, dtype, 0, 0);
+      CodedSize(data, dtype, 33, 5);  // rows end within blocks
+    }
+  }
+}
+
 TEST(MixTest, RoundTripsEveryValueOf16Bits) {
   Bytes data(2 * 65536);
   for (uint32_t i = 0; i < 65536; ++i) {
@@ -127,6 +147,8 @@ TEST(MixTest, RefusesWrongParameters) {
   };
   EXPECT_THAT(with(0, 0), HasSubstr("kind"));
   EXPECT_THAT(with(0, 7), HasSubstr("kind"));
+  EXPECT_THAT(with(0, 80), HasSubstr("kind"));  // quants without FP16 scales
+  EXPECT_THAT(with(0, 66), HasSubstr("mantissa"));  // Q4_0
   EXPECT_THAT(with(1, 7), HasSubstr("mantissa"));
   EXPECT_THAT(with(5, 2), HasSubstr("zeros"));
   Bytes half = good;

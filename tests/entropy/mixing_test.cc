@@ -94,7 +94,9 @@ TEST(MixerTest, FindsTheModelThatKnows) {
       const Mixer<2>::Inputs inputs = {set == 0 ? knows : guesses,
                                        set == 0 ? guesses : knows};
       const uint32_t p = tables.squash[mixer.Mix(inputs, set) + 2048];
-      if (i > 2000) EXPECT_GT(bit ? p : 65536 - p, 60000u);
+      if (i > 2000) {
+        EXPECT_GT(bit ? p : 65536 - p, 60000u);
+      }
       mixer.Update(p, bit);
     }
   }
@@ -114,8 +116,12 @@ TEST(RowPredictorTest, FindsWhatColumnsHaveInCommon) {
     for (size_t column = 0; column < 4; ++column) {
       const int32_t predicted =
           predictor.Prediction(column) >> RowPredictor::kPredictionBits;
-      if (row > 200 && column == 2) EXPECT_NEAR(predicted, values[2], 60);
-      if (row > 200 && column == 3) EXPECT_NEAR(predicted, 800, 80);
+      if (row > 200 && column == 2) {
+        EXPECT_NEAR(predicted, values[2], 60);
+      }
+      if (row > 200 && column == 3) {
+        EXPECT_NEAR(predicted, 800, 80);
+      }
       predictor.Set(column, values[column]);
     }
     predictor.EndRow();

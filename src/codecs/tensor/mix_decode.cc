@@ -5,6 +5,8 @@
 #include "base/bytes.h"
 #include "base/log2.h"
 #include "codecs/codec.h"
+#include "codecs/quant/quant_format.h"
+#include "codecs/tensor/mix_blocks.h"
 #include "codecs/tensor/mix_models.h"
 #include "entropy/binary_coder.h"
 
@@ -72,29 +74,67 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   mix::Params& params = frame->params;
   ByteReader reader(bytes, "mix parameters");
   ASSIGN_OR_RETURN(const uint8_t number, reader.Le<uint8_t>());
-  if (number < 1 || number > mix::kKinds.size()) {
+  int most_modelled = 0, most_unit = mix::kMaxBlockUnit;
+  if (number >= mix::kFirstBlockKind) {
+    params.blocks = mix::FindBlockType(static_cast<DType>(number));
+  } else if (number >= 1 && number <= mix::kKinds.size()) {
+    params.kind = &mix::kKinds[number - 1];
+    most_modelled =
+        std::min<int>(params.kind->mantissa_bits, mix::kMaxModelled);
+    most_unit = static_cast<int>(params.kind->max_exponent());
+  }
+  if (params.kind == nullptr && params.blocks == nullptr) {
     return reader.Error("unknown kind of elements ", int{number});
   }
-  params.kind = &mix::kKinds[number - 1];
   ASSIGN_OR_RETURN(params.modelled, reader.Le<uint8_t>());
-  if (params.modelled >
-      std::min<int>(params.kind->mantissa_bits, mix::kMaxModelled)) {
+  if (params.modelled > most_modelled) {
     return reader.Error(int{params.modelled}, " bits of mantissas modelled");
   }
   ASSIGN_OR_RETURN(params.unit, reader.Le<uint8_t>());
-  if (params.unit > params.kind->max_exponent()) {
-    return reader.Error("unit exponent ", int{params.unit}, "; ",
-                        params.kind->max_exponent(), " is the most");
+  if (params.unit > most_unit) {
+    return reader.Error("unit exponent ", int{params.unit}, "; ", most_unit,
+                        " is the most");
   }
   for (uint8_t& ridge : params.ridge) {
     ASSIGN_OR_RETURN(ridge, reader.Le<uint8_t>());
   }
   ASSIGN_OR_RETURN(const uint8_t zeros, reader.Le<uint8_t>());
-  if (zeros > 1) return reader.Error("mode of zeros ", int{zeros});
+  if (zeros > (params.kind == nullptr ? 0 : 1))
+    return reader.Error("mode of zeros ", int{zeros});
   params.zeros = zeros == 1;
   ASSIGN_OR_RETURN(params.row, reader.Varint(mix::kMaxRow));
   RETURN_IF_ERROR(reader.ExpectEnd());
   return frame;
+}
+
+void DecodeNumbers(const mix::Params& params, uint64_t phase,
+                   entropy::BinaryDecoder& coder, mix::BitReader& bits,
+                   MutableByteSpan out) {
+  const size_t size = params.kind->element_size;
+  const mix::Grid grid(params.row, phase, out.size() / size);
+  mix::CodeGrid(params, grid, coder,
+                [&](uint64_t i, auto& models, size_t column) {
+                  uint32_t element = models.Code(coder, column, 0);
+                  if (const int tail = params.tail_bits(); tail > 0) {
+                    const int zeros = models.CodeZeros(coder, column, 0);
+                    element |= bits.Take(tail - zeros) << zeros;
+                  }
+                  std::memcpy(out.data() + i * size, &element, size);
+                });
+}
+
+void DecodeBlocks(const mix::Params& params, uint64_t phase,
+                  entropy::BinaryDecoder& coder, MutableByteSpan out) {
+  const quant::BlockType& type = *params.blocks;
+  const size_t blocks = out.size() / type.bytes;
+  const mix::Grid grid(params.row, phase, blocks * type.quants.count);
+  mix::Symbols symbols = mix::MakeSymbols(type, blocks);
+  mix::CodeBlocks(type, params, grid, blocks, coder, symbols);
+  std::memset(out.data(), 0, out.size());
+  for (size_t f = 0; f < type.fields; ++f) {
+    quant::MergeField(type, type.field[f], symbols[f].data(), blocks,
+                      out.data());
+  }
 }
 
 absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
@@ -104,7 +144,8 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
   }
   const mix::Params& params =
       static_cast<const FrameParams*>(decode_params)->params;
-  const size_t size = params.kind->element_size;
+  const size_t size =
+      params.kind != nullptr ? params.kind->element_size : params.blocks->bytes;
   if (out.size() % size != 0 || out.size() > mix::kMaxBlockBytes) {
     return DataLoss("mix block of ", out.size(), " bytes; at most ",
                     mix::kMaxBlockBytes, " and whole elements of ", size,
@@ -119,17 +160,11 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
 
   entropy::BinaryDecoder coder(code.data(), code.size());
   mix::BitReader bits(tails);
-  const mix::Grid grid(params.row, phase, out.size() / size);
-  mix::CodeGrid(params, grid, coder,
-                [&](uint64_t i, mix::Models<entropy::BinaryDecoder>& models,
-                    size_t column) {
-                  uint32_t element = models.Code(coder, column, 0);
-                  if (const int tail = params.tail_bits(); tail > 0) {
-                    const int zeros = models.CodeZeros(coder, column, 0);
-                    element |= bits.Take(tail - zeros) << zeros;
-                  }
-                  std::memcpy(out.data() + i * size, &element, size);
-                });
+  if (params.blocks != nullptr) {
+    DecodeBlocks(params, phase, coder, out);
+  } else {
+    DecodeNumbers(params, phase, coder, bits, out);
+  }
   if (!coder.IsAtEnd() || !bits.IsAtEnd()) {
     return reader.Error("the code does not end where the block does");
   }

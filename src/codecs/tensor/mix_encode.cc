@@ -5,6 +5,8 @@
 #include "base/bytes.h"
 #include "base/log2.h"
 #include "codecs/codec.h"
+#include "codecs/quant/quant_format.h"
+#include "codecs/tensor/mix_blocks.h"
 #include "codecs/tensor/mix_models.h"
 #include "entropy/binary_coder.h"
 
@@ -121,12 +123,34 @@ bool HasZeros(const mix::Params& params, ByteSpan data) {
   return false;
 }
 
-void AppendBlock(const mix::Params& params, uint64_t phase, ByteSpan block,
-                 Buffer* out) {
+/// The exponent next to the mean deviation of weights, in units of 2^-24.
+uint8_t UnitOf(const quant::BlockType& type, ByteSpan data) {
+  constexpr size_t kSamples = 2048;
+  const size_t blocks = std::min(kSamples, data.size() / type.bytes);
+  mix::Symbols symbols = mix::MakeSymbols(type, blocks);
+  for (size_t f = 0; f < type.fields; ++f) {
+    quant::SplitField(type, type.field[f], data.data(), blocks,
+                      symbols[f].data());
+  }
+  const mix::Meaning meaning(type, mix::kUnitBits);
+  const size_t group = type.quants.group;
+  const std::vector<uint8_t>& quants = symbols[type.fields - 1u];
+  uint64_t sum = 1;
+  for (size_t i = 0; i < blocks * type.quants.count; ++i) {
+    const mix::Weights weights = meaning.WeightsOf(
+        symbols, i / type.quants.count, i % type.quants.count / group);
+    const mix::Fixed weight =
+        weights.step * meaning.NumberOf(meaning.LevelOf(quants[i])) +
+        weights.offset;
+    sum += static_cast<uint64_t>(std::min(std::abs(weight), mix::kFixedMax));
+  }
+  return static_cast<uint8_t>(
+      std::bit_width(sum / (blocks * type.quants.count) | 1) - 1);
+}
+
+void EncodeNumbers(const mix::Params& params, uint64_t phase, ByteSpan block,
+                   entropy::BinaryEncoder& coder, BitWriter& bits) {
   const Kind& kind = *params.kind;
-  Buffer code, tails;
-  entropy::BinaryEncoder coder(&code);
-  BitWriter bits(&tails);
   const mix::Grid grid(params.row, phase, block.size() / kind.element_size);
   mix::CodeGrid(params, grid, coder,
                 [&](uint64_t i, auto& models, size_t column) {
@@ -138,6 +162,31 @@ void AppendBlock(const mix::Params& params, uint64_t phase, ByteSpan block,
                     bits.Put(rest >> zeros, tail - zeros);
                   }
                 });
+}
+
+void EncodeBlocks(const mix::Params& params, uint64_t phase, ByteSpan block,
+                  entropy::BinaryEncoder& coder) {
+  const quant::BlockType& type = *params.blocks;
+  const size_t blocks = block.size() / type.bytes;
+  mix::Symbols symbols = mix::MakeSymbols(type, blocks);
+  for (size_t f = 0; f < type.fields; ++f) {
+    quant::SplitField(type, type.field[f], block.data(), blocks,
+                      symbols[f].data());
+  }
+  const mix::Grid grid(params.row, phase, blocks * type.quants.count);
+  mix::CodeBlocks(type, params, grid, blocks, coder, symbols);
+}
+
+void AppendBlock(const mix::Params& params, uint64_t phase, ByteSpan block,
+                 Buffer* out) {
+  Buffer code, tails;
+  entropy::BinaryEncoder coder(&code);
+  BitWriter bits(&tails);
+  if (params.blocks != nullptr) {
+    EncodeBlocks(params, phase, block, coder);
+  } else {
+    EncodeNumbers(params, phase, block, coder, bits);
+  }
   coder.Finish();
   bits.Finish();
   ByteWriter writer(out);
@@ -147,17 +196,18 @@ void AppendBlock(const mix::Params& params, uint64_t phase, ByteSpan block,
   writer.Bytes(tails.span());
 }
 
+/// Bytes of an element, or of a block of quants.
+size_t UnitSize(const mix::Params& params) {
+  return params.blocks != nullptr ? params.blocks->bytes
+                                  : params.kind->element_size;
+}
+
 class Plan final : public EncodePlan {
  public:
-  Plan(const EncodeRequest& request, const Kind& kind) : request_(request) {
-    mix_.kind = &kind;
-    mix_.modelled = std::min<uint8_t>(kind.mantissa_bits, 4);
-    mix_.unit = UnitOf(kind, request.data);
-    mix_.ridge = {2, 64};
-    mix_.zeros = HasZeros(mix_, request.data);
-    mix_.row = request.row <= mix::kMaxRow ? request.row : 0;
+  Plan(const EncodeRequest& request, const mix::Params& params, uint8_t kind)
+      : request_(request), mix_(params) {
     ByteWriter writer(&params_);
-    writer.Le(kind.number);
+    writer.Le(kind);
     writer.Le(mix_.modelled);
     writer.Le(mix_.unit);
     for (const uint8_t ridge : mix_.ridge) writer.Le(ridge);
@@ -178,13 +228,15 @@ class Plan final : public EncodePlan {
 
  private:
   bool IsWhole(ByteSpan block) const {
-    return block.size() % mix_.kind->element_size == 0 &&
+    return block.size() % UnitSize(mix_) == 0 &&
            block.size() <= mix::kMaxBlockBytes;
   }
   uint64_t PhaseOf(size_t offset) const {
+    const size_t numbers =
+        mix_.blocks != nullptr ? mix_.blocks->quants.count : 1;
     return mix_.row == 0
                ? 0
-               : (request_.position + offset / mix_.kind->element_size) %
+               : (request_.position + offset / UnitSize(mix_) * numbers) %
                      mix_.row;
   }
 
@@ -212,12 +264,24 @@ bool Plan::Encode(ByteSpan block, Scratch&, Buffer* out) const {
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request, Scratch&) {
   constexpr int kLevel = 9;
-  const Kind* kind = KindOf(request.dtype);
-  if (kind == nullptr || request.level < kLevel ||
-      request.data.size() < kind->element_size) {
-    return nullptr;
+  if (request.level < kLevel) return nullptr;
+  mix::Params params;
+  params.kind = KindOf(request.dtype);
+  params.blocks = mix::FindBlockType(request.dtype);
+  params.ridge = {2, 64};
+  params.row = request.row <= mix::kMaxRow ? request.row : 0;
+  if (params.kind == nullptr && params.blocks == nullptr) return nullptr;
+  if (request.data.size() < UnitSize(params)) return nullptr;
+  if (params.blocks != nullptr) {
+    params.unit = UnitOf(*params.blocks, request.data);
+    if (params.row % params.blocks->quants.count != 0) params.row = 0;
+    return std::make_unique<Plan>(request, params,
+                                  static_cast<uint8_t>(request.dtype));
   }
-  return std::make_unique<Plan>(request, *kind);
+  params.modelled = std::min<uint8_t>(params.kind->mantissa_bits, 4);
+  params.unit = UnitOf(*params.kind, request.data);
+  params.zeros = HasZeros(params, request.data);
+  return std::make_unique<Plan>(request, params, params.kind->number);
 }
 
 }  // namespace

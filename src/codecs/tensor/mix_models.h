@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "codecs/quant/ggml_blocks.h"
 #include "entropy/mixing.h"
 #include "entropy/row_predictor.h"
 #include "zipllm/types.h"
@@ -46,6 +47,9 @@ inline constexpr int kMaxModelled = 6;
 inline constexpr size_t kExperts = 3;
 /// Bits up to which models' rates fall.
 inline constexpr uint32_t kLimit = 1020;
+/// Kinds from here on are ggml types: their numbers as element types.
+inline constexpr uint8_t kFirstBlockKind = 64;
+inline constexpr uint8_t kMaxBlockUnit = 63;
 inline constexpr uint64_t kMaxRow = uint64_t{1} << 32;
 /// Decoded bytes of a block: bounds the models' memory.
 inline constexpr size_t kMaxBlockBytes = size_t{1} << 22;
@@ -53,6 +57,7 @@ inline constexpr size_t kMaxBlockBytes = size_t{1} << 22;
 /// The frame's parameters.
 struct Params {
   const Kind* kind = nullptr;
+  const quant::BlockType* blocks = nullptr;  // instead of a kind
   uint8_t modelled = 0;  // mantissa bits from the top that are modelled
   uint8_t unit = 0;      // exponent of a typical magnitude
   std::array<uint8_t, 2> ridge{};  // of the row predictors, 1/16 row a column
