@@ -92,6 +92,7 @@ inline constexpr std::array kHomes = {
     Home{"mix", Kind::kGaussian, DType::kBF16, 9},
     Home{"mix", Kind::kGaussian, DType::kF32, 9},
     Home{"mix", Kind::kSparse, DType::kI8, 9},
+    Home{"mix", Kind::kGaussian, DType::kGgmlQ40, 9},
 };
 
 }  // namespace zipllm::codecs
