@@ -149,7 +149,9 @@ class Compression {
   const CompressOptions& options_;
   Inputs* inputs_ = nullptr;
   Duplicates duplicates_;
-  BufferPool pool_;
+  // Each with buffers of about one size: growing one maps it anew.
+  BufferPool plain_pool_;
+  BufferPool coded_pool_;
   container::ArchiveWriter writer_;
   std::deque<Item> window_;
   uint64_t next_block_ = 0;
@@ -253,7 +255,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
   *read = 0;
   while (true) {
     RETURN_IF_ERROR(MakeRoom());
-    std::shared_ptr<Buffer> plain = pool_.Get();
+    std::shared_ptr<Buffer> plain = plain_pool_.Get();
     plain->Append(held.span());
     const uint64_t wanted =
         std::min<uint64_t>(frame_size - held.size(), segment.length - *read);
@@ -288,7 +290,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
         }
         if (ranges.size() > 1) {
           job = std::make_shared<FrameJob>();
-          job->plain = pool_.Get();
+          job->plain = plain_pool_.Get();
           job->plain->Append(bytes);
         }
         job->dtype = range.dtype;
@@ -303,7 +305,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
 
 void Compression::AddFrame(const std::shared_ptr<File>& file,
                            std::shared_ptr<FrameJob> job, Place& place) {
-  job->data = pool_.Get();
+  job->data = coded_pool_.Get();
   job->block_size = archive::BlockBytes(job->dtype, options_.level);
   job->level = options_.level;
   job->verify = options_.verify;

@@ -10,6 +10,7 @@
 #include "archive/spool.h"
 #include "base/buffer_pool.h"
 #include "base/executor.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/memory_budget.h"
 #include "container/stream.h"
@@ -42,7 +43,8 @@ class Decompression {
  private:
   struct Block {
     std::shared_ptr<const FrameDecoder> decoder;
-    std::shared_ptr<Buffer> coded;
+    std::shared_ptr<Buffer> coded;  // null: to be read at `offset`
+    uint64_t offset = 0;
     std::shared_ptr<BlockStore> store;
     size_t index = 0;
     uint64_t number = 0;
@@ -56,6 +58,7 @@ class Decompression {
 
   absl::Status ReadArchive(const container::Header& header);
   absl::Status AddBlocks(const Frame& frame, const container::Header& header);
+  absl::Status DecodeBlock(Block& block);
   absl::Status FinishBlock(Block& block);
   absl::Status EndFile(const container::EntryEnd& end);
   absl::Status CheckIndex(ByteSpan index);
@@ -99,6 +102,27 @@ absl::Status Decompression::PopOne() {
   return item.finish();
 }
 
+// Runs on any thread. What can be read anywhere is read here: half of the
+// kernel's work moves to where the cores are, and what was read is in cache.
+absl::Status Decompression::DecodeBlock(Block& block) {
+  thread_local codecs::Scratch scratch;
+  thread_local Buffer read;
+  const container::BlockRecord& record =
+      block.decoder->head().blocks[block.index];
+  ByteSpan coded;
+  if (block.coded != nullptr) {
+    coded = block.coded->span();
+  } else {
+    read.Resize(record.coded_size);
+    RETURN_IF_ERROR(ReadAtExactly(in_, block.offset, read.mutable_span()));
+    coded = read.span();
+  }
+  block.plain->Resize(record.size);
+  return block.decoder->Decode(block.index, block.number, coded,
+                               block.plain->mutable_span(), block.store.get(),
+                               scratch);
+}
+
 absl::Status Decompression::FinishBlock(Block& block) {
   RETURN_IF_ERROR(InFile(block.status));
   ByteSpan plain = block.plain->span();
@@ -140,23 +164,20 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     while (window_.size() > limit) RETURN_IF_ERROR(PopOne());
     auto block = std::make_shared<Block>();
     block->decoder = decoder;
-    block->coded = pool_.Get();
-    RETURN_IF_ERROR(reader_.ReadData(decoder->head().blocks[i].coded_size,
-                                     block->coded.get()));
+    const uint32_t coded_size = decoder->head().blocks[i].coded_size;
+    if (in_.Seekable()) {
+      ASSIGN_OR_RETURN(block->offset, reader_.PassData(coded_size));
+    } else {
+      block->coded = pool_.Get();
+      RETURN_IF_ERROR(reader_.ReadData(coded_size, block->coded.get()));
+    }
     if (spooled) RETURN_IF_ERROR(spool_.Append(block->coded->span()));
     block->store = store_;
     block->index = i;
     block->number = next_block_++;
     block->plain = pool_.Get();
-    Executor::TaskPtr task = executor_.Submit([block] {
-      thread_local codecs::Scratch scratch;
-      const container::BlockRecord& record =
-          block->decoder->head().blocks[block->index];
-      block->plain->Resize(record.size);
-      block->status = block->decoder->Decode(
-          block->index, block->number, block->coded->span(),
-          block->plain->mutable_span(), block->store.get(), scratch);
-    });
+    Executor::TaskPtr task = executor_.Submit(
+        [this, block] { block->status = DecodeBlock(*block); });
     const container::BlockRecord& record = decoder->head().blocks[i];
     if (record.codec == container::kDuplicate ||
         record.codec == container::kTwin) {

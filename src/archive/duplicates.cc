@@ -56,7 +56,10 @@ Source* Inputs::Open(size_t number) {
   const Input& input = (*inputs_)[number];
   opened_ = nullptr;
   opened_number_ = number;
-  if (input.entry.kind != EntryKind::kFile) return nullptr;
+  // A FIFO, which has no size, must be opened once only.
+  if (input.entry.kind != EntryKind::kFile || input.entry.size == 0) {
+    return nullptr;
+  }
   auto source = OpenFileSource(input.path);
   if (source.ok() && (*source)->Seekable()) opened_ = std::move(*source);
   return opened_.get();

@@ -1,5 +1,6 @@
 #include "base/hash.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <new>
@@ -12,6 +13,9 @@ struct Sha256::Context {
 };
 
 Sha256::Sha256() : context_(std::make_unique<Context>()) {
+  // Its configuration file says nothing about SHA-256 and takes long to read.
+  [[maybe_unused]] static const int initialized =
+      OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
   // OpenSSL fails here only when memory is out.
   if (context_->md == nullptr ||
       EVP_DigestInit_ex(context_->md, EVP_sha256(), nullptr) != 1) {

@@ -25,19 +25,27 @@ absl::Status CheckBounds(const Header& header, uint64_t max_memory) {
                            max_memory, " allowed: allow more (--memory)");
 }
 
-absl::Status FrameReader::ReadExactly(MutableByteSpan out) {
-  ASSIGN_OR_RETURN(size_t n, ReadFull(in_, out));
-  offset_ += n;
-  if (n == out.size()) return absl::OkStatus();
-  return DataLoss("the archive is cut: it ends at byte ", offset_,
+absl::Status FrameReader::Cut(uint64_t end) const {
+  return DataLoss("the archive is cut: it ends at byte ", end,
                   " inside a frame");
+}
+
+absl::StatusOr<size_t> FrameReader::Read(MutableByteSpan out) {
+  ASSIGN_OR_RETURN(
+      size_t n, in_.Seekable() ? in_.ReadAt(offset_, out) : ReadFull(in_, out));
+  offset_ += n;
+  return n;
+}
+
+absl::Status FrameReader::ReadExactly(MutableByteSpan out) {
+  ASSIGN_OR_RETURN(size_t n, Read(out));
+  return n == out.size() ? absl::OkStatus() : Cut(offset_);
 }
 
 absl::StatusOr<std::optional<Header>> FrameReader::NextArchive() {
   std::array<uint8_t, kHeaderSize> bytes;
   uint64_t start = offset_;
-  ASSIGN_OR_RETURN(size_t n, ReadFull(in_, bytes));
-  offset_ += n;
+  ASSIGN_OR_RETURN(size_t n, Read(bytes));
   if (n == 0 && start != 0) return std::nullopt;
   absl::StatusOr<Header> header = ParseHeader({bytes.data(), n});
   if (!header.ok() && start != 0) {
@@ -64,6 +72,15 @@ absl::Status FrameReader::ReadData(size_t size, Buffer* out) {
   out->Resize(size);
   data_left_ -= size;
   return ReadExactly(out->mutable_span());
+}
+
+absl::StatusOr<uint64_t> FrameReader::PassData(size_t size) {
+  if (size > data_left_) return DataLoss("a frame has less data than it says");
+  const uint64_t end = in_.Size().value_or(UINT64_MAX);
+  if (offset_ > end || size > end - offset_) return Cut(end);
+  data_left_ -= size;
+  offset_ += size;
+  return offset_ - size;
 }
 
 absl::StatusOr<Frame> FrameReader::Next() {

@@ -25,7 +25,8 @@ struct Frame {
   }
 };
 
-/// Reads archives one frame after the other. Thread-compatible.
+/// Reads archives one frame after the other, from the start of a source that is
+/// seekable. Thread-compatible.
 class FrameReader {
  public:
   /// `max_memory`: refuse archives that declare frames and blocks that need
@@ -41,12 +42,17 @@ class FrameReader {
   absl::StatusOr<Frame> Next();
   /// Reads the next `size` bytes of the frame's data; no more than it has.
   absl::Status ReadData(size_t size, Buffer* out);
-  /// Bytes read so far.
+  /// Passes over the next `size` bytes of the frame's data, which the caller
+  /// reads at the offset that is returned. Only where the source is seekable.
+  absl::StatusOr<uint64_t> PassData(size_t size);
+  /// Bytes read and passed over so far.
   uint64_t offset() const { return offset_; }
 
  private:
+  absl::StatusOr<size_t> Read(MutableByteSpan out);
   absl::Status ReadExactly(MutableByteSpan out);
   absl::Status SkipData();
+  absl::Status Cut(uint64_t end) const;
 
   Source& in_;
   uint64_t max_memory_;
