@@ -20,6 +20,7 @@ import json
 import lzma
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -545,6 +546,230 @@ def cascade_low(fields, kind, mode):
     return low
 
 
+# Codec 8. A plane is (width, shift); keys are `key_bits` bits from `key_shift` on.
+ClassKind = collections.namedtuple("ClassKind", "bytes key_shift key_bits sign low high")
+CLASS_KINDS = {
+    1: ClassKind(1, 0, 8, None, (), ()),
+    2: ClassKind(1, 0, 7, 7, (), ()),
+    3: ClassKind(2, 4, 11, 15, (), ((4, 0),)),
+    4: ClassKind(2, 7, 8, 15, (), ((1, 0), (1, 1), (1, 2), (4, 3))),
+    5: ClassKind(4, 4, 11, 15, ((8, 0), (4, 8), (1, 12), (1, 13), (1, 14), (1, 15)), ((4, 0),)),
+}
+BY_ROWS, BY_COLUMNS, BY_SIGNS = 1, 2, 4
+SCALES = 64
+
+ClassParameters = collections.namedtuple(
+    "ClassParameters", "kind flags row group_bits exact keys escape offsets skews classes tables")
+
+
+class Bits:
+    """A field of bits."""
+
+    def __init__(self, fields, what):
+        self.what = what
+        data = fields.bytes(fields.varint(what + ": size"), what)
+        self.left = 8 * len(data)
+        self.value = int.from_bytes(data, "little")
+
+    def take(self, count):
+        check(count <= self.left, f"{self.what}: too few bits")
+        value = self.value & (1 << count) - 1
+        self.value >>= count
+        self.left -= count
+        return value
+
+    def end(self):
+        check(self.left < 8 and self.value == 0, f"{self.what}: bits left over")
+
+
+class AdaptiveCode:
+    def __init__(self):
+        self.sum = self.count = 1
+
+    def take(self, bits):
+        k = next((k for k in range(24) if self.count << k >= self.sum), 24)
+        ones = 0
+        while ones < 16 and bits.take(1):
+            ones += 1
+        value = bits.take(32) if ones == 16 else ones << k | bits.take(k)
+        self.sum += value
+        self.count += 1
+        if self.count == 32:
+            self.sum //= 2
+            self.count = 16
+        return value
+
+    def take_signed(self, bits):
+        value = self.take(bits)
+        return -(value + 1) // 2 if value % 2 else value // 2
+
+
+def class_offsets(bits, count):
+    code, last, offsets = AdaptiveCode(), 64, []
+    for _ in range(count):
+        last += code.take_signed(bits)
+        check(0 <= last <= 127, f"{bits.what}: offset {last}")
+        offsets.append(last)
+    return offsets
+
+
+def parse_classes(parameters):
+    fields = Fields(parameters)
+    kind = CLASS_KINDS.get(fields.u8("classes: kind"))
+    check(kind, "classes: unknown kind")
+    flags = fields.u8("classes: flags")
+    check(flags < (4 if kind.sign is None else 8), f"classes: unknown flags {flags}")
+    has_columns = flags & (BY_COLUMNS | BY_SIGNS)
+    row = fields.varint("classes: row", 1, 1 << 19 if has_columns else 1 << 40) if flags else 1
+    bits = Bits(fields, "classes: parameters")
+
+    group_bits, exact, groups = bits.take(3), bits.take(8), bits.take(8)
+    escape = 255 if kind.sign is None else 127
+    check(exact + groups <= escape, "classes: too many symbols")
+    code, keys = AdaptiveCode(), []
+    for count, shift in ((exact, 0), (groups, group_bits)):
+        key = -1
+        for _ in range(count):
+            key += 1 + code.take(bits)
+            check(key << shift >> kind.key_bits == 0, "classes: key too large")
+            keys.append(key << shift)
+
+    offsets, skews = [64], [0]
+    if has_columns:
+        offsets = class_offsets(bits, row) if flags & BY_COLUMNS else [64] * row
+        code = AdaptiveCode()
+        skews = [code.take_signed(bits) if flags & BY_SIGNS else 0 for _ in range(row)]
+        check(all(-3 <= skew <= 3 for skew in skews), "classes: skew out of range")
+    code, classes, number = AdaptiveCode(), [], 0
+    while len(classes) < SCALES * (4 if flags & BY_SIGNS else 1):
+        run = code.take(bits) + 1
+        check(run <= SCALES - len(classes) % SCALES, "classes: run of scales too long")
+        classes += [number] * run
+        number += 1
+    check(number <= 64, "classes: too many classes")
+    bits.end()
+
+    tables = class_tables(fields)
+    check(len(tables) == number, "classes: wrong number of tables")
+    for table in tables:
+        for symbol, _, _ in set(table):
+            check(symbol & escape < len(keys) or symbol & escape == escape,
+                  f"classes: frequency of symbol {symbol}")
+    fields.end("classes: parameters")
+    return ClassParameters(kind, flags, row, group_bits, exact, keys, escape, offsets, skews,
+                           classes, tables)
+
+
+def class_tables(fields):
+    """By slot: symbol, frequency, rank."""
+    bits = Bits(fields, "classes: tables")
+    number = bits.take(6) + 1
+    code, used, is_used = AdaptiveCode(), [], False
+    while len(used) < 256:
+        run = code.take(bits)
+        check(run or not used, "classes: empty run of symbols")
+        check(run <= 256 - len(used), "classes: run of symbols too long")
+        used += [is_used] * run
+        is_used = not is_used
+    codes, before, tables = [AdaptiveCode() for _ in range(14)], None, []
+    for _ in range(number):
+        if not bits.take(1):
+            tables.append([(0, 1, 0)] * 4096)
+            continue
+        expected, table, slots = 0, {}, []
+        for symbol in range(256):
+            if not used[symbol]:
+                continue
+            if before is not None:
+                expected = before[symbol]
+            expected += codes[expected.bit_length()].take_signed(bits)
+            check(0 <= expected <= 4096 - len(slots), "classes: frequency out of range")
+            table[symbol] = expected
+            slots += [(symbol, expected, rank) for rank in range(expected)]
+        check(len(slots) == 4096, "classes: frequencies do not add up to 4096")
+        before = table
+        tables.append(slots)
+    bits.end()
+    return tables
+
+
+def decode_classes(coded, parameters, size):
+    check(parameters, "classes: no parameters")
+    kind = parameters.kind
+    count, rest = divmod(size, kind.bytes)
+    check(rest == 0, "classes: block with a part of an element")
+    fields = Fields(coded)
+    phase = 0
+    if parameters.flags:
+        phase = fields.varint("classes: column", 0, parameters.row - 1)
+    rows = None
+    if parameters.flags & BY_ROWS:
+        bits = Bits(fields, "classes: rows")
+        number = (phase + count - 1) // parameters.row + 1
+        check(number <= bits.left, "classes: too few bits for the rows")
+        rows = class_offsets(bits, number)
+        bits.end()
+
+    tables, turned = [], []
+    for i in range(count):
+        row, column = divmod(phase + i, parameters.row)
+        column %= len(parameters.offsets)  # 0 where there are no columns
+        scale = (rows[row] if rows else 64) + parameters.offsets[column] - 96
+        skew = parameters.skews[column]
+        context = SCALES * abs(skew) + min(max(scale, 0), SCALES - 1)
+        tables.append(parameters.tables[parameters.classes[context]])
+        turned.append(skew < 0)
+    symbols = decode_class_rans(fields, tables)
+
+    bits = Bits(fields, "classes: extra bits")
+    high, low = [], [0] * count
+    for symbol, turn in zip(symbols, turned):
+        symbol ^= 0x80 if turn else 0
+        number = symbol & parameters.escape
+        if number == parameters.escape:
+            key = bits.take(kind.key_bits)
+        else:
+            key = parameters.keys[number] if number < len(parameters.keys) else 0
+            if number >= parameters.exact:
+                key += bits.take(parameters.group_bits)
+        high.append(key << kind.key_shift | (0 if kind.sign is None else symbol >> 7 << kind.sign))
+    bits.end()
+    for units, planes in ((low, kind.low), (high, kind.high)):
+        for width, shift in planes:
+            for i, plane in enumerate(decode_float_plane(fields, width, count)):
+                units[i] |= plane << shift
+    fields.end("classes")
+    if kind.bytes == 4:
+        return struct.pack(f"<{count}I", *(a << 16 | b for a, b in zip(high, low)))
+    return struct.pack(f"<{count}{'BH'[kind.bytes - 1]}", *high)
+
+
+def decode_class_rans(fields, tables):
+    """One symbol by each of `tables`."""
+    streams = 4 if len(tables) >= 262144 else 1
+    step = LANES * streams
+    steps = -(-len(tables) // step)
+    tables = tables + [tables[-1]] * (steps * step - len(tables))
+    sizes = [fields.varint("classes: number of words", 0, LANES * steps) for _ in range(streams)]
+    symbols = [0] * len(tables)
+    for stream, size in enumerate(sizes):
+        states = list(struct.unpack("<32I", fields.bytes(4 * LANES, "classes: states")))
+        words = iter(struct.unpack(f"<{size}H", fields.bytes(2 * size, "classes: words")))
+        try:
+            for first in range(stream * LANES, len(tables), step):
+                for lane in range(LANES):
+                    state = states[lane]
+                    symbol, frequency, rank = tables[first + lane][state & 4095]
+                    state = frequency * (state >> 12) + rank
+                    states[lane] = state << 16 | next(words) if state < 65536 else state
+                    symbols[first + lane] = symbol
+        except StopIteration:
+            raise Damaged("classes: a stream ends early") from None
+        check(all(state == 65536 for state in states), "classes: wrong last state")
+        check(next(words, None) is None, "classes: words left over")
+    return symbols
+
+
 def parse_swapped(parameters):
     """Bytes of an element, the inner codec, and what it made of its parameters."""
     fields = Fields(parameters)
@@ -573,6 +798,11 @@ MIX_KINDS = {  # bytes, mantissa bits, greatest exponent, zeros
     1: (2, 7, 255, (4,)), 2: (2, 10, 31, (3, 7)), 3: (4, 23, 255, (13, 16)),
     4: (1, 3, 15, ()), 5: (1, 2, 31, ()), 6: (1, 0, 7, ())}
 MIX_INTEGERS = 6
+# Types of ggml, and the symbols of their anchors.
+MIX_ANCHORS = {66: ((0,),), 67: ((0,), (15,)), 70: ((0,),), 71: ((0,), (31,)),
+               72: ((127, 129),), 73: ((127, 129),), 74: ((0,), (3,)), 75: ((0,), (7,)),
+               76: ((0,), (15,)), 77: ((0,), (31,)), 78: ((0,), (63,)), 84: ((0,),), 87: ((0,),)}
+MIX_NOT_LINEAR = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 MIX_MAX_BLOCK = 1 << 22
 
 MixParameters = collections.namedtuple("MixParameters", "kind modelled unit ridges zeros row")
@@ -581,15 +811,15 @@ MixParameters = collections.namedtuple("MixParameters", "kind modelled unit ridg
 def parse_mix(parameters):
     fields = Fields(parameters)
     kind = fields.u8("mix: kind")
-    check(kind in MIX_KINDS, f"mix: kind {kind}")
-    _, mantissa, greatest, _ = MIX_KINDS[kind]
+    check(kind in MIX_KINDS or kind in MIX_ANCHORS, f"mix: kind {kind}")
+    _, mantissa, greatest, _ = MIX_KINDS.get(kind, (0, 0, 63, ()))
     modelled = fields.u8("mix: modelled bits")
     check(modelled <= min(6, mantissa), f"mix: {modelled} modelled bits")
     unit = fields.u8("mix: unit")
     check(unit <= greatest, f"mix: unit {unit}")
     ridges = (fields.u8("mix: ridge"), fields.u8("mix: ridge"))
     zeros = fields.u8("mix: zeros")
-    check(zeros <= 1, f"mix: zeros {zeros}")
+    check(zeros <= (kind in MIX_KINDS), f"mix: zeros {zeros}")
     row = fields.varint("mix: row", 0, 1 << 32)
     fields.end("mix parameters")
     return MixParameters(kind, modelled, unit, ridges, zeros, row)
@@ -763,28 +993,22 @@ class RowPredictor:
         return a * ((before << 20) // weights[i]) >> 20
 
 
-class MixModels:
-    """The models of one block, and the elements that they decode."""
+class MixExperts:
+    """What is thought of elements by column and by line; bits that halve their range."""
 
-    def __init__(self, parameters, columns, coder):
-        self._p, self._coder = parameters, coder
-        self._size, self._m, self._greatest, self._z = MIX_KINDS[parameters.kind]
-        self._integer = parameters.kind == MIX_INTEGERS
-        self._tail = 0 if self._integer else self._m - parameters.modelled
+    def __init__(self, parameters, columns, coder, first_weights):
+        self._coder, self._first_weights = coder, first_weights
         self._predictors = [RowPredictor(columns, ridge) for ridge in parameters.ridges]
         self._scales = [[Average(1 << 18) for _ in range(columns)] for _ in range(3)]
         self._line_scales = [Average(4096) for _ in range(3)]
         self._models = {}
-        self._weights = collections.defaultdict(
-            lambda: [0, [16000, 16000, 10000, 10000, 6000, 6000, 2000]])
-        self._above = [0] * columns
+        self._weights = {}
 
     def begin_line(self):
         for predictor in self._predictors:
             predictor.begin()
         self._sum = [12 * scale.value for scale in self._line_scales]
         self._n = 12
-        self._left = 0
 
     def end_line(self):
         for predictor in self._predictors:
@@ -797,40 +1021,91 @@ class MixModels:
         for predictor in self._predictors:
             predictor.tell(column, predictor.prediction[column] >> 7)
 
-    def _model(self, *context, start=None):
+    def begin(self, column):
+        self._means = [2 * predictor.prediction[column] for predictor in self._predictors] + [0]
+        self._scale = [max(self._scales[k][column].value, 16) for k in range(3)]
+        self.mean = list(self._means)
+        self.dev = [
+            clamp((self._scale[k] * (self._sum[k] // self._n) >> 12) * 19 >> 4, 64, 1 << 34)
+            for k in range(3)]
+        self._low, self._high = [0] * 3, [1 << 30] * 3
+
+    def mirror(self):
+        self.mean = [-mean for mean in self.mean]
+        self._low, self._high = ([(1 << 30) - x for x in self._high],
+                                 [(1 << 30) - x for x in self._low])
+
+    def model(self, *context, start=None):
         if context not in self._models:
             self._models[context] = AdaptiveBit(*(start or ()))
         return self._models[context]
 
-    def _bit(self, bound, node, context):
+    def bit(self, bound, node, *contexts):
         inputs, middles, models = [], [], []
         for k in range(3):
-            limit = 8 * self._dev[k]
-            d = clamp(bound - self._mean[k], -limit, limit)
-            middle = distribution(d * ((1 << 40) // self._dev[k]) >> 24)
+            limit = 8 * self.dev[k]
+            d = clamp(bound - self.mean[k], -limit, limit)
+            middle = distribution(d * ((1 << 40) // self.dev[k]) >> 24)
             ratio = log2(max(self._high[k] - middle, 1)) - log2(max(middle - self._low[k], 1))
             inputs.append(clamp(ratio * 2839 >> 16, -2047, 2047))
             level = (inputs[-1] + 2048) >> 7
-            models.append(self._model(k, node, level,
-                                      start=(64 * SQUASH[128 * level + 64 - 2048], 6)))
+            models.append(self.model(k, node, level,
+                                     start=(64 * SQUASH[128 * level + 64 - 2048], 6)))
             inputs.append(STRETCH[models[-1].predict() >> 4])
             middles.append(middle)
-        models.append(self._model(*context))
-        inputs.append(STRETCH[models[-1].predict() >> 4])
-        state = self._weights[node]
-        weights = state[1]
-        mix = clamp((sum(w * x for w, x in zip(weights, inputs)) + 32768) >> 16, -2047, 2047)
-        bit = self._coder.code(clamp(SQUASH[mix], 1, 65535))
-        error = 65536 * bit - SQUASH[mix]
-        u = min(16, 13 + (state[0] >> 5))
-        state[0] = min(state[0] + 1, 1024)
-        for i, x in enumerate(inputs):
-            weights[i] = clamp(weights[i] + ((x * error + (1 << u - 1)) >> u), -(1 << 19), 1 << 19)
+        for context in contexts:
+            models.append(self.model(*context))
+            inputs.append(STRETCH[models[-1].predict() >> 4])
+        state = self._weights.setdefault(node, MixWeights(self._first_weights))
+        bit = state.code(self._coder, inputs, 16)
         for model in models:
             model.learn(bit)
         for k in range(3):
             (self._low if bit else self._high)[k] = middles[k]
         return bit
+
+    def end(self, column, value):
+        for predictor in self._predictors:
+            predictor.tell(column, clamp(value >> 8, -32767, 32767))
+        for k in range(3):
+            v = min(abs(value - self._means[k]), 1 << 24)
+            self._sum[k] += min((v << 12) // self._scale[k], 64 * 4096)
+            self._scales[k][column].add(v * 4096 // max(self._sum[k] // (self._n + 1), 64), 250)
+        self._n += 1
+
+
+class MixWeights:
+    def __init__(self, weights):
+        self._weights, self._count = list(weights), 0
+
+    def code(self, coder, inputs, slowest):
+        mix = (sum(w * x for w, x in zip(self._weights, inputs)) + 32768) >> 16
+        p = SQUASH[clamp(mix, -2047, 2047)]
+        bit = coder.code(clamp(p, 1, 65535))
+        error = 65536 * bit - p
+        u = min(slowest, 13 + (self._count >> 5))
+        self._count = min(self._count + 1, 1024)
+        self._weights = [clamp(w + ((x * error + (1 << u - 1)) >> u), -(1 << 19), 1 << 19)
+                         for w, x in zip(self._weights, inputs)]
+        return bit
+
+
+class MixNumbers:
+    """The models of one block of numbers, and the elements that they decode."""
+
+    def __init__(self, parameters, columns, coder):
+        self._p, self._coder = parameters, coder
+        self._size, self._m, self._greatest, self._z = MIX_KINDS[parameters.kind]
+        self._integer = parameters.kind == MIX_INTEGERS
+        self._tail = 0 if self._integer else self._m - parameters.modelled
+        self._experts = MixExperts(parameters, columns, coder,
+                                   (16000, 16000, 10000, 10000, 6000, 6000, 2000))
+        self._above = [0] * columns
+        self.end_line, self.skip = self._experts.end_line, self._experts.skip
+
+    def begin_line(self):
+        self._experts.begin_line()
+        self._left = 0
 
     def _significand(self, exponent, mantissa):
         if self._integer:
@@ -853,39 +1128,32 @@ class MixModels:
 
     def element(self, column):
         """Sign, exponent and mantissa; the tail is 0."""
-        means = [2 * predictor.prediction[column] for predictor in self._predictors] + [0]
-        scales = [max(self._scales[k][column].value, 16) for k in range(3)]
-        self._mean = list(means)
-        self._dev = [clamp((scales[k] * (self._sum[k] // self._n) >> 12) * 19 >> 4, 64, 1 << 34)
-                     for k in range(3)]
-        self._low, self._high = [0] * 3, [1 << 30] * 3
+        self._experts.begin(column)
         zero = -(1 << 17 - self._p.unit) if self._integer else 0
-        negative = 1 - self._bit(zero, 0, ("sign",))
+        negative = 1 - self._experts.bit(zero, 0, ("sign",))
         if negative:
-            self._mean = [-mean for mean in self._mean]
-            self._low, self._high = ([(1 << 30) - x for x in self._high],
-                                     [(1 << 30) - x for x in self._low])
+            self._experts.mirror()
         exponent, expected = self._exponent(negative)
         mantissa = 0
         bits = max(exponent - 1, 0) if self._integer else self._p.modelled
         for level in range(bits):
             place = (1 << level) - 1 + mantissa if level < 3 else 4 + level
             below = bits - level - 1 + self._tail
-            mantissa = 2 * mantissa + self._bit(
+            mantissa = 2 * mantissa + self._experts.bit(
                 self._bound(exponent, (2 * mantissa + 1) << below, negative),
                 21 + 11 * clamp(exponent - expected + 5, 0, 7) + place,
                 ("mantissa", exponent, place))
         mantissa <<= self._tail
-        self._learn(column, negative, exponent, mantissa, means, scales)
+        self._experts.end(column, self._value(negative, exponent, mantissa))
         return negative, exponent, mantissa
 
     def _exponent(self, negative):
-        y = max(self._mean[0], 0) + (self._dev[0] >> 1)
+        y = max(self._experts.mean[0], 0) + (self._experts.dev[0] >> 1)
         top = y.bit_length() - 1
         e = expected = clamp(top - (17 if self._integer else 18) + self._p.unit, 0, self._greatest)
 
         def at_least(bound, node, direction):
-            return self._bit(self._bound(bound, 0, negative), node, (direction, bound))
+            return self._experts.bit(self._bound(bound, 0, negative), node, (direction, bound))
 
         steps = 0
         if e < self._greatest and at_least(e + 1, 1, "up"):
@@ -900,32 +1168,21 @@ class MixModels:
         if far:
             e = 1
             for _ in range(8):
-                e = 2 * e + self._coder.adaptive(self._model("far", e), 255)
+                e = 2 * e + self._coder.adaptive(self._experts.model("far", e), 255)
             e = min(e - 256, self._greatest)
         return e, expected
 
-    def _learn(self, column, negative, exponent, mantissa, means, scales):
-        middle = mantissa | (1 << self._tail >> 1)
-        g = self._significand(exponent, middle)
-        if self._integer:
-            value = (g + negative) << (18 - self._p.unit)
-        else:
-            value = self._scaled(2 * g, exponent)
-        if negative:
-            value = -value
-        for predictor in self._predictors:
-            predictor.tell(column, clamp(value >> 8, -32767, 32767))
-        for k in range(3):
-            v = min(abs(value - means[k]), 1 << 24)
-            self._sum[k] += min((v << 12) // scales[k], 64 * 4096)
-            self._scales[k][column].add(v * 4096 // max(self._sum[k] // (self._n + 1), 64), 250)
-        self._n += 1
+    def _value(self, negative, exponent, mantissa):
+        g = self._significand(exponent, mantissa | (1 << self._tail >> 1))
+        value = (g + negative) << (18 - self._p.unit) if self._integer else \
+            self._scaled(2 * g, exponent)
+        return -value if negative else value
 
     def zeros(self, column, all_zero):
         index = z = 0
         context = ("zeros", self._left, self._above[column], all_zero)
         while index < len(self._z) and z < self._tail:
-            if not self._coder.adaptive(self._model(*context, index)):
+            if not self._coder.adaptive(self._experts.model(*context, index)):
                 break
             z = min(self._z[index], self._tail)
             index += 1
@@ -933,49 +1190,560 @@ class MixModels:
         return z
 
 
-def decode_mix(coded, parameters, size):
-    check(parameters is not None, "mix: no parameters")
-    width, mantissa_bits, _, _ = MIX_KINDS[parameters.kind]
-    check(size % width == 0 and size <= MIX_MAX_BLOCK, f"mix: block of {size} bytes")
-    count = size // width
-    fields = Fields(coded)
-    phase = fields.varint("mix: phase", 0, max(parameters.row - 1, 0))
-    code = fields.bytes(fields.varint("mix: length of the code"), "mix: code")
-    tails = fields.bytes(fields.left(), "mix: tails")
-    tail_bits, tails_used = int.from_bytes(tails, "little"), 0
+class MixBlocks:
+    """The models of one block of ggml blocks: `decode` makes bytes of the code."""
 
+    def __init__(self, parameters, blocks, coder):
+        self._p, self._blocks, self._coder = parameters, blocks, coder
+        self.bytes, description = QUANT_TYPES[parameters.kind]
+        self._fields = [quant_field(text) for text in description.split(";")]
+        self._group, _, self._s_kind, self._s, self._dmin, self._m = \
+            QUANT_GROUPS[parameters.kind]
+        self._symbols = [[0] * (blocks * field.count) for field in self._fields]
+        self.quants = self._fields[-1].count
+        self._bits = self._fields[-1].bits
+        self._numbers = range(1 << self._bits)
+        if parameters.kind in (84, 87):
+            self._numbers = MIX_NOT_LINEAR
+        elif self._dmin is None:
+            self._numbers = [x - (1 << self._bits - 1) for x in self._numbers]
+
+    def side(self):
+        models = collections.defaultdict(AdaptiveBit)
+        weights = collections.defaultdict(lambda: MixWeights([16000] * 5))
+        row = self._p.row // self.quants
+        for block in range(self._blocks):
+            for f, field in enumerate(self._fields[:-1]):
+                for i in range(field.count):
+                    self._side_symbol(models, weights, f, i, block, row)
+
+    def _side_symbol(self, models, weights, f, i, block, row):
+        field, here = self._fields[f], self._symbols[f]
+        at = block * field.count + i
+        contexts = [i, 0, 0, 0, here[at - 1] if at > 0 else 0]
+        if f > 0 and self._fields[f - 1].count == field.count:
+            contexts[0] = self._symbols[f - 1][at]
+        if field.hint:
+            source = field.hint[0]
+            count = self._fields[source].count
+            contexts[1] = self._symbols[source][block * count + i * count // field.count]
+        if block > 0:
+            contexts[2] = here[at - field.count]
+        if row and block >= row:
+            contexts[3] = here[at - row * field.count]
+        node = 1
+        for place in reversed(range(field.bits)):
+            used = [models[f, k, context, node] for k, context in enumerate(contexts)]
+            inputs = [STRETCH[model.predict() >> 4] for model in used]
+            bit = weights[f, place].code(self._coder, inputs, 15)
+            for model in used:
+                model.learn(bit, 255)
+            node = 2 * node + bit
+        here[at] = node - (1 << field.bits)
+
+    def _half(self, field, block):
+        bits = self._symbols[field][block] << 8 | self._symbols[field + 1][block]
+        units = float_units(bits, 10, 5)
+        return -units if bits >> 15 else units
+
+    def _fixed(self, units):
+        shift = 18 - self._p.unit
+        if shift <= 0:
+            return clamp(units >> -shift, -(1 << 34), 1 << 34)
+        return clamp(units, -(1 << 34 >> shift), 1 << 34 >> shift) << shift
+
+    def _meaning(self, block, group):
+        groups = self.quants // self._group
+        step, offset = self._half(0, block), 0
+        if self._s_kind:
+            scale = self._symbols[self._s][block * groups + group]
+            scale -= {"less 32": 32, "signed": (scale >> 7) << 8}.get(self._s_kind, 0)
+            step *= scale
+        if self._dmin is not None:
+            offset = self._half(self._dmin, block)
+            if self._m is not None:
+                offset *= -self._symbols[self._m][block * groups + group]
+        return self._fixed(step), self._fixed(offset)
+
+    def begin(self, columns):
+        self._experts = MixExperts(self._p, columns, self._coder,
+                                   (12000, 12000, 8000, 8000, 4000, 4000, 4000, 14000))
+        self._seen = [0] * (self._blocks * self.quants // self._group)
+        self.begin_line, self.end_line, self.skip = (
+            self._experts.begin_line, self._experts.end_line, self._experts.skip)
+
+    def quant(self, i, column):
+        bits, last = self._bits, (1 << self._bits) - 1
+        group = i // self._group
+        step, offset = self._meaning(i // self.quants, i % self.quants // self._group)
+        self._experts.begin(column)
+        level, node = 0, 1
+        for place in reversed(range(bits)):
+            middle = level | 1 << place
+            above = last + 1 - middle if step < 0 else middle
+            twice = self._numbers[above] + self._numbers[above - 1]
+            bit = self._experts.bit(
+                (step * twice >> 1) + offset, node if node < 64 else 64 + place,
+                ("level", step == 0, node),
+                ("place", self._seen[group], i % self._group, node))
+            level |= bit << place
+            node = 2 * node + bit
+        if step < 0:
+            level = last - level
+        symbol = level ^ 128 if bits == 8 else level
+        for a, anchor in enumerate(MIX_ANCHORS[self._p.kind]):
+            if symbol in anchor:
+                self._seen[group] |= 1 << a
+        self._experts.end(column, clamp(self._numbers[level] * step + offset,
+                                        -(1 << 34), 1 << 34))
+        self._symbols[-1][i] = symbol
+
+    def merged(self):
+        out = bytearray(self._blocks * self.bytes)
+        for field, symbols in zip(self._fields, self._symbols):
+            for part in field.parts:
+                group = part.span * part.levels
+                for i in range(part.count):
+                    byte = part.offset + i // group * part.stride + i % part.span
+                    bit = part.shift + part.width * (i % group // part.span)
+                    for block in range(self._blocks):
+                        symbol = symbols[block * field.count + part.first + i]
+                        piece = symbol >> part.to & (1 << part.width) - 1
+                        out[block * self.bytes + byte] |= piece << bit
+        return bytes(out)
+
+
+def mix_grid(parameters, phase, count):
+    """(line, column, element or None) in the order of coding; the number of columns first."""
     has_rows = 0 < parameters.row <= count
     row, skip = (parameters.row, phase) if has_rows else (1, 0)
     rows = (skip + count + row - 1) // row
     lines, columns, line_step, column_step = (
         (row, rows, 1, row) if rows < row else (rows, row, row, 1))
+
+    def places():
+        for line in range(lines):
+            for column in range(columns):
+                i = line * line_step + column * column_step - skip
+                yield line, column, i if 0 <= i < count else None
+    return columns, places()
+
+
+def mix_places(models, columns, places):
+    """(column, element) of those that are there, while `models` learn of lines and gaps."""
+    for _, column, i in places:
+        if column == 0:
+            models.begin_line()
+        if i is None:
+            models.skip(column)
+        else:
+            yield column, i
+        if column == columns - 1:
+            models.end_line()
+
+
+def decode_mix_blocks(code, tails, parameters, phase, size):
+    width, _ = QUANT_TYPES[parameters.kind]
+    check(size % width == 0, f"mix: block of {size} bytes")
     coder = BitCoder(code)
-    models = MixModels(parameters, columns, coder)
+    models = MixBlocks(parameters, size // width, coder)
+    models.side()
+    columns, places = mix_grid(parameters, phase, size // width * models.quants)
+    models.begin(columns)
+    for column, i in mix_places(models, columns, places):
+        models.quant(i, column)
+    check(coder.ended(), "mix: the code does not end with the block")
+    check(not tails, "mix: bytes after the code")
+    return models.merged()
+
+
+def decode_mix(coded, parameters, size):
+    check(parameters is not None, "mix: no parameters")
+    check(size <= MIX_MAX_BLOCK, f"mix: block of {size} bytes")
+    fields = Fields(coded)
+    phase = fields.varint("mix: phase", 0, max(parameters.row - 1, 0))
+    code = fields.bytes(fields.varint("mix: length of the code"), "mix: code")
+    tails = fields.bytes(fields.left(), "mix: tails")
+    if parameters.kind in MIX_KINDS:
+        return decode_mix_numbers(code, tails, parameters, phase, size)
+    return decode_mix_blocks(code, tails, parameters, phase, size)
+
+
+def decode_mix_numbers(code, tails, parameters, phase, size):
+    width, mantissa_bits, _, _ = MIX_KINDS[parameters.kind]
+    check(size % width == 0, f"mix: block of {size} bytes")
+    tail_bits, tails_used = int.from_bytes(tails, "little"), 0
+    columns, places = mix_grid(parameters, phase, size // width)
+    coder = BitCoder(code)
+    models = MixNumbers(parameters, columns, coder)
     tail = mantissa_bits - parameters.modelled
     out = bytearray(size)
-    for line in range(lines):
-        models.begin_line()
-        for column in range(columns):
-            i = line * line_step + column * column_step - skip
-            if not 0 <= i < count:
-                models.skip(column)
-                continue
-            negative, exponent, mantissa = models.element(column)
-            if parameters.kind == MIX_INTEGERS:
-                magnitude = (1 << exponent - 1) + mantissa if exponent else 0
-                element = ~magnitude & 255 if negative else magnitude
-            else:
-                z = models.zeros(column, exponent == mantissa == 0) if tail and parameters.zeros \
-                    else 0
-                mantissa |= ((tail_bits >> tails_used) & ((1 << tail - z) - 1)) << z
-                tails_used += tail - z
-                element = negative << 8 * width - 1 | exponent << mantissa_bits | mantissa
-            out[i * width:(i + 1) * width] = element.to_bytes(width, "little")
-        models.end_line()
+    for column, i in mix_places(models, columns, places):
+        negative, exponent, mantissa = models.element(column)
+        if parameters.kind == MIX_INTEGERS:
+            magnitude = (1 << exponent - 1) + mantissa if exponent else 0
+            element = ~magnitude & 255 if negative else magnitude
+        else:
+            z = models.zeros(column, exponent == mantissa == 0) if tail and parameters.zeros \
+                else 0
+            mantissa |= ((tail_bits >> tails_used) & ((1 << tail - z) - 1)) << z
+            tails_used += tail - z
+            element = negative << 8 * width - 1 | exponent << mantissa_bits | mantissa
+        out[i * width:(i + 1) * width] = element.to_bytes(width, "little")
     check(coder.ended(), "mix: the code does not end with the block")
     check(len(tails) == (tails_used + 7) // 8 and tail_bits >> tails_used == 0,
           "mix: the tails do not end with the block")
     return bytes(out)
+
+
+# ---------------------------------------------------------------------------------------------
+# Codec 9: quant
+
+
+class ClassStreams:
+    """`count` symbols, to be taken in order as their classes become known."""
+
+    def __init__(self, fields, tables, count):
+        self._tables = tables
+        self._streams = 4 if count >= 1 << 18 else 1
+        steps = -(-count // (32 * self._streams))
+        sizes = [fields.varint("rANS: words", 0, 32 * steps) for _ in range(self._streams)]
+        self._states, self._words = [], []
+        for size in sizes:
+            states = fields.bytes(4 * 32, "rANS: states")
+            self._states.append(list(struct.unpack("<32I", states)))
+            words = fields.bytes(2 * size, "rANS: words")
+            self._words.append(iter(struct.unpack(f"<{size}H", words)))
+        self._next = 0
+        self._last = 0
+
+    def take(self, classes):
+        return bytes(self._symbol(which) for which in classes)
+
+    def _symbol(self, which):
+        self._last = which
+        stream, lane = self._next // 32 % self._streams, self._next % 32
+        self._next += 1
+        states = self._states[stream]
+        symbol, frequency, rank = self._tables[which][states[lane] % 4096]
+        state = frequency * (states[lane] >> 12) + rank
+        if state < 65536:
+            word = next(self._words[stream], None)
+            check(word is not None, "rANS: words end early")
+            state = state << 16 | word
+        states[lane] = state
+        return symbol
+
+    def end(self):
+        while self._next % (32 * self._streams):
+            self._symbol(self._last)
+        check(all(state == 65536 for states in self._states for state in states),
+              "rANS: wrong last state")
+        check(all(next(words, None) is None for words in self._words), "rANS: words left over")
+
+
+QuantPart = collections.namedtuple("QuantPart", "first count offset stride span levels width shift to")
+QuantField = collections.namedtuple("QuantField", "count bits hint parts")
+
+
+def quant_field(text):
+    """A field as the table of types writes it."""
+    numbers = r"\(([-0-9, @]*)\)"
+    hint = re.search(r"by (\d): (\d)@(\d)", text)
+    text = text.replace(hint[0], "") if hint else text
+    size = re.match(r" *(\d+) of (\d+)", text)
+    parts = []
+    for name, inside, to in re.findall(r"([a-z]+)" + numbers + r"(?: at (\d))?", text):
+        n = [int(x) for x in re.findall(r"\d+", inside)]
+        to = int(to or 0)
+        if name == "bytes":
+            parts.append(QuantPart(0, n[1], n[0], 1, 1, 1, 8, 0, to))
+        elif name == "every":
+            parts.append(QuantPart(0, n[2], n[1], n[0], 1, 1, n[3], n[4], to))
+        elif name == "runs":
+            parts.append(QuantPart(0, n[2], n[1], n[0], n[3], 1, 8, 0, to))
+        elif name == "packed":
+            parts.append(QuantPart(0, n[3], n[2], n[1], n[1], 8 // n[0], n[0], 0, to))
+        elif name in ("high", "low"):
+            parts.append(QuantPart(0, 1, n[0] + (name == "high"), 1, 1, 1, 8, 0, to))
+        else:
+            mins = 4 * (name == "mins")
+            parts += [QuantPart(0, 4, n[0] + mins, 4, 4, 1, 6, 0, 0),
+                      QuantPart(4, 4, n[0] + 8, 4, 4, 1, 4, mins, 0),
+                      QuantPart(4, 4, n[0] + mins, 4, 4, 1, 2, 6, 4)]
+            size = size or ("", 8, 6)
+    count, bits = (int(size[1]), int(size[2])) if size else (parts[0].count, 8)
+    return QuantField(count, bits, tuple(int(x) for x in hint.groups()) if hint else None, parts)
+
+
+FP16 = "high(0); low(0) by 0: 2@0; "
+FP16_TWICE = FP16 + "high(2) by 0: 3@0; low(2) by 2: 2@0; "
+K_SCALES = FP16_TWICE + "scales(4); mins(4) by 4: 3@3; "
+# By number of the element type: bytes, fields.
+QUANT_TYPES = {
+    66: (18, FP16 + "32 of 4: packed(4, 16, 2, 32)"),
+    67: (20, FP16_TWICE + "32 of 4: packed(4, 16, 4, 32)"),
+    70: (22, FP16 + "32 of 5: packed(4, 16, 6, 32), packed(1, 1, 2, 32) at 4"),
+    71: (24, FP16_TWICE + "32 of 5: packed(4, 16, 8, 32), packed(1, 1, 4, 32) at 4"),
+    72: (34, FP16 + "bytes(2, 32)"),
+    73: (36, FP16 + "high(2); low(2) by 2: 2@0; bytes(4, 32)"),
+    74: (84, "high(80); low(80) by 0: 2@0; high(82) by 0: 3@0; low(82) by 2: 2@0; "
+             "16 of 4: every(1, 0, 16, 4@0); 16 of 4 by 4: 3@1: every(1, 0, 16, 4@4); "
+             "256 of 2: packed(2, 32, 16, 256)"),
+    75: (110, "high(108); low(108) by 0: 2@0; 16 of 6: packed(4, 8, 96, 16), "
+              "packed(2, 4, 104, 16) at 4; 256 of 3: packed(2, 32, 32, 256), "
+              "packed(1, 32, 0, 256) at 2"),
+    76: (144, K_SCALES + "256 of 4: packed(4, 32, 16, 256)"),
+    77: (176, K_SCALES + "256 of 5: packed(4, 32, 48, 256), packed(1, 32, 16, 256) at 4"),
+    78: (210, "high(208); low(208) by 0: 2@0; bytes(192, 16); "
+              "256 of 6: packed(4, 64, 0, 256), packed(2, 32, 128, 256) at 4"),
+    79: (292, "bytes(3, 1); bytes(2, 1); bytes(1, 1); bytes(0, 1); every(2, 261, 16, 8@0); "
+              "every(2, 260, 16, 8@0); bytes(4, 256)"),
+    80: (66, FP16 + "8 of 4: every(8, 9, 8, 4@4); runs(8, 2, 32, 4) by 2: 4@0; "
+             "runs(8, 6, 24, 3); 8 of 4: every(8, 9, 8, 4@0)"),
+    81: (74, FP16 + "16 of 4: packed(4, 1, 66, 16); 32 of 1: every(2, 3, 32, 1@0); "
+             "every(2, 2, 32, 8@0) by 3: 1@0; 32 of 7: every(2, 3, 32, 7@1)"),
+    82: (98, FP16 + "8 of 4: every(4, 69, 8, 4@4); bytes(2, 64) by 2: 4@0; "
+             "runs(4, 66, 24, 3); 8 of 4: every(4, 69, 8, 4@0)"),
+    83: (50, FP16 + "every(2, 35, 8, 8@0); every(2, 34, 8, 8@0); bytes(2, 32)"),
+    85: (110, FP16 + "8 of 4: packed(4, 1, 106, 8); 64 of 1: packed(1, 1, 66, 64); "
+              "bytes(2, 64) by 3: 1@0; bytes(74, 32)"),
+    86: (82, FP16 + "16 of 4: packed(4, 1, 74, 16); 32 of 2: packed(2, 1, 66, 32); "
+             "bytes(2, 32) by 3: 2@0; bytes(34, 32)"),
+    87: (136, FP16 + "8 of 6: packed(4, 1, 4, 8), packed(2, 1, 2, 8) at 4; "
+              "256 of 4: packed(4, 16, 8, 256)"),
+    93: (56, "4 of 4: every(2, 49, 4, 4@4); every(2, 48, 4, 8@0); 4 of 4: every(2, 49, 4, 4@0); "
+             "32 of 4: packed(4, 1, 32, 32); bytes(0, 32)"),
+    98: (54, "high(52); low(52) by 0: 2@0; bytes(0, 52)"),
+    99: (66, "high(64); low(64) by 0: 2@0; bytes(0, 64)"),
+    103: (17, "bytes(0, 1); 32 of 4: packed(4, 16, 1, 32)"),
+    104: (36, "bytes(0, 4); 64 of 4: packed(4, 8, 4, 64)"),
+    105: (18, FP16 + "bytes(2, 16)"),
+    106: (18, FP16 + "bytes(2, 16)"),
+}
+QUANT_TYPES[84] = QUANT_TYPES[66]
+# Quants a group, the format of d, how s is read and from which field, dmin, m.
+QUANT_GROUPS = {
+    66: (32, "half", None, None, None, None), 84: (32, "half", None, None, None, None),
+    67: (32, "half", None, None, 2, None), 70: (32, "half", None, None, None, None),
+    71: (32, "half", None, None, 2, None), 72: (32, "half", None, None, None, None),
+    73: (32, "half", None, None, None, None), 74: (16, "half", "unsigned", 4, 2, 5),
+    75: (16, "half", "less 32", 2, None, None), 76: (32, "half", "unsigned", 4, 2, 5),
+    77: (32, "half", "unsigned", 4, 2, 5), 78: (16, "half", "signed", 2, None, None),
+    79: (32, None, None, None, None, None), 87: (32, "half", "less 32", 2, None, None),
+    103: (32, "E8M0", None, None, None, None), 104: (16, "E4M3", None, None, None, None),
+}
+LOG_FRACTIONS = (0, 1, 3, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18,
+                 19, 20, 21, 22, 22, 23, 24, 25, 26, 27, 27, 28, 29, 30, 31, 31)
+
+
+def quant_log(x):
+    if x == 0:
+        return 0
+    top = x.bit_length() - 1
+    return 32 * top + LOG_FRACTIONS[(x << 5 >> top) & 31]
+
+
+def float_units(bits, mantissa_bits, exponent_bits):
+    exponent = bits >> mantissa_bits & (1 << exponent_bits) - 1
+    mantissa = bits & (1 << mantissa_bits) - 1
+    return mantissa if exponent == 0 else (mantissa | 1 << mantissa_bits) << exponent - 1
+
+
+class QuantParameters:
+    def __init__(self, parameters):
+        fields = Fields(parameters)
+        self.number = fields.u8("quant: element type")
+        check(self.number in QUANT_TYPES, "quant: not a type of blocks")
+        self.bytes, description = QUANT_TYPES[self.number]
+        self.fields = [quant_field(text) for text in description.split(";")]
+        self.groups = QUANT_GROUPS.get(self.number)
+        self.side = self.fields[:-1] if self.groups else self.fields
+        self.hints = fields.u8("quant: hints")
+        check(all(f < len(self.side) and self.side[f].hint
+                  for f in range(8) if self.hints >> f & 1), "quant: hint of no field")
+        self.anchors = self.row = 0
+        self.split = self.by_group = False
+        if self.groups:
+            self._parse_contexts(fields)
+        self._parse_tables(fields)
+        fields.end("quant: parameters")
+
+    def _parse_contexts(self, fields):
+        flags = fields.u8("quant: flags")
+        self.anchors = flags & 3
+        self.split = flags & 4 != 0
+        self.by_group = flags & 16 != 0
+        check(flags < 32 and self.anchors < 3, "quant: unknown flags")
+        check(flags & 8 or not self.by_group, "quant: groups without columns")
+        self.axes = []
+        for _ in range(2):
+            count, shift = fields.u8("quant: count"), fields.u8("quant: shift")
+            base = fields.u16("quant: base")
+            base -= (base >> 15) << 16
+            check(1 <= count <= 64 and shift <= 12 and abs(base) <= 16384, "quant: wrong axis")
+            self.axes.append((count, shift, base))
+        if flags & 8:
+            check(self.axes[0][1] >= 2, "quant: steps too short for columns")
+            quants = self.fields[-1].count
+            self.row = fields.varint("quant: blocks a row", 1, 65536 // quants)
+            bits = Bits(fields, "quant: columns")
+            code, scale = AdaptiveCode(), 0
+            self.column_scale = []
+            for _ in range(self.row * quants):
+                scale += code.take_signed(bits)
+                check(0 <= scale <= 255, "quant: wrong scale of a column")
+                self.column_scale.append(scale)
+            if self.by_group:
+                self.column_group = []
+                for _ in range(self.row * quants):
+                    group, flip = bits.take(3), bits.take(1)
+                    check(group < self.axes[1][0], "quant: wrong group of a column")
+                    self.column_group.append((group, flip))
+            bits.end()
+
+    def _parse_tables(self, fields):
+        sets = [(1, 256)]
+        for f, field in enumerate(self.side):
+            sets.append((1 << field.hint[1] if self.hints >> f & 1 else 1, 1 << field.bits))
+        if self.groups:
+            range_ = 1 << self.fields[-1].bits
+            sets += [(1, 256), (1, range_)] * self.anchors
+            self.contexts = self.axes[0][0] * self.axes[1][0]
+            sets.append((self.contexts << (self.anchors if self.split else 0), range_))
+        check(sum(count for count, _ in sets) <= 64, "quant: too many classes")
+        self.tables, self.first = [], []
+        for count, symbols in sets:
+            self.first.append(len(self.tables))
+            tables = class_tables(fields)
+            check(len(tables) == count, "quant: wrong number of tables")
+            check(all(symbol < symbols for table in tables for symbol, _, _ in table),
+                  "quant: a symbol that its field cannot hold")
+            self.tables += tables
+
+    def keys(self, side, b):
+        """Scale, zero and negative of each group of block b."""
+        group, scale_format, s_kind, s_field, dmin_field, m_field = self.groups
+        count = self.fields[-1].count // group
+
+        def half(field):
+            bits = side[field][b] << 8 | side[field + 1][b]
+            return quant_log(float_units(bits, 10, 5)), bits >> 15
+
+        for g in range(count):
+            at = b * count + g
+            scale = negative = 0
+            if scale_format == "half":
+                scale, negative = half(0)
+            elif scale_format == "E8M0":
+                scale = 32 * side[0][b]
+            elif scale_format == "E4M3":
+                scale = quant_log(float_units(side[0][at], 3, 4))
+            if s_kind:
+                s = side[s_field][at]
+                s -= 32 if s_kind == "less 32" else (s >> 7) << 8 if s_kind == "signed" else 0
+                scale += quant_log(abs(s))
+                negative ^= s < 0
+            zero = 0
+            if dmin_field is not None:
+                zero = half(dmin_field)[0] - scale
+                zero += quant_log(side[m_field][at]) if m_field is not None else 0
+            yield scale, zero, negative
+
+    def index(self, axis, key):
+        count, shift, base = self.axes[axis]
+        return min(max((key - base) >> shift, 0), count - 1)
+
+    def context(self, column, scale, zero):
+        if not self.row:
+            first = self.index(0, scale)
+        else:
+            count, shift, base = self.axes[0]
+            t = min(max((scale - base) >> 2, 0), 255)
+            first = min(max(0, t - self.column_scale[column]) >> shift - 2, count - 1)
+        second = self.column_group[column][0] if self.by_group else self.index(1, zero)
+        return first * self.axes[1][0] + second
+
+
+def decode_quant(coded, parameters, size):
+    check(size % parameters.bytes == 0, "quant: not whole ggml blocks")
+    blocks = size // parameters.bytes
+    fields = Fields(coded)
+    column = fields.varint("quant: column", 0, parameters.row - 1) if parameters.row else 0
+
+    def padded(count):
+        return -(-count // 128) * 128
+
+    quants = parameters.fields[-1] if parameters.groups else None
+    groups = quants.count // parameters.groups[0] if quants else 0
+    total = sum(padded(blocks * field.count) for field in parameters.fields)
+    total += parameters.anchors * padded(blocks * groups)
+    streams = ClassStreams(fields, parameters.tables, total)
+    fields.end("quant: block")
+
+    def take(classes):
+        symbols = streams.take(classes)
+        streams.take([0] * (padded(len(classes)) - len(classes)))
+        return symbols
+
+    symbols = []
+    for f, field in enumerate(parameters.side):
+        first = parameters.first[1 + f]
+        classes = [first] * (blocks * field.count)
+        if parameters.hints >> f & 1:
+            source, bits, shift = field.hint
+            n = parameters.side[source].count
+            for i in range(len(classes)):
+                at = i // field.count * n + i % field.count * n // field.count
+                classes[i] += symbols[source][at] >> shift & (1 << bits) - 1
+        symbols.append(take(classes))
+    first = 1 + len(parameters.side)
+    positions = [take([parameters.first[first + 2 * a]] * (blocks * groups))
+                 for a in range(parameters.anchors)]
+    if quants:
+        symbols.append(decode_quants(parameters, symbols, positions, column, blocks, take))
+    streams.end()
+
+    out = bytearray(size)
+    for field, elements in zip(parameters.fields, symbols):
+        for part in field.parts:
+            group = part.span * part.levels
+            mask = (1 << part.width) - 1
+            for i in range(part.count):
+                byte = part.offset + i // group * part.stride + i % part.span
+                shift = part.shift + part.width * (i % group // part.span)
+                for b in range(blocks):
+                    element = elements[b * field.count + part.first + i]
+                    out[b * parameters.bytes + byte] |= (element >> part.to & mask) << shift
+    return bytes(out)
+
+
+def decode_quants(parameters, side, positions, column, blocks, take):
+    quants = parameters.fields[-1]
+    group = parameters.groups[0]
+    first = 1 + len(parameters.side)
+    anchors = [parameters.first[first + 2 * a + 1] for a in range(parameters.anchors)]
+    classes, flips = [], []
+    g = 0
+    for b in range(blocks):
+        for j, (scale, zero, negative) in enumerate(parameters.keys(side, b)):
+            for i in range(group):
+                c = column * quants.count + j * group + i
+                which = parameters.first[-1] + parameters.context(c, scale, zero)
+                for a in range(parameters.anchors):
+                    if parameters.split and i < positions[a][g]:
+                        which += parameters.contexts << a
+                for a in range(parameters.anchors):
+                    if i == positions[a][g]:
+                        which = anchors[a]
+                classes.append(which)
+                flips.append(parameters.by_group
+                             and parameters.column_group[c][1] != negative)
+            g += 1
+        if parameters.row:
+            column = (column + 1) % parameters.row
+    mask = (1 << quants.bits) - 1
+    return bytes(-q & mask if flip else q for q, flip in zip(take(classes), flips))
 
 
 DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
@@ -990,6 +1758,8 @@ CODECS = {
     5: Codec("float", parse_float, decode_float),
     6: Codec("planes", parse_planes, decode_planes),
     7: Codec("cascade", parse_cascade, decode_cascade),
+    8: Codec("classes", parse_classes, decode_classes),
+    9: Codec("quant", QuantParameters, decode_quant),
     10: Codec("mix", parse_mix, decode_mix),
     TWIN: Codec("twin", None, None),
     12: Codec("swapped", parse_swapped, decode_swapped),

@@ -1,5 +1,6 @@
 // Codec 9, quant: ggml's quantized blocks by their fields, each in contexts.
 // Format: format-spec/codecs/9-quant.md.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -129,6 +130,12 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan params) {
     if (std::ssize(some) != range.last - range.first) {
       return reader.Error(some.size(), " tables for ", range.last - range.first,
                           " classes");
+    }
+    for (const entropy::ByteFrequencies& table : some) {
+      if (std::any_of(table.begin() + range.symbols, table.end(),
+                      [](uint16_t frequency) { return frequency != 0; })) {
+        return reader.Error("a symbol that its field cannot hold");
+      }
     }
     tables.insert(tables.end(), some.begin(), some.end());
   }

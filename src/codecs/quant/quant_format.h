@@ -60,10 +60,11 @@ struct GroupKey {
   uint8_t negative;  // whether the scale is below zero
 };
 
-/// Classes [first, last).
+/// Classes [first, last), whose symbols are below `symbols`.
 struct ClassRange {
   std::ptrdiff_t first;
   std::ptrdiff_t last;
+  size_t symbols;
 };
 
 /// How a frame's blocks are coded but for the frequencies.

@@ -198,20 +198,24 @@ void Model::Number() {
 std::vector<ClassRange> Model::TableRanges() const {
   std::vector<ClassRange> ranges;
   std::ptrdiff_t next = 0;
-  const auto add = [&](size_t count) {
+  constexpr int kAny = 8;
+  const auto add = [&](size_t count, int bits) {
     const auto first = next;
     next += static_cast<std::ptrdiff_t>(count);
-    if (count != 0) ranges.push_back({first, next});
+    if (count != 0) ranges.push_back({first, next, size_t{1} << bits});
   };
-  add(1);
+  add(1, kAny);
   for (size_t f = 0; f < side_fields(); ++f) {
-    add(hinted(f) ? size_t{1} << type->field[f].hint.bits : 1);
+    const Field& field = type->field[f];
+    add(hinted(f) ? size_t{1} << field.hint.bits : 1, field.bits);
   }
+  if (!has_quants()) return ranges;
+  const int bits = type->field[side_fields()].bits;
   for (size_t a = 0; a < anchors; ++a) {
-    add(1);
-    add(1);
+    add(1, kAny);
+    add(1, bits);
   }
-  add(classes - quant_class);
+  add(classes - quant_class, bits);
   return ranges;
 }
 
