@@ -663,8 +663,13 @@ class MixCoder:
         return bytes(self._out) + bytes([(self._low >> 24) + 1])
 
 
-class MixEncoderModels(spec_decoder.MixModels):
+class MixEncoderModels(spec_decoder.MixNumbers):
     """Decodes what it is told to, and so drives the coder to encode it."""
+
+    def __init__(self, parameters, columns, coder):
+        super().__init__(parameters, columns, coder)
+        self._decode_bit = self._experts.bit
+        self._experts.bit = self._bit
 
     def encode(self, column, negative, exponent, mantissa_bits):
         self._element = negative, exponent, list(mantissa_bits)
@@ -683,7 +688,7 @@ class MixEncoderModels(spec_decoder.MixModels):
         else:
             bit = int(exponent >= context[1])
         self._coder.wanted = [bit]
-        result = super()._bit(bound, node, context)
+        result = self._decode_bit(bound, node, context)
         self._coder.wanted = [exponent >> i & 1 for i in reversed(range(8))]  # if it is far
         return result
 
@@ -1711,9 +1716,9 @@ def bad_classes():
             Blocks(stored(b"x"), parameters=[(CLASSES, parameters)]))
 
     def made(**changed):
-        fields = {"kind": 2, "elements": matrix(41, 2, 20, 20, (0, 1), (0, 1), lean=5),
+        fields = {"kind": 2, "elements": matrix(41, 2, 60, 20, (0, 1), (0, 1), lean=5),
                   "keys": range(24, 64), "groups": (3, (0, 1, 2)), "row": 20, "phase": 3,
-                  "rows": [64, 72] * 10 + [64], "columns": [64, 56] * 10,
+                  "rows": [64, 72] * 30 + [64], "columns": [64, 56] * 10,
                   "skews": [1, -1] * 10, "runs": ((30, 34), (64,), (64,), (64,))}
         return ClassesEncoder(**{**fields, **changed})
 
@@ -1734,7 +1739,7 @@ def bad_classes():
     changed_encoder.first_state = 65537
     yield "classes-last-state", "codec 8: a last state above 65536", one(changed_encoder)
     for name, encoder in (
-            ("row-offset", made(rows=[64, 72] * 10 + [128])),
+            ("row-offset", made(rows=[64, 72] * 30 + [128])),
             ("column-offset", made(columns=[64, 128] + [56] * 18)),
             ("runs-over", made(runs=((30, 35), (63,), (64,), (64,)))),
             ("classes-65", made(runs=((1,) * 64, (64,), (64,), (64,)))),
@@ -1747,11 +1752,11 @@ def bad_classes():
     yield "classes-sum", "codec 8: frequencies that add up to 4097", one(encoder)
     encoder = made(skews=[1, -1] * 9 + [4, -1], runs=((30, 34), (64,), (64,), (64,), (64,)))
     yield "classes-skew", "codec 8: a skew of 4", one(encoder)
-    bf16 = made(kind=3, elements=matrix(42, 3, 20, 20, (0, 1), (0, 1), lean=5),
+    bf16 = made(kind=3, elements=matrix(42, 3, 60, 20, (0, 1), (0, 1), lean=5),
                 keys=range(122 * 8, 128 * 8), groups=(3, (120, 121)), modes=(1,))
     yield "classes-part", "codec 8: a part of an element", one(
         bf16, plain=pack(bf16.elements, 2) + b"\0")
-    yield "classes-plane-missing", "codec 8: no plane", one(bf16, bf16.coded()[:-1 - 64 * 4])
+    yield "classes-plane-missing", "codec 8: no plane", one(bf16, bf16.coded()[:-1 - 64 * 10])
 
 
 def bad_index():
@@ -1913,15 +1918,41 @@ def model_files():
                             "norm": (0, [32], floats("F32", bell(source, 32)))})}
 
 
+def quantized_model():
+    """Blocks of ggml's types in GGUF. Each bit is 1 once in four times, but for scales of Q8_0."""
+    source = random.Random(9)
+
+    def blocks(size, number):
+        return bytes(source.randrange(256) & source.randrange(256) for _ in range(size * number))
+
+    column = [source.randrange(2, 20) for _ in range(64)]
+    lean = [source.randrange(-30, 31) for _ in range(64)]
+    q8_0 = b""
+    for block in range(2 * 96):
+        half = block % 2 * 32
+        q8_0 += floats("F16", [0.01 * (1 + block % 3)]) + bytes(
+            max(-127, min(127, round(100 * value * column[half + i] + lean[half + i]))) & 255
+            for i, value in enumerate(bell(source, 32)))
+    return gguf({"q8_0": (8, [64, 96], q8_0), "q4_0": (2, [32, 256], blocks(18, 256)),
+                 "q4_1": (3, [32, 256], blocks(20, 256)), "q5_0": (6, [32, 256], blocks(22, 256)),
+                 "q2_k": (10, [256, 60], blocks(84, 60)), "q3_k": (11, [256, 40], blocks(110, 40)),
+                 "q4_k": (12, [256, 40], blocks(144, 40)), "q6_k": (14, [256, 30], blocks(210, 30)),
+                 "iq2_xs": (17, [256, 60], blocks(74, 60)),
+                 "iq4_xs": (23, [256, 40], blocks(136, 40)),
+                 "nvfp4": (40, [64, 128], blocks(36, 128))})
+
+
 def made_by_command(zipllm):
     """name -> (archive, description)"""
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder, "model")
         (root / "empty").mkdir(parents=True)
+        quants = pathlib.Path(folder, "quants.gguf")
+        quants.write_bytes(quantized_model())
         for name, data in model_files().items():
             (root / name).write_bytes(data)
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), root]:
+        for path in [*root.iterdir(), root, quants]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
@@ -1929,6 +1960,7 @@ def made_by_command(zipllm):
                 ("safetensors", root / "model-1.safetensors", 3, "BF16, FP16, FP32, FP64"),
                 ("safetensors-9", root / "model-1.safetensors", 9, "the same at level 9"),
                 ("gguf", root / "model.gguf", 3, "BF16, Q8_0, FP32"),
+                ("quants", quants, 3, "ggml's quantized types"),
                 ("text", root / "tokenizer.txt", 6, "text"),
                 ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF")):
             out = pathlib.Path(folder, "out.zllm")
@@ -1937,7 +1969,8 @@ def made_by_command(zipllm):
             archive = out.read_bytes()
             for entry in decode(archive):
                 if entry["kind"] == "file":
-                    plain = (root / pathlib.Path(entry["path"]).name).read_bytes()
+                    inside = pathlib.Path(entry["path"]).name
+                    plain = (quants if path == quants else root / inside).read_bytes()
                     assert entry["sha256"] == hashlib.sha256(plain).hexdigest(), entry
             yield f"made-{name}.zllm", archive, f"zipllm compress -{level}: {what}"
 
