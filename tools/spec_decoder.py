@@ -1703,9 +1703,15 @@ def decode_quant(coded, parameters, size):
     if quants:
         symbols.append(decode_quants(parameters, symbols, positions, column, blocks, take))
     streams.end()
+    return join_quant_fields(parameters.number, symbols, blocks)
 
-    out = bytearray(size)
-    for field, elements in zip(parameters.fields, symbols):
+
+def join_quant_fields(number, symbols, blocks):
+    """Blocks of the type with this number, from the elements of each of its fields."""
+    size, description = QUANT_TYPES[number]
+    out = bytearray(blocks * size)
+    for text, elements in zip(description.split(";"), symbols):
+        field = quant_field(text)
         for part in field.parts:
             group = part.span * part.levels
             mask = (1 << part.width) - 1
@@ -1714,7 +1720,7 @@ def decode_quant(coded, parameters, size):
                 shift = part.shift + part.width * (i % group // part.span)
                 for b in range(blocks):
                     element = elements[b * field.count + part.first + i]
-                    out[b * parameters.bytes + byte] |= (element >> part.to & mask) << shift
+                    out[b * size + byte] |= (element >> part.to & mask) << shift
     return bytes(out)
 
 

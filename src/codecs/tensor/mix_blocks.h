@@ -193,7 +193,7 @@ class SideModels {
       }
       node = node << 1 | bit;
     }
-    here[at] = static_cast<uint8_t>(node);
+    here[at] = static_cast<uint8_t>(node - (1u << field.bits));
   }
 
   const quant::BlockType& type_;
