@@ -1748,7 +1748,8 @@ def bad_classes():
             ("symbols-128", made(keys=range(126), groups=(3, (1, 2))))):
         yield f"classes-{name}", f"codec 8: {name}", one(encoder)
     encoder = made()
-    encoder.tables[0] = {**encoder.tables[0], 50: 1}
+    used = encoder.classes[0]
+    encoder.tables[used] = {**encoder.tables[used], 50: encoder.tables[used].get(50, 0) + 1}
     yield "classes-sum", "codec 8: frequencies that add up to 4097", one(encoder)
     encoder = made(skews=[1, -1] * 9 + [4, -1], runs=((30, 34), (64,), (64,), (64,), (64,)))
     yield "classes-skew", "codec 8: a skew of 4", one(encoder)
@@ -1918,28 +1919,40 @@ def model_files():
                             "norm": (0, [32], floats("F32", bell(source, 32)))})}
 
 
+def quantized_blocks(source, number, blocks):
+    """Of the element type with this number: quants in a bell, other fields of few values."""
+    symbols = []
+    texts = spec_decoder.QUANT_TYPES[number][1].split(";")
+    for text in texts:
+        field = spec_decoder.quant_field(text)
+        if text is texts[-1]:
+            middle, wide = (0, 40) if field.bits == 8 else (1 << field.bits - 1, 1 << field.bits - 2)
+            symbols.append([round(middle + wide * value * 20) & (1 << field.bits) - 1
+                            for value in bell(source, blocks * field.count)])
+        else:
+            symbols.append([source.choice((3, 7, 10, 40)) & (1 << field.bits) - 1
+                            for _ in range(blocks * field.count)])
+    return spec_decoder.join_quant_fields(number, symbols, blocks)
+
+
 def quantized_model():
-    """Blocks of ggml's types in GGUF. Each bit is 1 once in four times, but for scales of Q8_0."""
+    """Types of ggml's blocks in GGUF, some 8,000 weights of each; columns of their own in q8_0."""
     source = random.Random(9)
-
-    def blocks(size, number):
-        return bytes(source.randrange(256) & source.randrange(256) for _ in range(size * number))
-
-    column = [source.randrange(2, 20) for _ in range(64)]
+    scale = [source.randrange(2, 20) for _ in range(64)]
     lean = [source.randrange(-30, 31) for _ in range(64)]
-    q8_0 = b""
-    for block in range(2 * 96):
-        half = block % 2 * 32
-        q8_0 += floats("F16", [0.01 * (1 + block % 3)]) + bytes(
-            max(-127, min(127, round(100 * value * column[half + i] + lean[half + i]))) & 255
-            for i, value in enumerate(bell(source, 32)))
-    return gguf({"q8_0": (8, [64, 96], q8_0), "q4_0": (2, [32, 256], blocks(18, 256)),
-                 "q4_1": (3, [32, 256], blocks(20, 256)), "q5_0": (6, [32, 256], blocks(22, 256)),
-                 "q2_k": (10, [256, 60], blocks(84, 60)), "q3_k": (11, [256, 40], blocks(110, 40)),
-                 "q4_k": (12, [256, 40], blocks(144, 40)), "q6_k": (14, [256, 30], blocks(210, 30)),
-                 "iq2_xs": (17, [256, 60], blocks(74, 60)),
-                 "iq4_xs": (23, [256, 40], blocks(136, 40)),
-                 "nvfp4": (40, [64, 128], blocks(36, 128))})
+    q8_0 = b"".join(
+        floats("F16", [0.01 * (1 + block % 3)])
+        + bytes(max(-127, min(127, round(60 * value * scale[j] + lean[j]))) & 255
+                for j, value in enumerate(bell(source, 32), block % 2 * 32))
+        for block in range(2 * 200))
+    tensors = {"q8_0": (8, [64, 200], q8_0)}
+    for name, kind, weights in (("q4_0", 2, 32), ("q4_1", 3, 32), ("q5_0", 6, 32),
+                                ("q2_k", 10, 256), ("q3_k", 11, 256), ("q4_k", 12, 256),
+                                ("q6_k", 14, 256), ("iq2_xs", 17, 256), ("iq4_xs", 23, 256),
+                                ("nvfp4", 40, 64)):
+        tensors[name] = (kind, [weights, 8192 // weights],
+                         quantized_blocks(source, 64 + kind, 8192 // weights))
+    return gguf(tensors)
 
 
 def made_by_command(zipllm):

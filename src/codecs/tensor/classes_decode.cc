@@ -24,7 +24,11 @@ struct Params final : DecodeParams {
 
   const Kind* kind = nullptr;
   ClassMap map;
-  std::array<uint16_t, 256> units{};  // by symbol; 0 for the escape
+  // By symbol: what it says of the element's unit. Those (less the sign) from
+  // `exact` on leave `group_bits` of the key to say, the escape all.
+  std::array<uint16_t, 256> units{};
+  uint8_t exact = 0;
+  int group_bits = 0;
   entropy::ClassDecodeTables tables;
 };
 
@@ -65,6 +69,47 @@ absl::Status ReadColumns(BitReader& bits, const ByteReader& reader,
   return absl::OkStatus();
 }
 
+/// What symbols stand for.
+struct Alphabet {
+  uint32_t exact = 0;   // symbols of one key
+  uint32_t listed = 0;  // with those of groups of keys
+  int group_bits = 0;
+  std::array<uint16_t, 256> units{};
+};
+
+absl::Status ReadAlphabet(const Kind& kind, BitReader& bits,
+                          const ByteReader& reader, Alphabet* alphabet) {
+  alphabet->group_bits = static_cast<int>(bits.Get(3));
+  alphabet->exact = bits.Get(8);
+  alphabet->listed = alphabet->exact + bits.Get(8);
+  if (alphabet->listed > kind.escape()) {
+    return reader.Error(alphabet->listed, " symbols; ", int{kind.escape()},
+                        " is the most");
+  }
+  AdaptiveRice code;
+  uint64_t next = 0;
+  for (uint32_t s = 0; s < alphabet->listed; ++s) {
+    if (s == alphabet->exact) next = 0;
+    next += code.Read(&bits);
+    const int group_bits = s < alphabet->exact ? 0 : alphabet->group_bits;
+    if (next >> kind.key_bits != 0 ||
+        next << group_bits >> kind.key_bits != 0) {
+      return reader.Error("a key is out of range");
+    }
+    alphabet->units[s] =
+        static_cast<uint16_t>(next << group_bits << kind.key_shift);
+    ++next;
+  }
+  if (kind.has_sign) {
+    const int shift = kind.element_size == 1 ? 0 : 8;
+    for (uint32_t s = 0; s < kSign; ++s) {
+      alphabet->units[s | kSign] =
+          static_cast<uint16_t>(alphabet->units[s] | kSign << shift);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   ByteReader reader(bytes, "classes parameters");
   ASSIGN_OR_RETURN(const uint8_t number, reader.Le<uint8_t>());
@@ -74,7 +119,7 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   const Kind& kind = kKinds[number - 1];
   ClassMap map;
   ASSIGN_OR_RETURN(map.flags, reader.Le<uint8_t>());
-  if (map.flags > kAllFlags) {
+  if (map.flags > (kind.has_sign ? kAllFlags : kAllFlags & ~kBySigns)) {
     return reader.Error("unknown flags ", int{map.flags});
   }
   if (map.flags != 0) {
@@ -86,24 +131,8 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   ASSIGN_OR_RETURN(const ByteSpan coded, reader.Bytes(size));
   BitReader bits(coded);
 
-  std::array<uint16_t, 256> units{};
-  uint32_t listed = kMaxKeys;
-  if (kind.element_size > 1) {
-    listed = bits.Get(7);
-    AdaptiveRice code;
-    uint64_t next = 0;
-    for (uint32_t i = 0; i < listed; ++i) {
-      next += code.Read(&bits);
-      if (next >> kind.key_bits != 0) {
-        return reader.Error("a key is out of range");
-      }
-      units[i] = static_cast<uint16_t>(next << kind.key_shift);
-      ++next;
-    }
-    for (uint32_t i = 0; i < kSign; ++i) {
-      units[i | kSign] = static_cast<uint16_t>(units[i] | 0x8000);
-    }
-  }
+  Alphabet alphabet;
+  RETURN_IF_ERROR(ReadAlphabet(kind, bits, reader, &alphabet));
   if (map.has_columns()) RETURN_IF_ERROR(ReadColumns(bits, reader, &map));
 
   uint32_t classes = 0;
@@ -129,9 +158,12 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
                         " classes");
   }
   for (const entropy::ByteFrequencies& table : frequencies) {
-    for (uint32_t symbol = listed; symbol < kEscape; ++symbol) {
-      if (table[symbol] != 0 || table[symbol | kSign] != 0) {
-        return reader.Error("a frequency for symbol ", symbol, " of ", listed);
+    for (uint32_t s = 0; s < table.size(); ++s) {
+      const uint32_t symbol = s & kind.escape();
+      if (table[s] != 0 && symbol >= alphabet.listed &&
+          symbol != kind.escape()) {
+        return reader.Error("a frequency for symbol ", symbol, " of ",
+                            alphabet.listed);
       }
     }
   }
@@ -139,7 +171,9 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   auto params = std::make_unique<Params>(frequencies);
   params->kind = &kind;
   params->map = std::move(map);
-  params->units = units;
+  params->units = alphabet.units;
+  params->exact = static_cast<uint8_t>(alphabet.exact);
+  params->group_bits = alphabet.group_bits;
   return params;
 }
 
@@ -164,37 +198,62 @@ absl::Status ReadRows(size_t rows, ByteReader& reader, Buffer* offsets) {
   return absl::OkStatus();
 }
 
-/// The keys that symbols do not tell, in order.
-class Escapes {
+/// The bits of keys that symbols leave to say.
+class ExtraBits {
  public:
-  explicit Escapes(ByteSpan keys) : keys_(keys) {}
-  /// Adds the next ones to those of `count` units that have the escape. False
-  /// where there are too few, or one is out of range.
-  bool Add(const Kind& kind, const uint8_t* symbols, size_t count,
-           uint16_t* units) {
-    for (size_t i = 0; i < count; ++i) {
-      if ((symbols[i] & kEscape) != kEscape) continue;
-      if (keys_.empty()) return false;
-      const uint16_t key = LoadLe<uint16_t>(keys_.data());
-      keys_ = keys_.subspan(sizeof key);
-      if (key >> kind.key_bits != 0) return false;
-      units[i] = static_cast<uint16_t>(units[i] | key << kind.key_shift);
+  /// Copies `bits` to `padded`, so that reading needs no test.
+  ExtraBits(const Params& params, ByteSpan bits, Buffer* padded)
+      : params_(params), size_(bits.size()) {
+    padded->Clear();
+    padded->Append(bits);
+    std::memset(padded->Extend(8), 0, 8);
+    bits_ = padded->data();
+    const uint8_t escape = params.kind->escape();
+    for (uint32_t s = 0; s < count_.size(); ++s) {
+      const uint32_t symbol = s & escape;
+      count_[s] =
+          static_cast<uint8_t>(symbol < params.exact ? 0
+                               : symbol == escape    ? params.kind->key_bits
+                                                     : params.group_bits);
     }
-    return true;
   }
-  bool AtEnd() const { return keys_.empty(); }
+
+  /// Adds them to the `units` of `count` (at most kPiece) symbols.
+  template <typename Unit>
+  void Add(const uint8_t* symbols, size_t count, Unit* units) {
+    // First which elements have some, without a branch.
+    uint16_t places[kPiece];
+    const uint8_t escape = params_.kind->escape();
+    size_t found = 0;
+    for (size_t i = 0; i < count; ++i) {
+      places[found] = static_cast<uint16_t>(i);
+      found += (symbols[i] & escape) >= params_.exact;
+    }
+    for (size_t f = 0; f < found; ++f) {
+      const size_t i = places[f];
+      const uint32_t width = count_[symbols[i]];
+      const uint64_t next =
+          LoadLe<uint64_t>(bits_ + std::min<uint64_t>(position_ / 8, size_)) >>
+          (position_ % 8);
+      const auto extra = static_cast<uint32_t>(next & ((1u << width) - 1));
+      units[i] = static_cast<Unit>(units[i] | extra << params_.kind->key_shift);
+      position_ += width;
+    }
+  }
+
+  /// Whether all were taken, no more, and what is left of the last byte is 0.
+  bool AtEnd() const {
+    return (position_ + 7) / 8 == size_ &&
+           (position_ % 8 == 0 || bits_[size_ - 1] >> (position_ % 8) == 0);
+  }
 
  private:
-  ByteSpan keys_;
+  const Params& params_;
+  size_t size_;
+  const uint8_t* bits_;
+  uint64_t position_ = 0;
+  std::array<uint8_t, 256> count_;  // by symbol
 };
-
-bool HasEscape(const uint8_t* symbols, size_t count) {
-  uint8_t any = 0;
-  for (size_t i = 0; i < count; ++i) {
-    any |= static_cast<uint8_t>((symbols[i] & kEscape) == kEscape);
-  }
-  return any != 0;
-}
 
 absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
                     MutableByteSpan out, Scratch& scratch) {
@@ -222,29 +281,22 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
   ASSIGN_OR_RETURN(
       entropy::ClassRansDecoder decoder,
       entropy::ClassRansDecoder::Start(params.tables, count, reader));
-  ClassCursor cursor(map, phase, rows.data());
-  uint64_t column = phase;
-  alignas(64) uint8_t classes[kPiece];
-
-  if (kind.element_size == 1) {
-    RETURN_IF_ERROR(reader.ExpectEnd());
-    for (size_t i = 0; i < count; i += kPiece) {
-      const size_t n = std::min(kPiece, count - i);
-      cursor.Next(n, classes);
-      decoder.Next(classes, n, out.data() + i);
-      if (map.flags & kBySigns) FlipSigns(map, &column, n, out.data() + i);
-    }
-    return decoder.Finish();
-  }
-
-  ASSIGN_OR_RETURN(const uint64_t escaped, reader.Varint(count));
-  ASSIGN_OR_RETURN(const ByteSpan keys, reader.Bytes(2 * escaped));
-  Escapes escapes(keys);
+  ASSIGN_OR_RETURN(const uint64_t extra_size,
+                   reader.Varint(reader.remaining()));
+  ASSIGN_OR_RETURN(const ByteSpan extra_bits, reader.Bytes(extra_size));
   ASSIGN_OR_RETURN(PlaneReader planes,
                    PlaneReader::Start(kind.planes, PlaneGroups(count), reader,
                                       &scratch.buffers[0], scratch));
   RETURN_IF_ERROR(reader.ExpectEnd());
-  const bool wide = kind.element_size == 4;
+
+  ClassCursor cursor(map, phase, rows.data(), &scratch.buffers[2]);
+  uint64_t column = phase;
+  ExtraBits extra(params, extra_bits, &scratch.buffers[3]);
+  std::array<uint8_t, 256> bytes;
+  for (size_t s = 0; s < bytes.size(); ++s) {
+    bytes[s] = static_cast<uint8_t>(params.units[s]);
+  }
+  alignas(64) uint8_t classes[kPiece];
   alignas(64) uint8_t symbols[kPiece];
   alignas(64) uint16_t units[kPiece] = {};
   alignas(64) uint16_t low[kPiece];
@@ -253,20 +305,25 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
     cursor.Next(n, classes);
     decoder.Next(classes, n, symbols);
     if (map.flags & kBySigns) FlipSigns(map, &column, n, symbols);
-    for (size_t j = 0; j < n; ++j) units[j] = params.units[symbols[j]];
-    if (HasEscape(symbols, n) && !escapes.Add(kind, symbols, n, units)) {
-      return reader.Error("escaped keys are missing or out of range");
-    }
-    if (wide) std::memset(low, 0, sizeof low);
-    planes.Insert(i / kernels::kGroup, PlaneGroups(n), units, low);
     uint8_t* const to = out.data() + i * kind.element_size;
-    if (wide) {
+    if (kind.element_size == 1) {
+      for (size_t j = 0; j < n; ++j) to[j] = bytes[symbols[j]];
+      extra.Add(symbols, n, to);
+      continue;
+    }
+    for (size_t j = 0; j < n; ++j) units[j] = params.units[symbols[j]];
+    extra.Add(symbols, n, units);
+    if (kind.element_size == 4) std::memset(low, 0, sizeof low);
+    planes.Insert(i / kernels::kGroup, PlaneGroups(n), units, low);
+    if (kind.element_size == 4) {
       kernels::Best().join_halves(low, units, n, to);
     } else {
       std::memcpy(to, units, n * sizeof *units);
     }
   }
-  if (!escapes.AtEnd()) return reader.Error("more escaped keys than escapes");
+  if (!extra.AtEnd()) {
+    return reader.Error("extra bits do not end where they should");
+  }
   return decoder.Finish();
 }
 

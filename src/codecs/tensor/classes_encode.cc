@@ -30,17 +30,18 @@ constexpr int kMinLevelUnits = 6;
 
 // ---- Types ----
 
-/// What the bits of a one-byte element say of its magnitude.
+/// How the magnitude of an element follows from its key.
 enum class Magnitude {
-  kE4M3,      // sign, exponent, 3 bits of mantissa
-  kE5M2,      // sign, exponent, 2 bits of mantissa
+  kEighths,   // an eighth of an octave a key: exponent, 3 bits of mantissa
+  kQuarters,  // exponent, 2 bits of mantissa
   kSigned,    // two's complement
   kCentered,  // distance from the median
 };
 
 struct Type {
   const Kind* kind;
-  Magnitude magnitude = Magnitude::kCentered;  // of bytes
+  Magnitude magnitude = Magnitude::kCentered;
+  int group_bits = 2;  // of keys that occur too rarely to have symbols
   // So many symbols for so many elements.
   uint64_t symbols = 1;
   uint64_t elements = 1;
@@ -49,19 +50,20 @@ struct Type {
 /// kind is null where the codec is not for the type.
 Type TypeOf(DType dtype) {
   const Kind* const bytes = &kKinds[0];
+  const Kind* const signed_bytes = &kKinds[1];
   switch (dtype) {
     case DType::kBF16:
-      return {&kKinds[1]};
+      return {&kKinds[2], Magnitude::kEighths, 3};
     case DType::kF16:
-      return {&kKinds[2]};
+      return {&kKinds[3], Magnitude::kEighths, 3};
     case DType::kF32:
-      return {&kKinds[3]};
+      return {&kKinds[4], Magnitude::kEighths, 3};
     case DType::kF8E4M3:
     case DType::kF8E4M3FNUZ:
-      return {bytes, Magnitude::kE4M3};
+      return {signed_bytes, Magnitude::kEighths, 3};
     case DType::kF8E5M2:
     case DType::kF8E5M2FNUZ:
-      return {bytes, Magnitude::kE5M2};
+      return {signed_bytes, Magnitude::kQuarters, 2};
     case DType::kI8:
       return {bytes, Magnitude::kSigned};
     case DType::kU8:
@@ -69,53 +71,123 @@ Type TypeOf(DType dtype) {
     case DType::kF8E8M0:
       return {bytes};
     case DType::kF4:
-      return {bytes, Magnitude::kCentered, 1, 2};
+      return {bytes, Magnitude::kCentered, 2, 1, 2};
     // Often several small numbers packed into one.
     case DType::kI16:
     case DType::kU16:
-      return {bytes, Magnitude::kCentered, 2, 1};
+      return {bytes, Magnitude::kCentered, 2, 2, 1};
     case DType::kI32:
     case DType::kU32:
-      return {bytes, Magnitude::kCentered, 4, 1};
+      return {bytes, Magnitude::kCentered, 2, 4, 1};
     default:
       return {nullptr};
   }
 }
 
-bool HasSign(const Type& type) {
-  return type.kind->element_size > 1 || type.magnitude == Magnitude::kE4M3 ||
-         type.magnitude == Magnitude::kE5M2;
-}
-
 // ---- Symbols of a frame ----
 
-/// The high half of an FP32 element, or a 16-bit element.
+/// An element, if it is larger than 16 bits its high half.
 uint16_t Unit(const Kind& kind, const uint8_t* element) {
+  if (kind.element_size == 1) return *element;
   return LoadLe<uint16_t>(element + kind.element_size - 2);
 }
 
-/// The keys to list, ascending: those that occur most in a part of the frame.
-std::vector<uint16_t> ChooseKeys(const Kind& kind, ByteSpan data) {
+using KeyCounts = std::vector<uint32_t>;
+
+/// How often each key occurs in a part of the frame.
+KeyCounts CountKeys(const Kind& kind, ByteSpan data) {
   constexpr size_t kRun = 512;
   const size_t count = data.size() / kind.element_size;
   const size_t stride = std::max<size_t>(1, count / (size_t{1} << 18)) * kRun;
-  std::vector<uint32_t> counts(size_t{1} << kind.key_bits);
+  KeyCounts counts(size_t{1} << kind.key_bits);
   for (size_t start = 0; start < count; start += stride) {
     for (size_t i = start; i < std::min(start + kRun, count); ++i) {
       ++counts[kind.Key(Unit(kind, data.data() + i * kind.element_size))];
     }
   }
-  std::vector<uint16_t> keys(counts.size());
-  std::iota(keys.begin(), keys.end(), uint16_t{0});
-  std::erase_if(keys, [&](uint16_t key) { return counts[key] == 0; });
-  if (keys.size() > kMaxKeys) {
-    std::stable_sort(keys.begin(), keys.end(), [&](uint16_t a, uint16_t b) {
-      return counts[a] > counts[b];
-    });
-    keys.resize(kMaxKeys);
-    std::sort(keys.begin(), keys.end());
+  return counts;
+}
+
+/// What symbols stand for: those below `exact` for a key, others for a group of
+/// 2^group_bits keys, both ascending.
+struct Alphabet {
+  std::vector<uint16_t> keys;  // the first key, by symbol
+  size_t exact = 0;
+  int group_bits = 0;
+
+  /// By key; `escape` for those that are not listed.
+  std::vector<uint8_t> SymbolOf(const Kind& kind) const {
+    std::vector<uint8_t> symbol_of(size_t{1} << kind.key_bits, kind.escape());
+    for (size_t s = 0; s < keys.size(); ++s) {
+      const size_t width = s < exact ? 1 : size_t{1} << group_bits;
+      std::fill_n(symbol_of.begin() + keys[s], width, static_cast<uint8_t>(s));
+    }
+    return symbol_of;
   }
-  return keys;
+};
+
+/// Lists keys, or groups of them, or neither, whichever promises to take the
+/// least. A symbol takes a 4096th of all codes, however rare it is.
+Alphabet ChooseAlphabet(const Type& type, const KeyCounts& counts) {
+  struct Entry {
+    uint32_t count;
+    uint16_t key;
+    bool is_group;
+  };
+  constexpr uint64_t kListed = 20 << 16;  // what a symbol takes in parameters
+  const Kind& kind = *type.kind;
+  uint32_t total = 0;
+  for (uint32_t count : counts) total += count;
+  const uint32_t least =
+      std::max<uint32_t>(1, total / (kind.has_sign ? 2048 : 4096));
+  const auto cost = [&](uint32_t count) {
+    if (count == 0) return uint64_t{0};
+    const uint32_t share = std::max(count, least);
+    return uint64_t{count} * (Log2Q16(total) - Log2Q16(share)) +
+           uint64_t{share - count} * 94548 + kListed;  // log2(e)
+  };
+  std::vector<Entry> entries;
+  const size_t width = size_t{1} << type.group_bits;
+  for (size_t group = 0; group < counts.size(); group += width) {
+    uint32_t sum = 0;
+    uint64_t exact_cost = 0;
+    for (size_t k = group; k < group + width; ++k) {
+      sum += counts[k];
+      exact_cost += cost(counts[k]);
+    }
+    if (sum == 0) continue;
+    const uint64_t group_cost =
+        cost(sum) +
+        (uint64_t{sum} * static_cast<uint32_t>(type.group_bits) << 16);
+    const uint64_t escape_cost = uint64_t{sum} * (uint32_t{kind.key_bits} + 12)
+                                 << 16;
+    if (escape_cost < std::min(exact_cost, group_cost)) continue;
+    if (group_cost < exact_cost) {
+      entries.push_back({sum, static_cast<uint16_t>(group), true});
+      continue;
+    }
+    for (size_t k = group; k < group + width; ++k) {
+      if (counts[k] != 0) {
+        entries.push_back({counts[k], static_cast<uint16_t>(k), false});
+      }
+    }
+  }
+  if (entries.size() > kind.escape()) {
+    std::stable_sort(
+        entries.begin(), entries.end(),
+        [](const Entry& a, const Entry& b) { return a.count > b.count; });
+    entries.resize(kind.escape());
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.is_group != b.is_group ? b.is_group : a.key < b.key;
+  });
+  Alphabet alphabet;
+  alphabet.group_bits = type.group_bits;
+  for (const Entry& entry : entries) {
+    alphabet.keys.push_back(entry.key);
+    alphabet.exact += !entry.is_group;
+  }
+  return alphabet;
 }
 
 /// Magnitudes in eighths of an octave, by symbol: 0 to 255.
@@ -146,41 +218,38 @@ Levels FitLevels(const std::array<uint32_t, 256>& raw,
   return levels;
 }
 
-Levels LevelsOf(const Type& type, std::span<const uint16_t> keys,
-                const ByteCounts& counts) {
-  std::array<uint32_t, 256> raw{};
+Levels LevelsOf(const Type& type, const Alphabet& alphabet,
+                const KeyCounts& key_counts, const ByteCounts& counts) {
   const auto log2 = [](uint32_t distance) {
     return Log2Q16(2 * distance + 1) >> 13;
   };
+  uint64_t total = 0;
+  for (uint32_t count : key_counts) total += count;
   uint32_t median = 0;
-  const uint64_t total =
-      std::accumulate(counts.begin(), counts.end(), uint64_t{0});
-  for (uint64_t below = counts[0]; 2 * below < total;) {
-    below += counts[++median];
+  for (uint64_t below = key_counts[0]; 2 * below < total;) {
+    below += key_counts[++median];
   }
-  for (uint32_t s = 0; s < 256; ++s) {
-    const uint32_t magnitude = s & 0x7F;
-    if (type.kind->element_size > 1) {
-      // Escapes are rare keys: nothing is known of them.
-      raw[s] = magnitude < keys.size() ? keys[magnitude]
-               : keys.empty()          ? 0
-                                       : keys[keys.size() / 2];
-      continue;
-    }
+  const auto level = [&](uint32_t key) {
     switch (type.magnitude) {
-      case Magnitude::kE4M3:
-        raw[s] = magnitude;
-        break;
-      case Magnitude::kE5M2:
-        raw[s] = 2 * magnitude;
-        break;
+      case Magnitude::kEighths:
+        return key;
+      case Magnitude::kQuarters:
+        return 2 * key;
       case Magnitude::kSigned:
-        raw[s] = log2(s < 128 ? s : 256 - s);
-        break;
-      case Magnitude::kCentered:
-        raw[s] = log2(s > median ? s - median : median - s);
-        break;
+        return log2(key < 128 ? key : 256 - key);
+      default:
+        return log2(key > median ? key - median : median - key);
     }
+  };
+  // Of escapes, which are rare, nothing is known.
+  std::array<uint32_t, 256> raw;
+  raw.fill(level(median));
+  for (uint32_t s = 0; s < 256; ++s) {
+    const uint32_t symbol = s & type.kind->escape();
+    if (symbol >= alphabet.keys.size()) continue;
+    const uint32_t middle =
+        symbol < alphabet.exact ? 0 : (1u << alphabet.group_bits) / 2;
+    raw[s] = level(alphabet.keys[symbol] + middle);
   }
   return FitLevels(raw, counts);
 }
@@ -339,10 +408,11 @@ ContextCounts CountContexts(const Grid& grid, const Offsets& offsets,
   ContextCounts counts(kContexts);
   std::vector<uint8_t> contexts(
       static_cast<size_t>(std::min<uint64_t>(grid.row, grid.symbols.size())));
+  Buffer made;
+  RowClasses rows(map, &made);
   grid.ForRows(
       stride, [&](size_t r, uint64_t column, std::span<const uint8_t> symbols) {
-        ClassCursor(map, map.flags == 0 ? 0 : column, offsets.rows.data() + r)
-            .Next(symbols.size(), contexts.data());
+        rows.Get(offsets.rows[r], column, symbols.size(), contexts.data());
         if (map.flags & kBySigns) {
           const uint8_t* const flips = map.flips.data() + column;
           for (size_t i = 0; i < symbols.size(); ++i) {
@@ -464,17 +534,16 @@ uint64_t SideCost(const Offsets& offsets, uint8_t flags, Buffer* trial) {
 /// The flags that promise the least, by a part of the rows.
 uint8_t ChooseFlags(const Grid& grid, const Offsets& offsets, bool has_sign,
                     int level, Buffer* trial) {
+  const bool is_thorough = level >= 6;
   std::vector<uint8_t> candidates = {0};
   if (grid.rows() > 1) candidates.push_back(kByRows);
   if (grid.has_columns) {
-    candidates.push_back(kByColumns);
     candidates.push_back(kByRows | kByColumns);
-    if (has_sign) {
-      candidates.push_back(kByColumns | kBySigns);
-      candidates.push_back(kByRows | kByColumns | kBySigns);
-    }
+    if (has_sign) candidates.push_back(kByRows | kByColumns | kBySigns);
+    if (is_thorough) candidates.push_back(kByColumns);
+    if (is_thorough && has_sign) candidates.push_back(kByColumns | kBySigns);
   }
-  const size_t wanted = size_t{1} << (level >= 6 ? 19 : 17);
+  const size_t wanted = size_t{1} << (is_thorough ? 18 : 16);
   const size_t stride = std::max<size_t>(1, grid.symbols.size() / wanted);
   uint8_t best = 0;
   uint64_t best_cost = UINT64_MAX;
@@ -497,8 +566,8 @@ uint8_t ChooseFlags(const Grid& grid, const Offsets& offsets, bool has_sign,
 
 class Plan final : public EncodePlan {
  public:
-  Plan(const Type& type, const EncodeRequest& request,
-       std::vector<uint16_t> keys, Grid grid, Offsets offsets, ClassMap map,
+  Plan(const Kind& kind, const EncodeRequest& request, Alphabet alphabet,
+       Grid grid, Offsets offsets, ClassMap map,
        const std::vector<Cluster>& clusters);
 
   ByteSpan params() const override { return params_.span(); }
@@ -509,11 +578,21 @@ class Plan final : public EncodePlan {
   void WriteParams(const std::vector<Cluster>& clusters,
                    const entropy::ClassFrequencies& frequencies);
   uint64_t EstimatePlanes(size_t block_elements) const;
+  void TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* places,
+                 Buffer* extra) const;
+  /// Bits of the key that a symbol leaves to say.
+  uint32_t ExtraBits(uint8_t symbol) const {
+    symbol &= kind_.escape();
+    if (symbol < alphabet_.exact) return 0;
+    return symbol == kind_.escape()
+               ? kind_.key_bits
+               : static_cast<uint32_t>(alphabet_.group_bits);
+  }
 
   const Kind& kind_;
   ByteSpan data_;  // of the frame
   int level_;
-  std::vector<uint16_t> keys_;
+  Alphabet alphabet_;
   Grid grid_;
   Offsets offsets_;
   ClassMap map_;
@@ -530,13 +609,13 @@ entropy::ClassFrequencies FrequenciesOf(const std::vector<Cluster>& clusters) {
   return frequencies;
 }
 
-Plan::Plan(const Type& type, const EncodeRequest& request,
-           std::vector<uint16_t> keys, Grid grid, Offsets offsets, ClassMap map,
+Plan::Plan(const Kind& kind, const EncodeRequest& request, Alphabet alphabet,
+           Grid grid, Offsets offsets, ClassMap map,
            const std::vector<Cluster>& clusters)
-    : kind_(*type.kind),
+    : kind_(kind),
       data_(request.data),
       level_(request.level),
-      keys_(std::move(keys)),
+      alphabet_(std::move(alphabet)),
       grid_(std::move(grid)),
       offsets_(std::move(offsets)),
       map_(std::move(map)),
@@ -548,24 +627,25 @@ Plan::Plan(const Type& type, const EncodeRequest& request,
       map_.classes[context] = static_cast<uint8_t>(c);
     }
     cost += entropy::CodingCost(clusters[c].counts, frequencies[c]);
-    if (kind_.element_size > 1) {
-      cost += uint64_t{clusters[c].counts[kEscape] +
-                       clusters[c].counts[kEscape | kSign]}
-              << 20;
+    for (size_t s = 0; s < clusters[c].counts.size(); ++s) {
+      cost +=
+          uint64_t{clusters[c].counts[s]} * ExtraBits(static_cast<uint8_t>(s))
+          << 16;
     }
   }
   WriteParams(clusters, frequencies);
 
-  const size_t elements = request.block_size / kind_.element_size;
-  const size_t blocks = (grid_.symbols.size() + elements - 1) / elements;
+  const size_t count = grid_.symbols.size();
+  const size_t elements =
+      std::min(request.block_size / kind_.element_size, count);
+  const size_t blocks = (count + elements - 1) / elements;
   const uint64_t states =
       (elements >= entropy::kFourStreams ? 4 : 1) * 4 * kernels::kLanes;
   if (map_.flags & kByRows) {
     Buffer rows;
     cost += SideCost(offsets_, kByRows, &rows);
   }
-  estimate_ = (cost >> 19) + blocks * (states + 16) +
-              EstimatePlanes(std::min(elements, grid_.symbols.size()));
+  estimate_ = (cost >> 19) + blocks * (states + 16) + EstimatePlanes(elements);
 }
 
 void Plan::WriteParams(const std::vector<Cluster>& clusters,
@@ -576,14 +656,18 @@ void Plan::WriteParams(const std::vector<Cluster>& clusters,
   if (map_.flags != 0) writer.Varint(map_.row);
   Buffer coded;
   BitWriter bits(&coded);
-  if (kind_.element_size > 1) {
-    bits.Put(static_cast<uint32_t>(keys_.size()), 7);
-    AdaptiveRice code;
-    uint32_t next = 0;
-    for (uint16_t key : keys_) {
-      code.Write(key - next, &bits);
-      next = key + 1u;
-    }
+  const size_t groups = alphabet_.keys.size() - alphabet_.exact;
+  bits.Put(static_cast<uint32_t>(alphabet_.group_bits), 3);
+  bits.Put(static_cast<uint32_t>(alphabet_.exact), 8);
+  bits.Put(static_cast<uint32_t>(groups), 8);
+  AdaptiveRice key_code;
+  uint32_t next = 0;
+  for (size_t s = 0; s < alphabet_.keys.size(); ++s) {
+    if (s == alphabet_.exact) next = 0;
+    const uint32_t key =
+        alphabet_.keys[s] >> (s < alphabet_.exact ? 0 : alphabet_.group_bits);
+    key_code.Write(key - next, &bits);
+    next = key + 1;
   }
   if (map_.flags & kByColumns) WriteOffsets(offsets_.columns, &bits);
   if (map_.flags & kBySigns) WriteSkews(offsets_.skews, &bits);
@@ -628,6 +712,40 @@ uint64_t Plan::EstimatePlanes(size_t block_elements) const {
   return ScaleUp(bytes, seen, count) + blocks * kind_.planes.size();
 }
 
+/// The bits of keys that `symbols` leave to say. `places` is any buffer.
+void Plan::TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* places,
+                     Buffer* extra) const {
+  std::array<uint8_t, 256> widths;
+  for (size_t s = 0; s < widths.size(); ++s) {
+    widths[s] = static_cast<uint8_t>(ExtraBits(static_cast<uint8_t>(s)));
+  }
+  // First which elements have some, without a branch.
+  places->Resize((symbols.size() + 1) * sizeof(uint32_t));
+  auto* const place = reinterpret_cast<uint32_t*>(places->data());
+  size_t found = 0;
+  for (size_t i = 0; i < symbols.size(); ++i) {
+    place[found] = static_cast<uint32_t>(i);
+    found += (symbols[i] & kind_.escape()) >= alphabet_.exact;
+  }
+  extra->Resize(2 * found + 8);
+  uint8_t* to = extra->data();
+  uint64_t held = 0;
+  uint32_t held_bits = 0;
+  for (size_t f = 0; f < found; ++f) {
+    const size_t i = place[f];
+    const uint32_t width = widths[symbols[i]];
+    const uint64_t key =
+        kind_.Key(Unit(kind_, block.data() + i * kind_.element_size));
+    held |= (key & ((1u << width) - 1)) << held_bits;
+    held_bits += width;
+    StoreLe(to, held);
+    to += held_bits / 8;
+    held >>= held_bits / 8 * 8;
+    held_bits %= 8;
+  }
+  extra->Resize(static_cast<size_t>(to - extra->data()) + (held_bits != 0));
+}
+
 bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   const size_t size = kind_.element_size;
   if (block.empty() || block.size() % size != 0) return false;
@@ -661,7 +779,8 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   Buffer& classes = scratch.buffers[1];
   classes.Resize(count);
   ClassCursor(map_, phase,
-              map_.flags & kByRows ? rows.data() + first_row : nullptr)
+              map_.flags & kByRows ? rows.data() + first_row : nullptr,
+              &scratch.buffers[2])
       .Next(count, classes.data());
   if (map_.flags & kBySigns) {
     uint64_t column = phase;
@@ -670,18 +789,12 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
   entropy::EncodeClassRans(tables_, symbols.data(), classes.data(), count,
                            &scratch.buffers[2], out);
 
-  if (size > 1) {
-    Buffer& escapes = scratch.buffers[1];
-    escapes.Clear();
-    ByteWriter keys(&escapes);
-    for (size_t i = 0; i < count; ++i) {
-      if ((symbols.data()[i] & kEscape) != kEscape) continue;
-      keys.Le(static_cast<uint16_t>(
-          kind_.Key(Unit(kind_, block.data() + i * size))));
-    }
-    writer.Varint(escapes.size() / 2);
-    writer.Bytes(escapes.span());
+  Buffer& extra = scratch.buffers[1];
+  TakeExtra(symbols.span(), block, &scratch.buffers[2], &extra);
+  writer.Varint(extra.size());
+  writer.Bytes(extra.span());
 
+  if (!kind_.planes.empty()) {
     constexpr size_t kRun = 1024;
     static_assert(kRun == 8 * kGroup);
     PlaneWriter planes(kind_.planes, PlaneGroups(count), &scratch.buffers[2],
@@ -710,18 +823,16 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
 // ---- Planning ----
 
 /// The symbols of the frame's elements.
-std::vector<uint8_t> SymbolsOf(const Kind& kind, std::span<const uint16_t> keys,
+std::vector<uint8_t> SymbolsOf(const Kind& kind, const Alphabet& alphabet,
                                ByteSpan data) {
-  if (kind.element_size == 1) return {data.begin(), data.end()};
-  std::vector<uint8_t> symbol_of(size_t{1} << kind.key_bits, kEscape);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    symbol_of[keys[i]] = static_cast<uint8_t>(i);
-  }
+  const std::vector<uint8_t> symbol_of = alphabet.SymbolOf(kind);
+  const int sign = kind.element_size == 1 ? 7 : 15;
+  const uint32_t sign_mask = kind.has_sign ? kSign : 0;
   std::vector<uint8_t> symbols(data.size() / kind.element_size);
   for (size_t i = 0; i < symbols.size(); ++i) {
     const uint32_t unit = Unit(kind, data.data() + i * kind.element_size);
-    symbols[i] =
-        static_cast<uint8_t>(symbol_of[kind.Key(unit)] | unit >> 15 << 7);
+    symbols[i] = static_cast<uint8_t>(symbol_of[kind.Key(unit)] |
+                                      (unit >> sign << 7 & sign_mask));
   }
   return symbols;
 }
@@ -738,22 +849,23 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
       request.block_size % kind.element_size != 0) {
     return nullptr;
   }
-  std::vector<uint16_t> keys;
-  if (kind.element_size > 1) keys = ChooseKeys(kind, request.data);
+  const KeyCounts key_counts = CountKeys(kind, request.data);
+  Alphabet alphabet = ChooseAlphabet(type, key_counts);
   Grid grid;
-  grid.symbols = SymbolsOf(kind, keys, request.data);
+  grid.symbols = SymbolsOf(kind, alphabet, request.data);
   ByteCounts counts{};
   for (uint8_t symbol : grid.symbols) ++counts[symbol];
   SetRows(type, request, &grid);
-  Offsets offsets = MeasureOffsets(grid, LevelsOf(type, keys, counts));
-  const uint8_t flags = ChooseFlags(grid, offsets, HasSign(type), request.level,
+  Offsets offsets =
+      MeasureOffsets(grid, LevelsOf(type, alphabet, key_counts, counts));
+  const uint8_t flags = ChooseFlags(grid, offsets, kind.has_sign, request.level,
                                     &scratch.buffers[0]);
   ClassMap map = MapOfContexts(grid, offsets, flags);
   const std::vector<Cluster> clusters =
       ChooseClasses(CountContexts(grid, offsets, map, 1), flags, 1);
-  auto plan =
-      std::make_unique<Plan>(type, request, std::move(keys), std::move(grid),
-                             std::move(offsets), std::move(map), clusters);
+  auto plan = std::make_unique<Plan>(kind, request, std::move(alphabet),
+                                     std::move(grid), std::move(offsets),
+                                     std::move(map), clusters);
   if (plan->params().size() > kMaxParamsBytes ||
       plan->estimate() + plan->params().size() >= request.data.size()) {
     return nullptr;

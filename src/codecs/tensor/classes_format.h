@@ -11,23 +11,28 @@
 #include <span>
 #include <vector>
 
+#include "base/buffer.h"
 #include "codecs/tensor/bit_planes.h"
 
 namespace zipllm::codecs::classes_format {
 
-/// A kind of elements. Bytes are symbols as they are. Of others, a unit's sign
-/// (bit 15) is bit 7 of the symbol, and its key, the `key_bits` bits from
-/// `key_shift` on, is what the symbol's other bits stand for.
+/// A kind of elements. An element's key is `key_bits` bits of it (of its high
+/// half) from `key_shift` on, without the sign, which stays the symbol's bit 7;
+/// kinds without sign have none.
 struct Kind {
   uint8_t number;
   uint8_t element_size;
   uint8_t key_shift;
   uint8_t key_bits;
+  bool has_sign;
   std::span<const Plane> planes;
 
   constexpr uint32_t Key(uint32_t unit) const {
     return (unit >> key_shift) & ((1u << key_bits) - 1);
   }
+  /// The bits of a symbol but for the sign; also the symbol of keys that are
+  /// not listed.
+  constexpr uint8_t escape() const { return has_sign ? 0x7F : 0xFF; }
 };
 
 inline constexpr std::array kBf16Planes = {Plane{4, 0, false}};
@@ -40,16 +45,14 @@ inline constexpr std::array kFp32Planes = {
     Plane{4, 0, false}};
 static_assert(kFp32Planes.size() <= kMaxPlanes);
 inline constexpr std::array kKinds = {
-    Kind{1, 1, 0, 8, {}},
-    Kind{2, 2, 4, 11, kBf16Planes},
-    Kind{3, 2, 7, 8, kFp16Planes},
-    Kind{4, 4, 4, 11, kFp32Planes},
+    Kind{1, 1, 0, 8, false, {}},          Kind{2, 1, 0, 7, true, {}},
+    Kind{3, 2, 4, 11, true, kBf16Planes}, Kind{4, 2, 7, 8, true, kFp16Planes},
+    Kind{5, 4, 4, 11, true, kFp32Planes},
 };
 
 inline constexpr uint8_t kSign = 0x80;
-/// The other bits of a symbol whose key is not listed.
-inline constexpr uint8_t kEscape = 0x7F;
-inline constexpr size_t kMaxKeys = kEscape;
+/// Listed groups of keys have at most 2^this keys.
+inline constexpr int kMaxGroupBits = 7;
 
 enum Flags : uint8_t { kByRows = 1, kByColumns = 2, kBySigns = 4 };
 inline constexpr uint8_t kAllFlags = kByRows | kByColumns | kBySigns;
@@ -75,7 +78,7 @@ inline constexpr size_t kPiece = 2048;
 /// Which class an element is of, by its row and column.
 struct ClassMap {
   uint8_t flags = 0;
-  uint64_t row = 1;  // elements
+  uint64_t row = kMaxRow;  // elements
   /// By column; empty unless kByColumns or kBySigns. `contexts` has kScales
   /// times the skew, `flips` kSign for columns whose signs are turned.
   std::vector<uint8_t> offsets, contexts, flips;
@@ -85,61 +88,91 @@ struct ClassMap {
   bool has_columns() const { return (flags & (kByColumns | kBySigns)) != 0; }
 };
 
-/// Walks a block's elements in order.
-class ClassCursor {
+/// The classes of rows, each kind of row made once.
+class RowClasses {
  public:
-  /// The first element is in column `phase`; `row_offsets` are those of its row
-  /// and the ones that follow (unused unless kByRows).
-  ClassCursor(const ClassMap& map, uint64_t phase, const uint8_t* row_offsets)
-      : map_(map), column_(phase), row_offset_(row_offsets) {}
-
-  /// The classes of the next `count` elements.
-  void Next(size_t count, uint8_t* classes) {
-    if (map_.flags == 0) {
-      std::memset(classes, map_.classes[kScales / 2], count);
-      return;
+  /// `made` is any buffer; it holds the rows.
+  RowClasses(const ClassMap& map, Buffer* made) : map_(map), made_(*made) {
+    made_.Clear();
+  }
+  /// The classes of the columns from `column` on of a row with this offset (at
+  /// most kMaxOffset; unused unless kByRows).
+  void Get(uint8_t row_offset, uint64_t column, size_t count,
+           uint8_t* classes) {
+    const uint8_t offset = (map_.flags & kByRows) != 0 ? row_offset : kNoOffset;
+    if (!map_.has_columns()) {
+      std::memset(classes, map_.classes[Scale(kNoOffset, offset)], count);
+    } else if (map_.row <= kMaxMadeRow) {
+      std::memcpy(classes, Made(offset) + column, count);
+    } else {
+      Make(offset, static_cast<size_t>(column), count, classes);
     }
-    uint8_t* const first = classes;
-    for (size_t left = count; left > 0;) {
-      const auto run =
-          static_cast<size_t>(std::min<uint64_t>(left, map_.row - column_));
-      const uint8_t by_row =
-          (map_.flags & kByRows) != 0 ? *row_offset_ : kNoOffset;
-      if (map_.has_columns()) {
-        AddColumns(by_row, run, classes);
-      } else {
-        std::memset(classes, Scale(kNoOffset, by_row), run);
-      }
-      classes += run;
-      left -= run;
-      Advance(run);
-    }
-    for (size_t i = 0; i < count; ++i) first[i] = map_.classes[first[i]];
   }
 
  private:
+  static constexpr uint64_t kMaxMadeRow = 8192;
+
   static uint8_t Scale(uint8_t a, uint8_t b) {
     const auto sum = static_cast<uint8_t>(a + b);
     const auto scale =
         static_cast<uint8_t>(std::max(sum, kLeastSum) - kLeastSum);
     return std::min<uint8_t>(scale, kScales - 1);
   }
-  void AddColumns(uint8_t by_row, size_t run, uint8_t* contexts) const {
-    const uint8_t* const offsets = map_.offsets.data() + column_;
-    const uint8_t* const bases = map_.contexts.data() + column_;
-    for (size_t j = 0; j < run; ++j) {
-      contexts[j] = static_cast<uint8_t>(Scale(offsets[j], by_row) + bases[j]);
+  void Make(uint8_t offset, size_t column, size_t count,
+            uint8_t* classes) const {
+    const uint8_t* const offsets = map_.offsets.data() + column;
+    const uint8_t* const contexts = map_.contexts.data() + column;
+    for (size_t j = 0; j < count; ++j) {
+      classes[j] = map_.classes[Scale(offsets[j], offset) + contexts[j]];
     }
   }
-  void Advance(size_t run) {
-    column_ += run;
-    if (column_ == map_.row) {
-      column_ = 0;
-      if ((map_.flags & kByRows) != 0) ++row_offset_;
+  const uint8_t* Made(uint8_t offset) {
+    const auto row = static_cast<size_t>(map_.row);
+    if (place_[offset] == 0) {
+      Make(offset, 0, row, made_.Extend(row));
+      place_[offset] = made_.size() / row;
     }
+    return made_.data() + (place_[offset] - 1) * row;
   }
 
   const ClassMap& map_;
+  Buffer& made_;
+  // By offset: which row of `made_`, from 1 on; 0: none.
+  std::array<size_t, kMaxOffset + 1> place_{};
+};
+
+/// Walks a block's elements in order.
+class ClassCursor {
+ public:
+  /// The first element is in column `phase`; `row_offsets` are those of its row
+  /// and the ones that follow (unused unless kByRows).
+  ClassCursor(const ClassMap& map, uint64_t phase, const uint8_t* row_offsets,
+              Buffer* made)
+      : rows_(map, made),
+        row_(map.row),
+        by_rows_((map.flags & kByRows) != 0),
+        column_(phase),
+        row_offset_(row_offsets) {}
+
+  /// The classes of the next `count` elements.
+  void Next(size_t count, uint8_t* classes) {
+    while (count > 0) {
+      const auto run =
+          static_cast<size_t>(std::min<uint64_t>(count, row_ - column_));
+      rows_.Get(by_rows_ ? *row_offset_ : kNoOffset, column_, run, classes);
+      classes += run;
+      count -= run;
+      column_ += run;
+      if (column_ < row_) continue;
+      column_ = 0;
+      if (by_rows_) ++row_offset_;
+    }
+  }
+
+ private:
+  RowClasses rows_;
+  uint64_t row_;
+  bool by_rows_;
   uint64_t column_;
   const uint8_t* row_offset_;
 };
