@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "archive/ranges.h"
@@ -32,6 +33,42 @@ bool IsForWeights(uint8_t codec) {
   return codec == kFloat || codec == kCascade || codec == kQuant;
 }
 
+// Whether elements nearly all differ from those around them, as weights do that
+// training left as they are: not on a grid, not sparse, not repeated.
+bool LooksDiverse(const codecs::EncodeRequest& request) {
+  constexpr size_t kChunks = 4;
+  constexpr size_t kElements = 1024;
+  constexpr size_t kBits = 4096;
+  const DTypeInfo* info = FindDType(request.dtype);
+  const size_t size = std::min<size_t>(info->block_bytes, sizeof(uint64_t));
+  const size_t chunk = kElements * info->block_bytes;
+  if (request.data.size() < chunk) return false;
+  for (size_t c = 0; c < kChunks; ++c) {
+    const size_t at = (request.data.size() - chunk) / (kChunks - 1) * c /
+                      info->block_bytes * info->block_bytes;
+    // Rows that are not used are often all the same.
+    const uint64_t row = request.row / info->block_elements * info->block_bytes;
+    if (row >= 64 && at + row + 64 <= request.data.size() &&
+        std::memcmp(&request.data[at], &request.data[at + row], 64) == 0) {
+      return false;
+    }
+    // Elements by a hash, a bit each: some collide.
+    std::array<uint64_t, kBits / 64> seen{};
+    for (size_t i = 0; i < kElements; ++i) {
+      uint64_t element = 0;
+      std::memcpy(&element, &request.data[at + i * info->block_bytes], size);
+      const uint64_t hash = element * 0x9E3779B97F4A7C15 >> 52;
+      seen[hash / 64] |= uint64_t{1} << (hash % 64);
+    }
+    size_t different = 0;
+    for (const uint64_t word : seen) {
+      different += static_cast<size_t>(std::popcount(word));
+    }
+    if (different < kElements / 3) return false;
+  }
+  return true;
+}
+
 // Weights as training leaves them: their codec saves what it always does there,
 // and the low levels do not spend time on asking others.
 bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
@@ -39,7 +76,8 @@ bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
   constexpr int kMaxQuickLevel = 3;
   return request.level <= kMaxQuickLevel && IsForWeights(codec) &&
          size > request.data.size() / 2 &&
-         size < request.data.size() - request.data.size() / 64;
+         size < request.data.size() - request.data.size() / 64 &&
+         LooksDiverse(request);
 }
 
 // The plan that expects to need the fewest bytes; none if storing does.
