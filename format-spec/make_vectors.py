@@ -1955,6 +1955,45 @@ def quantized_model():
     return gguf(tensors)
 
 
+def e4m3(value):
+    """FP8 E4M3, rounded towards zero, without subnormal numbers."""
+    bits, = struct.unpack("<I", struct.pack("<f", value))
+    exponent = (bits >> 23 & 255) - 127 + 7
+    return bits >> 24 & 128 | (min(exponent, 14) << 3 | bits >> 20 & 7 if exponent > 0 else 0)
+
+
+def scaled_files():
+    """Matrices whose rows and columns have scales, what level 9 takes long for, big-endian numbers."""
+    source = random.Random(8)
+    rows, columns = 120, 64
+    matrix = [value * (1 << r * 5 % 4) * (1 << c * 3 % 5) for r, c, value in zip(
+        (i // columns for i in range(rows * columns)), itertools.cycle(range(columns)),
+        bell(source, rows * columns))]
+    bf16 = floats("BF16", matrix)
+    turned = [matrix[r * columns + c] for c in range(columns) for r in range(rows)]
+    big = b"".join(struct.pack(">f", value)[:2] for value in bell(source, 16_000))
+
+    def half(value):
+        return floats("F16", [value / 1000])
+
+    q4_0 = b"".join(half(source.randrange(20, 60)) + bytes(
+        8 + min(7, max(-8, source.randrange(-7, 8) + source.randrange(-7, 8) >> 1)) + 16 * (
+            8 + source.randrange(-7, 8) // 2) for _ in range(16)) for _ in range(60))
+    return {
+        "scaled.safetensors": safetensors({
+            "bf16": ("BF16", [rows, columns], bf16),
+            "turned": ("BF16", [columns, rows], floats("BF16", turned)),
+            "negated": ("BF16", [rows, columns], floats("BF16", [-value for value in matrix])),
+            "e4m3": ("F8_E4M3", [rows, columns], bytes(map(e4m3, matrix))),
+            "int8": ("I8", [rows, columns], bytes(
+                min(127, max(-127, int(value * 400))) & 255 for value in matrix))}),
+        "small.safetensors": safetensors({
+            "bf16": ("BF16", [40, columns], bf16[:80 * columns]),
+            "e4m3": ("F8_E4M3", [20, columns], bytes(map(e4m3, matrix[:20 * columns])))}),
+        "small.gguf": gguf({"q4_0": (2, [192, 10], q4_0)}),
+        "big-endian.bin": b"header of a format that no parser knows".ljust(64) + big}
+
+
 def made_by_command(zipllm):
     """name -> (archive, description)"""
     with tempfile.TemporaryDirectory() as folder:
@@ -1964,8 +2003,12 @@ def made_by_command(zipllm):
         quants.write_bytes(quantized_model())
         for name, data in model_files().items():
             (root / name).write_bytes(data)
+        scaled = pathlib.Path(folder, "scaled")
+        scaled.mkdir()
+        for name, data in scaled_files().items():
+            (scaled / name).write_bytes(data)
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), root, quants]:
+        for path in [*root.iterdir(), *scaled.iterdir(), root, quants]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
@@ -1974,6 +2017,13 @@ def made_by_command(zipllm):
                 ("safetensors-9", root / "model-1.safetensors", 9, "the same at level 9"),
                 ("gguf", root / "model.gguf", 3, "BF16, Q8_0, FP32"),
                 ("quants", quants, 3, "ggml's quantized types"),
+                ("scaled-1", scaled / "scaled.safetensors", 1, "scales by row and column, twins"),
+                ("scaled", scaled / "scaled.safetensors", 3, "the same"),
+                ("scaled-6", scaled / "scaled.safetensors", 6, "the same"),
+                ("small-9", scaled / "small.safetensors", 9, "BF16, FP8"),
+                ("blocks-9", scaled / "small.gguf", 9, "Q4_0"),
+                ("big-endian", scaled / "big-endian.bin", 3, "BF16, highest byte first, in a format that no "
+                 "parser knows"),
                 ("text", root / "tokenizer.txt", 6, "text"),
                 ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF")):
             out = pathlib.Path(folder, "out.zllm")
@@ -1982,8 +2032,7 @@ def made_by_command(zipllm):
             archive = out.read_bytes()
             for entry in decode(archive):
                 if entry["kind"] == "file":
-                    inside = pathlib.Path(entry["path"]).name
-                    plain = (quants if path == quants else root / inside).read_bytes()
+                    plain = (path if path.is_file() else root / entry["path"]).read_bytes()
                     assert entry["sha256"] == hashlib.sha256(plain).hexdigest(), entry
             yield f"made-{name}.zllm", archive, f"zipllm compress -{level}: {what}"
 
