@@ -90,9 +90,8 @@ class Cost {
 /// 0 but for the bytes of `word` that equal that of `each`, and of them only
 /// the first can be told.
 uint64_t FindByte(uint64_t word, uint64_t each) {
-  constexpr uint64_t kOnes = 0x0101010101010101;
   const uint64_t x = word ^ each;
-  return (x - kOnes) & ~x & (128 * kOnes);
+  return (x - kEach) & ~x & (128 * kEach);
 }
 
 /// positions[g] = the first element of group g that is in `set`; the size of a
@@ -100,9 +99,8 @@ uint64_t FindByte(uint64_t word, uint64_t each) {
 template <bool kTwo>
 void FindFirst(const std::array<uint8_t, 2>& set, const uint8_t* symbols,
                size_t groups, size_t group, uint8_t* positions) {
-  constexpr uint64_t kOnes = 0x0101010101010101;
-  const uint64_t a = set[0] * kOnes;
-  const uint64_t b = set[1] * kOnes;
+  const uint64_t a = set[0] * kEach;
+  const uint64_t b = set[1] * kEach;
   for (size_t g = 0; g < groups; ++g, symbols += group) {
     size_t first = group;
     for (size_t i = group; i > 0;) {
@@ -269,10 +267,14 @@ struct AnchorState {
   uint8_t before;
   uint8_t is;
 };
-constexpr std::array<AnchorState, 8> kAnchorStates = {
-    {{0, 0}, {1, 0}, {0, 1}, {2, 0}, {3, 0}, {2, 1}, {0, 2}, {1, 2}}};
-/// How many of them there are, by the anchors of a type.
-constexpr std::array<size_t, kMaxAnchors + 1> kStatesOf = {1, 3, 8};
+/// States are numbers of these bits, the lower ones `before`.
+constexpr AnchorState StateOf(size_t anchors, size_t state) {
+  const size_t before = state & ((size_t{1} << anchors) - 1);
+  return {static_cast<uint8_t>(before), static_cast<uint8_t>(state >> anchors)};
+}
+/// How many of them there are, by the anchors of a type: an element that is an
+/// anchor is before none or the other one.
+constexpr std::array<size_t, kMaxAnchors + 1> kStatesOf = {1, 3, 10};
 
 /// The states of a sample's elements, and how often each position occurs.
 struct AnchorStates {
@@ -287,25 +289,22 @@ AnchorStates FindStates(const Quants& quants,
   std::vector<uint8_t> positions(symbols.size() / quants.group);
   for (size_t a = 0; a < quants.anchors; ++a) {
     FindAnchors(quants, symbols.data(), positions.size(), a, positions.data());
+    const uint64_t is_before = (uint64_t{1} << a) * kEach;
+    const auto is_anchor = static_cast<uint8_t>(1u << (quants.anchors + a));
     uint8_t* states = result.states.data();
     for (const uint8_t position : positions) {
       ++result.positions[a][position];
-      for (size_t i = 0; i < position; ++i) {
-        states[i] = static_cast<uint8_t>(states[i] | 1u << a);
+      const uint8_t* before = &kBefore[kMaxGroup - position];
+      for (size_t i = 0; i < quants.group; i += 8) {
+        const uint64_t bits = LoadLe<uint64_t>(before + i) & is_before;
+        StoreLe(states + i, LoadLe<uint64_t>(states + i) | bits);
       }
       if (position < quants.group) {
-        states[position] = static_cast<uint8_t>(states[position] | 4u << a);
+        states[position] = static_cast<uint8_t>(states[position] | is_anchor);
       }
       states += quants.group;
     }
   }
-  std::array<uint8_t, 16> number{};
-  for (size_t i = 0; i < kAnchorStates.size(); ++i) {
-    number[static_cast<size_t>(kAnchorStates[i].before | kAnchorStates[i].is
-                                                             << 2)] =
-        static_cast<uint8_t>(i);
-  }
-  for (uint8_t& state : result.states) state = number[state];
   return result;
 }
 
@@ -338,7 +337,7 @@ uint64_t CostOf(const Sample& sample, const AnchorStates& anchors,
   for (size_t c = 0; c < model.contexts; ++c) {
     std::fill_n(by_state.begin(), 4 * range, 0);
     for (size_t state = 0; state < states; ++state, row += range) {
-      const AnchorState& of = kAnchorStates[state];
+      const AnchorState of = StateOf(model.type->quants.anchors, state);
       uint32_t* sum = &by_state[(of.before & told_apart) * range];
       if ((of.is & used) != 0) sum = by_anchor[of.is >> 1].data();
       for (size_t s = 0; s < range; ++s) sum[s] += row[s];
@@ -555,7 +554,12 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   if (!plain.has_quants()) return plain;
   const bool hasty = request.level <= kMaxHastyLevel;
   const bool thorough = request.level >= kMinThoroughLevel;
-  const Sample sample = TakePieces(type, request.data, thorough ? 64 : 16,
+  // Tables of 256 symbols are told by more.
+  const bool wide = type.field[plain.side_fields()].bits == 8;
+  const Sample sample = TakePieces(type, request.data,
+                                   thorough ? 64
+                                   : wide   ? 16
+                                            : 10,
                                    row_blocks, column, buffer);
   const AnchorStates anchors = FindStates(type.quants, sample.symbols);
   Choice best;
@@ -583,7 +587,10 @@ Model ChooseContexts(const BlockType& type, const EncodeRequest& request,
   if (hasty || row_blocks == 0) return best.model;
 
   // Columns, by more rows than contexts are chosen by.
-  const Sample rows = TakePieces(type, request.data, thorough ? 256 : 32,
+  const Sample rows = TakePieces(type, request.data,
+                                 thorough ? 256
+                                 : wide   ? 32
+                                          : 20,
                                  row_blocks, column, buffer);
   Model by_column = plain;
   MeasureColumns(rows, row_blocks, &by_column);

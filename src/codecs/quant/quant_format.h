@@ -26,6 +26,18 @@ inline constexpr size_t kMaxColumns = 65536;
 inline constexpr int kColumnShift = 2;
 inline constexpr size_t kMaxAnchors = 2;
 
+/// Times a byte: a number of eight such bytes.
+inline constexpr uint64_t kEach = 0x0101010101010101;
+
+/// Elements of the largest group of quants.
+inline constexpr size_t kMaxGroup = 32;
+/// From kMaxGroup - p on: p times 255, then 0.
+inline constexpr std::array<uint8_t, 2 * kMaxGroup> kBefore = [] {
+  std::array<uint8_t, 2 * kMaxGroup> bytes{};
+  std::fill_n(bytes.begin(), kMaxGroup, uint8_t{255});
+  return bytes;
+}();
+
 constexpr size_t Padded(size_t count) {
   return (count + kPadding - 1) / kPadding * kPadding;
 }

@@ -12,8 +12,6 @@ namespace {
 // Bytes are worked on eight at a time, as one number: that is as fast as
 // vectors of the least x86-64, and needs none.
 
-constexpr uint64_t kEach = 0x0101010101010101;  // times a byte: in each byte
-
 uint64_t Load(const uint8_t* from) { return LoadLe<uint64_t>(from); }
 
 /// Calls function(T(), N): runs of span bytes are N numbers of type T.
@@ -118,13 +116,6 @@ void ClassesByColumn(const Axis& axis, uint64_t seconds, uint8_t scale,
   }
 }
 
-/// Bytes from kBefore + 32 - p on: 255 p times, then 0.
-constexpr std::array<uint8_t, 64> kBefore = [] {
-  std::array<uint8_t, 64> bytes{};
-  std::fill_n(bytes.begin(), 32, uint8_t{255});
-  return bytes;
-}();
-
 template <size_t kGroup>
 void ClassesOfGroups(const Model& model, const GroupKey* keys, size_t blocks,
                      size_t column,
@@ -163,7 +154,7 @@ void ClassesOfGroups(const Model& model, const GroupKey* keys, size_t blocks,
       }
       for (size_t a = 0; a < anchors && step != 0; ++a) {
         const size_t position = std::min<size_t>(positions[a][g], kGroup);
-        const uint8_t* before = &kBefore[32 - position];
+        const uint8_t* before = &kBefore[kMaxGroup - position];
         const uint64_t add = (step << a) * kEach;
         for (size_t i = 0; i < kGroup; i += 8) {
           StoreLe(classes + i, Load(classes + i) + (Load(before + i) & add));
