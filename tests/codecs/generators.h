@@ -90,9 +90,10 @@ inline constexpr std::array kHomes = {
     Home{"swapped", Kind::kGaussian, DType::kF32Be, 3},
     Home{"swapped", Kind::kRamp, DType::kF64Be, 3},
     Home{"mix", Kind::kGaussian, DType::kBF16, 9},
-    Home{"mix", Kind::kGaussian, DType::kF32, 9},
     Home{"mix", Kind::kSparse, DType::kI8, 9},
-    Home{"mix", Kind::kGaussian, DType::kGgmlQ40, 9},
+    Home{"palette", Kind::kGaussian, DType::kI32, 3},
+    Home{"palette", Kind::kSparse, DType::kF16, 2},
+    Home{"palette", Kind::kSparse, DType::kU64, 6},
 };
 
 }  // namespace zipllm::codecs

@@ -109,18 +109,18 @@ TEST(RowPredictorTest, FindsWhatColumnsHaveInCommon) {
     return static_cast<int32_t>(random() % 3001) - 1500;
   };
   RowPredictor predictor(4, 1);
-  for (int row = 0; row < 400; ++row) {
+  for (int row = 0; row < 3000; ++row) {
     const int32_t a = noise(), b = noise();
     const int32_t values[] = {a, b, (a + b) / 2, 800 + noise() / 8};
     predictor.BeginRow();
     for (size_t column = 0; column < 4; ++column) {
       const int32_t predicted =
           predictor.Prediction(column) >> RowPredictor::kPredictionBits;
-      if (row > 200 && column == 2) {
+      if (row > 2500 && column == 2) {
         EXPECT_NEAR(predicted, values[2], 60);
       }
-      if (row > 200 && column == 3) {
-        EXPECT_NEAR(predicted, 800, 80);
+      if (row > 2500 && column == 3) {
+        EXPECT_NEAR(predicted, 800, 100);
       }
       predictor.Set(column, values[column]);
     }
