@@ -16,13 +16,6 @@ using entropy::ClassDecodeTables;
 using entropy::ClassRansDecoder;
 using namespace quant;
 
-// Flags of the parameters.
-constexpr uint8_t kAnchorBits = 3;
-constexpr uint8_t kSplitByAnchors = 4;
-constexpr uint8_t kColumns = 8;
-constexpr uint8_t kByColumnGroup = 16;
-constexpr uint8_t kAllFlags = 31;
-
 class Params final : public DecodeParams {
  public:
   Params(Model model, const entropy::ClassFrequencies& tables)

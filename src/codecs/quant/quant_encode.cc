@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -20,10 +19,6 @@ using entropy::ByteFrequencies;
 using entropy::ClassFrequencies;
 using entropy::kMaxClasses;
 using namespace quant;
-
-constexpr uint8_t kSplitByAnchors = 4;
-constexpr uint8_t kColumns = 8;
-constexpr uint8_t kByColumnGroup = 16;
 
 /// Levels up to this do not look at columns.
 constexpr int kMaxHastyLevel = 2;

@@ -26,6 +26,13 @@ inline constexpr size_t kMaxColumns = 65536;
 inline constexpr int kColumnShift = 2;
 inline constexpr size_t kMaxAnchors = 2;
 
+// Flags of the parameters.
+inline constexpr uint8_t kAnchorBits = 3;
+inline constexpr uint8_t kSplitByAnchors = 4;
+inline constexpr uint8_t kColumns = 8;
+inline constexpr uint8_t kByColumnGroup = 16;
+inline constexpr uint8_t kAllFlags = 31;
+
 /// Times a byte: a number of eight such bytes.
 inline constexpr uint64_t kEach = 0x0101010101010101;
 
