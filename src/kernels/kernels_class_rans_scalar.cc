@@ -32,7 +32,8 @@ bool DecodeStep(ClassStream& stream, const ClassSlots* tables,
       std::memcpy(&word, words, sizeof word);
       words += sizeof word * low;
     }
-    stream.states[lane] = low ? state << 16 | word : state;
+    stream.states[lane] =
+        state << (16 * uint32_t{low}) | (word & -uint32_t{low});
     symbols[lane] = static_cast<uint8_t>(slot >> 24);
   }
   stream.words = words;

@@ -218,27 +218,21 @@ class ExtraBits {
     }
   }
 
-  /// Adds them to the `units` of `count` (at most kPiece) symbols.
+  /// Adds them to the `units` of `count` symbols.
   template <typename Unit>
   void Add(const uint8_t* symbols, size_t count, Unit* units) {
-    // First which elements have some, without a branch.
-    uint16_t places[kPiece];
-    const uint8_t escape = params_.kind->escape();
-    size_t found = 0;
-    for (size_t i = 0; i < count; ++i) {
-      places[found] = static_cast<uint16_t>(i);
-      found += (symbols[i] & escape) >= params_.exact;
-    }
-    for (size_t f = 0; f < found; ++f) {
-      const size_t i = places[f];
+    const int shift = params_.kind->key_shift;
+    uint64_t position = position_;
+    ForExtra(*params_.kind, params_.exact, symbols, count, [&](size_t i) {
       const uint32_t width = count_[symbols[i]];
       const uint64_t next =
-          LoadLe<uint64_t>(bits_ + std::min<uint64_t>(position_ / 8, size_)) >>
-          (position_ % 8);
+          LoadLe<uint64_t>(bits_ + std::min<uint64_t>(position / 8, size_)) >>
+          (position % 8);
       const auto extra = static_cast<uint32_t>(next & ((1u << width) - 1));
-      units[i] = static_cast<Unit>(units[i] | extra << params_.kind->key_shift);
-      position_ += width;
-    }
+      units[i] = static_cast<Unit>(units[i] | extra << shift);
+      position += width;
+    });
+    position_ = position;
   }
 
   /// Whether all were taken, no more, and what is left of the last byte is 0.

@@ -578,8 +578,7 @@ class Plan final : public EncodePlan {
   void WriteParams(const std::vector<Cluster>& clusters,
                    const entropy::ClassFrequencies& frequencies);
   uint64_t EstimatePlanes(size_t block_elements) const;
-  void TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* places,
-                 Buffer* extra) const;
+  void TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* extra) const;
   /// Bits of the key that a symbol leaves to say.
   uint32_t ExtraBits(uint8_t symbol) const {
     symbol &= kind_.escape();
@@ -712,37 +711,28 @@ uint64_t Plan::EstimatePlanes(size_t block_elements) const {
   return ScaleUp(bytes, seen, count) + blocks * kind_.planes.size();
 }
 
-/// The bits of keys that `symbols` leave to say. `places` is any buffer.
-void Plan::TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* places,
-                     Buffer* extra) const {
+/// The bits of keys that `symbols` leave to say.
+void Plan::TakeExtra(ByteSpan symbols, ByteSpan block, Buffer* extra) const {
   std::array<uint8_t, 256> widths;
   for (size_t s = 0; s < widths.size(); ++s) {
     widths[s] = static_cast<uint8_t>(ExtraBits(static_cast<uint8_t>(s)));
   }
-  // First which elements have some, without a branch.
-  places->Resize((symbols.size() + 1) * sizeof(uint32_t));
-  auto* const place = reinterpret_cast<uint32_t*>(places->data());
-  size_t found = 0;
-  for (size_t i = 0; i < symbols.size(); ++i) {
-    place[found] = static_cast<uint32_t>(i);
-    found += (symbols[i] & kind_.escape()) >= alphabet_.exact;
-  }
-  extra->Resize(2 * found + 8);
+  extra->Resize(2 * symbols.size() + 8);
   uint8_t* to = extra->data();
   uint64_t held = 0;
   uint32_t held_bits = 0;
-  for (size_t f = 0; f < found; ++f) {
-    const size_t i = place[f];
-    const uint32_t width = widths[symbols[i]];
-    const uint64_t key =
-        kind_.Key(Unit(kind_, block.data() + i * kind_.element_size));
-    held |= (key & ((1u << width) - 1)) << held_bits;
-    held_bits += width;
-    StoreLe(to, held);
-    to += held_bits / 8;
-    held >>= held_bits / 8 * 8;
-    held_bits %= 8;
-  }
+  ForExtra(kind_, static_cast<uint8_t>(alphabet_.exact), symbols.data(),
+           symbols.size(), [&](size_t i) {
+             const uint32_t width = widths[symbols[i]];
+             const uint64_t key =
+                 kind_.Key(Unit(kind_, block.data() + i * kind_.element_size));
+             held |= (key & ((1u << width) - 1)) << held_bits;
+             held_bits += width;
+             StoreLe(to, held);
+             to += held_bits / 8;
+             held >>= held_bits / 8 * 8;
+             held_bits %= 8;
+           });
   extra->Resize(static_cast<size_t>(to - extra->data()) + (held_bits != 0));
 }
 
@@ -790,7 +780,7 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
                            &scratch.buffers[2], out);
 
   Buffer& extra = scratch.buffers[1];
-  TakeExtra(symbols.span(), block, &scratch.buffers[2], &extra);
+  TakeExtra(symbols.span(), block, &extra);
   writer.Varint(extra.size());
   writer.Bytes(extra.span());
 
@@ -822,17 +812,41 @@ bool Plan::Encode(ByteSpan block, Scratch& scratch, Buffer* out) const {
 
 // ---- Planning ----
 
+/// The symbols of `count` elements of kSize bytes.
+template <size_t kSize>
+void MapElements(const Kind& kind, const Alphabet& alphabet,
+                 const uint8_t* elements, size_t count, uint8_t* symbols) {
+  const std::vector<uint8_t> symbol_of = alphabet.SymbolOf(kind);
+  const uint8_t* const map = symbol_of.data();
+  const uint32_t mask = static_cast<uint32_t>(symbol_of.size() - 1);
+  const int shift = kind.key_shift;
+  constexpr int kSignShift = kSize == 1 ? 0 : 8;
+  const uint32_t sign = kind.has_sign ? kSign : 0;
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t unit = elements[kSize * i + kSize - 1];
+    if constexpr (kSize > 1) unit = unit << 8 | elements[kSize * i + kSize - 2];
+    symbols[i] = static_cast<uint8_t>(map[unit >> shift & mask] |
+                                      (unit >> kSignShift & sign));
+  }
+}
+
 /// The symbols of the frame's elements.
 std::vector<uint8_t> SymbolsOf(const Kind& kind, const Alphabet& alphabet,
                                ByteSpan data) {
-  const std::vector<uint8_t> symbol_of = alphabet.SymbolOf(kind);
-  const int sign = kind.element_size == 1 ? 7 : 15;
-  const uint32_t sign_mask = kind.has_sign ? kSign : 0;
   std::vector<uint8_t> symbols(data.size() / kind.element_size);
-  for (size_t i = 0; i < symbols.size(); ++i) {
-    const uint32_t unit = Unit(kind, data.data() + i * kind.element_size);
-    symbols[i] = static_cast<uint8_t>(symbol_of[kind.Key(unit)] |
-                                      (unit >> sign << 7 & sign_mask));
+  const auto map = [&](auto map_elements) {
+    map_elements(kind, alphabet, data.data(), symbols.size(), symbols.data());
+  };
+  switch (kind.element_size) {
+    case 1:
+      map(MapElements<1>);
+      break;
+    case 2:
+      map(MapElements<2>);
+      break;
+    default:
+      map(MapElements<4>);
+      break;
   }
   return symbols;
 }

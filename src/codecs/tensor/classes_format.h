@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -189,6 +190,35 @@ inline void FlipSigns(const ClassMap& map, uint64_t* column, size_t count,
     symbols += run;
     count -= run;
     *column = *column + run == map.row ? 0 : *column + run;
+  }
+}
+
+/// Calls body(i), ascending, for the `symbols` that leave something of the key
+/// to say: those whose number is at least `exact` (at most kind.escape()).
+template <typename Body>
+void ForExtra(const Kind& kind, uint8_t exact, const uint8_t* symbols,
+              size_t count, const Body& body) {
+  // Bit 7 of each of 8 bytes is set where the number is that large; then these
+  // bits are drawn together. 64 symbols at a time, so that few branches miss.
+  constexpr uint64_t kEach = 0x0101010101010101;
+  const uint64_t add = (0x80u - (exact & 0x7Fu)) * kEach;
+  size_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    uint64_t mask = 0;
+    for (size_t part = 0; part < 8; ++part) {
+      uint64_t eight;
+      std::memcpy(&eight, symbols + i + 8 * part, sizeof eight);
+      uint64_t found = (eight & (0x7F * kEach)) + add;
+      if (!kind.has_sign) found = exact < 0x80 ? found | eight : found & eight;
+      found = ((found >> 7) & kEach) * 0x0102040810204080 >> 56;
+      mask |= found << (8 * part);
+    }
+    for (; mask != 0; mask &= mask - 1) {
+      body(i + static_cast<size_t>(std::countr_zero(mask)));
+    }
+  }
+  for (; i < count; ++i) {
+    if ((symbols[i] & kind.escape()) >= exact) body(i);
   }
 }
 
