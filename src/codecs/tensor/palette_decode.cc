@@ -19,7 +19,8 @@ struct Params final : DecodeParams {
   explicit Params(const entropy::ClassFrequencies& frequencies)
       : tables(frequencies) {}
 
-  size_t width = 0;    // bytes an element
+  size_t width = 0;  // bytes an element
+  uint8_t flags = 0;
   uint64_t group = 0;  // elements; 0: all of a block
   // By values of the palette less 1.
   std::array<uint8_t, kMaxValues> class_of;
@@ -32,6 +33,8 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   if (width != 1 && width != 2 && width != 4 && width != 8) {
     return reader.Error("elements of ", int{width}, " bytes");
   }
+  ASSIGN_OR_RETURN(const uint8_t flags, reader.Le<uint8_t>());
+  if (flags > kAllFlags) return reader.Error("unknown flags ", int{flags});
   ASSIGN_OR_RETURN(const uint64_t group, reader.Varint(kMaxGroup));
   ASSIGN_OR_RETURN(const uint64_t bounds,
                    reader.Varint(entropy::kMaxClasses - 1));
@@ -56,6 +59,7 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   RETURN_IF_ERROR(reader.ExpectEnd());
   auto params = std::make_unique<Params>(frequencies);
   params->width = width;
+  params->flags = flags;
   params->group = group;
   params->class_of = class_of;
   return params;
@@ -72,6 +76,7 @@ struct Palettes {
 /// Reads them; `scratch`'s first three buffers hold them.
 template <typename Element>
 absl::StatusOr<Palettes<Element>> ReadPalettes(const Groups& groups,
+                                               bool mirrored,
                                                ByteReader& reader,
                                                Scratch& scratch) {
   const size_t count = groups.count();
@@ -101,6 +106,14 @@ absl::StatusOr<Palettes<Element>> ReadPalettes(const Groups& groups,
           static_cast<Element>(values[i] | Element{plane[i]} << (8 * p));
     }
   }
+  if (mirrored) {
+    Element* palette = values;
+    for (size_t g = 0; g < count; ++g) {
+      const size_t size = palettes.sizes[g] + size_t{1};
+      Mirror(palette, size);
+      palette += size;
+    }
+  }
   palettes.values = values;
   return palettes;
 }
@@ -115,8 +128,10 @@ absl::Status DecodeElements(const Params& params, ByteSpan coded,
     ASSIGN_OR_RETURN(phase, reader.Varint(params.group - 1));
   }
   const Groups groups(count, params.group != 0 ? params.group : count, phase);
-  ASSIGN_OR_RETURN(const Palettes<Element> palettes,
-                   ReadPalettes<Element>(groups, reader, scratch));
+  ASSIGN_OR_RETURN(
+      const Palettes<Element> palettes,
+      ReadPalettes<Element>(groups, (params.flags & kMirrored) != 0, reader,
+                            scratch));
   ASSIGN_OR_RETURN(
       entropy::ClassRansDecoder decoder,
       entropy::ClassRansDecoder::Start(params.tables, count, reader));
@@ -142,7 +157,7 @@ absl::Status DecodeElements(const Params& params, ByteSpan coded,
   size_t values_group = SIZE_MAX;  // whose values these are:
   const Element* values = palettes.values;
   size_t size = 0;
-  auto negative = uint8_t{0};
+  uint8_t first = 0;  // number of the value whose symbol is 0
   bool ok = true;
   for (size_t start = 0; start < count; start += kPiece) {
     const size_t n = std::min(kPiece, count - start);
@@ -154,12 +169,14 @@ absl::Status DecodeElements(const Params& params, ByteSpan coded,
       if (g != values_group) {
         values += size;
         size = palettes.sizes[g] + size_t{1};
-        negative = static_cast<uint8_t>(Negative(values, size));
+        if (params.flags & kFromZero) {
+          first = static_cast<uint8_t>(Negative(values, size));
+        }
         values_group = g;
       }
       uint8_t highest = 0;
       for (size_t i = at; i < at + part; ++i) {
-        const auto rank = static_cast<uint8_t>(symbols[i] + negative);
+        const auto rank = static_cast<uint8_t>(symbols[i] + first);
         highest = std::max(highest, rank);
         elements[i] = values[rank];
       }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -50,16 +51,17 @@ class Grouper {
     }
     return size_;
   }
-  /// The same; also writes each element's symbol.
-  size_t Group(const uint8_t* data, size_t count, uint8_t* symbols) {
+  /// The same; also writes the number of each element's value, from the least
+  /// on.
+  size_t Group(const uint8_t* data, size_t count, uint8_t* numbers) {
     Start();
     for (size_t i = 0; i < count; ++i) {
       const size_t index = Find(LoadLe<Element>(data + i * sizeof(Element)));
       if (index == kNone) return 0;
-      symbols[i] = static_cast<uint8_t>(index);
+      numbers[i] = static_cast<uint8_t>(index);
     }
     Sort();
-    for (size_t i = 0; i < count; ++i) symbols[i] = symbol_of_[symbols[i]];
+    for (size_t i = 0; i < count; ++i) numbers[i] = number_of_[numbers[i]];
     return size_;
   }
   /// The values that Group found, as they are stored.
@@ -94,7 +96,7 @@ class Grouper {
   /// Orders the values from the least to the greatest.
   void Sort() {
     using Signed = std::make_signed_t<Element>;
-    constexpr auto kLow = static_cast<Element>(~Element{0} >> 1);
+    constexpr Element kLow = kAllButTop<Element>;
     struct Entry {
       Signed order;
       uint8_t index;
@@ -112,9 +114,8 @@ class Grouper {
     std::array<Element, kMaxValues> values;
     std::copy_n(values_.begin(), size_, values.begin());
     for (size_t i = 0; i < size_; ++i) values_[i] = values[entries[i].index];
-    const size_t negative = Negative(values_.data(), size_);
     for (size_t i = 0; i < size_; ++i) {
-      symbol_of_[entries[i].index] = static_cast<uint8_t>(i - negative);
+      number_of_[entries[i].index] = static_cast<uint8_t>(i);
     }
   }
 
@@ -123,7 +124,7 @@ class Grouper {
   size_t size_ = 0;
   std::array<Slot, size_t{1} << kSlotBits> slots_;
   std::array<Element, kMaxValues> values_;
-  std::array<uint8_t, kMaxValues> symbol_of_;
+  std::array<uint8_t, kMaxValues> number_of_;
 };
 
 // ---- The size of groups ----
@@ -165,83 +166,87 @@ bool HasFewValues(ByteSpan data, Grouper<Element>& grouper) {
   return true;
 }
 
-constexpr uint64_t kNoCost = UINT64_MAX;
+/// How a frame is divided, and what its sample takes so, in 1/65536 bit.
+struct Division {
+  uint64_t group = 0;  // elements; 0: all of a block
+  bool from_zero = false;
+  uint64_t cost = UINT64_MAX;
+};
 
-/// What the chunks take in groups of `size` elements, in 1/65536 bit; kNoCost
-/// if a group has too many values.
+/// What the chunks take in groups of `group` elements. All of them make one
+/// group for 0: its palette takes next to nothing.
 template <typename Element>
-uint64_t CostOfGroups(const EncodeRequest& request, const Chunks& chunks,
-                      uint64_t size, Grouper<Element>& grouper,
-                      std::vector<uint8_t>& symbols) {
-  ByteCounts counts{};
-  uint64_t values = 0;
-  uint64_t groups_seen = 0;
-  symbols.resize(chunks.elements);
-  for (const size_t start : chunks.starts) {
-    const Groups groups(chunks.elements, size,
-                        (request.position + start) % size);
-    for (size_t g = 0; g < groups.count(); ++g) {
-      const size_t begin = groups.Begin(g);
-      const size_t found =
-          grouper.Group(request.data.data() + (start + begin) * sizeof(Element),
-                        groups.Begin(g + 1) - begin, symbols.data() + begin);
-      if (found == 0) return kNoCost;
-      values += found;
+Division Measure(const EncodeRequest& request, const Chunks& chunks,
+                 uint64_t group, Grouper<Element>& grouper) {
+  ByteCounts from_least{};
+  ByteCounts from_zero{};
+  uint64_t palette_bytes = 0;
+  std::vector<uint8_t> numbers;
+  // False if there are too many values.
+  const auto add = [&](ByteSpan data) {
+    numbers.resize(data.size() / sizeof(Element));
+    const size_t size =
+        grouper.Group(data.data(), numbers.size(), numbers.data());
+    const size_t negative = Negative(grouper.values(), size);
+    for (const uint8_t number : numbers) {
+      ++from_least[number];
+      ++from_zero[static_cast<uint8_t>(number - negative)];
     }
-    groups_seen += groups.count();
-    for (const uint8_t symbol : symbols) ++counts[symbol];
-  }
-  return entropy::EntropyCost(counts) +
-         ((values * sizeof(Element) + groups_seen) * 8 << 16);
-}
-
-/// The same for one palette for all: that takes next to nothing.
-template <typename Element>
-uint64_t CostOfOne(const EncodeRequest& request, const Chunks& chunks,
-                   Grouper<Element>& grouper, std::vector<uint8_t>& symbols) {
-  // All chunks as one group.
-  std::vector<uint8_t> data;
+    palette_bytes += 1 + size * sizeof(Element);
+    return size != 0;
+  };
+  std::vector<uint8_t> all;
   for (const size_t start : chunks.starts) {
     const ByteSpan chunk = request.data.subspan(
         start * sizeof(Element), chunks.elements * sizeof(Element));
-    data.insert(data.end(), chunk.begin(), chunk.end());
+    if (group == 0) {
+      all.insert(all.end(), chunk.begin(), chunk.end());
+      continue;
+    }
+    const Groups groups(chunks.elements, group,
+                        (request.position + start) % group);
+    for (size_t g = 0; g < groups.count(); ++g) {
+      const size_t begin = groups.Begin(g);
+      if (!add(
+              chunk.subspan(begin * sizeof(Element),
+                            (groups.Begin(g + 1) - begin) * sizeof(Element)))) {
+        return {};
+      }
+    }
   }
-  symbols.resize(data.size() / sizeof(Element));
-  if (grouper.Group(data.data(), symbols.size(), symbols.data()) == 0) {
-    return kNoCost;
+  if (group == 0) {
+    if (!add(all)) return {};
+    palette_bytes = 0;
   }
-  ByteCounts counts{};
-  for (const uint8_t symbol : symbols) ++counts[symbol];
-  return entropy::EntropyCost(counts);
+  const uint64_t least_cost = entropy::EntropyCost(from_least);
+  const uint64_t zero_cost = entropy::EntropyCost(from_zero);
+  return {group, zero_cost < least_cost,
+          std::min(least_cost, zero_cost) + (palette_bytes * 8 << 16)};
 }
 
-/// Elements a group, 0 for all of a block; false if palettes do not pay.
+/// The best division; nullopt if palettes do not pay.
 template <typename Element>
-bool ChooseGroup(const EncodeRequest& request, Grouper<Element>& grouper,
-                 uint64_t* group) {
-  constexpr uint64_t kSizes[] = {1024, 256, 128, 64, 32};
+std::optional<Division> Divide(const EncodeRequest& request,
+                               Grouper<Element>& grouper) {
+  constexpr uint64_t kSizes[] = {0, 1024, 256, 128, 64, 32};
   constexpr size_t kChunk = 8192;
-  constexpr size_t kMaxChunk = 32768;
-  const auto row =
-      static_cast<size_t>(std::min<uint64_t>(request.row, kMaxChunk));
-  const Chunks chunks = ChooseChunks(request.data.size() / sizeof(Element),
-                                     std::max(kChunk, 2 * row));
-  std::vector<uint8_t> symbols;
-  uint64_t best = CostOfOne(request, chunks, grouper, symbols);
-  *group = 0;
-  const auto consider = [&](uint64_t size) {
-    const uint64_t cost = CostOfGroups(request, chunks, size, grouper, symbols);
-    if (cost >= best) return;
-    best = cost;
-    *group = size;
+  constexpr uint64_t kMinRow = 16;
+  constexpr uint64_t kMaxRow = 32768;
+  const bool try_rows = request.row >= kMinRow && request.row <= kMaxRow;
+  const Chunks chunks = ChooseChunks(
+      request.data.size() / sizeof(Element),
+      try_rows ? std::max<size_t>(kChunk, 2 * request.row) : kChunk);
+  Division best;
+  const auto consider = [&](uint64_t group) {
+    const Division division = Measure(request, chunks, group, grouper);
+    if (division.cost < best.cost) best = division;
   };
-  if (request.row >= 16 && request.row <= kMaxChunk) consider(request.row);
-  for (const uint64_t size : kSizes) {
-    if (size != request.row) consider(size);
-  }
+  for (const uint64_t size : kSizes) consider(size);
+  if (try_rows) consider(request.row);
   const uint64_t plain =
       chunks.elements * chunks.starts.size() * (8 * sizeof(Element)) << 16;
-  return best < plain - plain / 8;
+  if (best.cost >= plain - plain / 8) return std::nullopt;
+  return best;
 }
 
 // ---- Classes ----
@@ -294,18 +299,18 @@ Classes ChooseClasses(const SizeCounts& counts) {
 
 // ---- Plans ----
 
-/// A block: its palettes, as they are stored, and its symbols.
-struct BlockSymbols {
+/// A block's groups.
+struct GroupedBlock {
   uint64_t phase = 0;
-  Buffer palettes;
-  std::vector<uint8_t> sizes;  // by group, less 1
-  std::vector<uint8_t> symbols;
+  std::vector<uint8_t> sizes;    // of palettes, less 1
+  std::vector<uint8_t> symbols;  // of elements
+  Buffer palettes;               // as they are stored
 };
 
 class Plan final : public EncodePlan {
  public:
-  Plan(const EncodeRequest& request, size_t width, uint64_t group,
-       std::vector<BlockSymbols> blocks, Classes classes)
+  Plan(const EncodeRequest& request, size_t width, uint8_t flags,
+       uint64_t group, std::vector<GroupedBlock> blocks, Classes classes)
       : data_(request.data.data()),
         block_size_(request.block_size),
         group_(group),
@@ -314,12 +319,13 @@ class Plan final : public EncodePlan {
         tables_(classes.tables) {
     ByteWriter writer(&params_);
     writer.Le(static_cast<uint8_t>(width));
+    writer.Le(flags);
     writer.Varint(group);
     writer.Varint(classes.bounds.size());
     writer.Bytes(classes.bounds);
     entropy::WriteClassFrequencies(classes.tables, &params_);
     estimate_ = classes.cost >> 19;
-    for (const BlockSymbols& block : blocks_) {
+    for (const GroupedBlock& block : blocks_) {
       const size_t streams =
           block.symbols.size() >= entropy::kFourStreams ? 4 : 1;
       estimate_ +=
@@ -330,7 +336,7 @@ class Plan final : public EncodePlan {
   uint64_t estimate() const override { return estimate_; }
   bool Encode(ByteSpan plain, Scratch& scratch, Buffer* out) const override {
     const size_t start = out->size();
-    const BlockSymbols& block =
+    const GroupedBlock& block =
         blocks_[static_cast<size_t>(plain.data() - data_) / block_size_];
     const size_t count = block.symbols.size();
     if (group_ != 0) ByteWriter(out).Varint(block.phase);
@@ -353,44 +359,66 @@ class Plan final : public EncodePlan {
   const uint8_t* data_;
   size_t block_size_;
   uint64_t group_;
-  std::vector<BlockSymbols> blocks_;
+  std::vector<GroupedBlock> blocks_;
   std::array<uint8_t, kMaxValues> class_of_;
   entropy::ClassEncodeTables tables_;
   Buffer params_;
   uint64_t estimate_;
 };
 
-/// Divides a block into groups; false if one has too many values.
+/// Palettes, one after the other, mirrored or not, as they are stored.
 template <typename Element>
-bool GroupBlock(ByteSpan plain, uint64_t group, uint64_t position, int level,
-                Grouper<Element>& grouper, Scratch& scratch, SizeCounts* counts,
-                BlockSymbols* block) {
-  const size_t count = plain.size() / sizeof(Element);
-  block->symbols.resize(count);
-  if (group != 0) block->phase = position % group;
-  const Groups groups(count, group != 0 ? group : count, block->phase);
-  std::vector<Element> values;
-  for (size_t g = 0; g < groups.count(); ++g) {
-    const size_t begin = groups.Begin(g);
-    const size_t end = groups.Begin(g + 1);
-    const size_t found =
-        grouper.Group(plain.data() + begin * sizeof(Element), end - begin,
-                      block->symbols.data() + begin);
-    if (found == 0) return false;
-    block->sizes.push_back(static_cast<uint8_t>(found - 1));
-    values.insert(values.end(), grouper.values(), grouper.values() + found);
-    ByteCounts& to = (*counts)[found - 1];
-    for (size_t i = begin; i < end; ++i) ++to[block->symbols[i]];
-  }
+Buffer StorePalettes(const std::vector<uint8_t>& sizes,
+                     std::vector<Element> values, bool mirrored, int level,
+                     Scratch& scratch) {
+  Buffer stored;
   Buffer& frame = scratch.buffers[0];
-  AppendBytePlane(block->sizes, level, &frame, &block->palettes);
+  AppendBytePlane(sizes, level, &frame, &stored);
+  if (mirrored) {
+    Element* palette = values.data();
+    for (const uint8_t size : sizes) {
+      Mirror(palette, size + size_t{1});
+      palette += size + size_t{1};
+    }
+  }
   Buffer& plane = scratch.buffers[1];
   plane.Resize(values.size());
   for (size_t p = 0; p < sizeof(Element); ++p) {
     for (size_t i = 0; i < values.size(); ++i) {
       plane.data()[i] = static_cast<uint8_t>(values[i] >> (8 * p));
     }
-    AppendBytePlane(plane.span(), level, &frame, &block->palettes);
+    AppendBytePlane(plane.span(), level, &frame, &stored);
+  }
+  return stored;
+}
+
+/// Divides a block into groups and adds to `counts`. False if a group has too
+/// many values.
+template <typename Element>
+bool GroupBlock(ByteSpan plain, const Division& division, uint64_t position,
+                Grouper<Element>& grouper, SizeCounts* counts,
+                GroupedBlock* block, std::vector<Element>* values) {
+  const size_t count = plain.size() / sizeof(Element);
+  block->symbols.resize(count);
+  if (division.group != 0) block->phase = position % division.group;
+  const Groups groups(count, division.group != 0 ? division.group : count,
+                      block->phase);
+  for (size_t g = 0; g < groups.count(); ++g) {
+    const size_t begin = groups.Begin(g);
+    const size_t end = groups.Begin(g + 1);
+    uint8_t* const symbols = block->symbols.data();
+    const size_t size = grouper.Group(plain.data() + begin * sizeof(Element),
+                                      end - begin, symbols + begin);
+    if (size == 0) return false;
+    block->sizes.push_back(static_cast<uint8_t>(size - 1));
+    values->insert(values->end(), grouper.values(), grouper.values() + size);
+    const auto first = static_cast<uint8_t>(
+        division.from_zero ? Negative(grouper.values(), size) : 0);
+    ByteCounts& to = (*counts)[size - 1];
+    for (size_t i = begin; i < end; ++i) {
+      symbols[i] = static_cast<uint8_t>(symbols[i] - first);
+      ++to[symbols[i]];
+    }
   }
   return true;
 }
@@ -400,23 +428,35 @@ std::unique_ptr<EncodePlan> MakePlanOf(const EncodeRequest& request,
                                        Scratch& scratch) {
   const ByteSpan data = request.data;
   Grouper<Element> grouper(HasSignBit(request.dtype));
-  uint64_t group = 0;
-  if (!HasFewValues(data, grouper) || !ChooseGroup(request, grouper, &group)) {
-    return nullptr;
-  }
-  std::vector<BlockSymbols> blocks;
+  if (!HasFewValues(data, grouper)) return nullptr;
+  const std::optional<Division> division = Divide(request, grouper);
+  if (!division) return nullptr;
+  bool mirrored = false;
+  std::vector<GroupedBlock> blocks;
   SizeCounts counts(kMaxValues);
   for (size_t start = 0; start < data.size(); start += request.block_size) {
-    const ByteSpan block =
-        data.subspan(start, std::min(request.block_size, data.size() - start));
-    if (!GroupBlock(block, group, request.position + start / sizeof(Element),
-                    request.level, grouper, scratch, &counts,
-                    &blocks.emplace_back())) {
+    GroupedBlock& block = blocks.emplace_back();
+    std::vector<Element> values;
+    if (!GroupBlock(data.subspan(start, std::min(request.block_size,
+                                                 data.size() - start)),
+                    *division, request.position + start / sizeof(Element),
+                    grouper, &counts, &block, &values)) {
       return nullptr;
     }
+    block.palettes =
+        StorePalettes(block.sizes, values, mirrored, request.level, scratch);
+    if (start == 0) {
+      Buffer other =
+          StorePalettes(block.sizes, values, true, request.level, scratch);
+      mirrored = other.size() < block.palettes.size();
+      if (mirrored) block.palettes = std::move(other);
+    }
   }
-  return std::make_unique<Plan>(request, sizeof(Element), group,
-                                std::move(blocks), ChooseClasses(counts));
+  const auto flags = static_cast<uint8_t>(
+      (division->from_zero ? kFromZero : 0) | (mirrored ? kMirrored : 0));
+  return std::make_unique<Plan>(request, sizeof(Element), flags,
+                                division->group, std::move(blocks),
+                                ChooseClasses(counts));
 }
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,

@@ -17,6 +17,13 @@ inline constexpr uint64_t kMaxGroup = uint64_t{1} << 40;
 /// Elements decoded at a time: whole steps of streams.
 inline constexpr size_t kPiece = 2048;
 
+enum Flags : uint8_t {
+  kFromZero = 1,  ///< values are numbered from zero up and down, not from the
+                  ///< first
+  kMirrored = 2,  ///< negative values are told by the positive ones
+};
+inline constexpr uint8_t kAllFlags = kFromZero | kMirrored;
+
 /// A block's elements, divided into groups.
 class Groups {
  public:
@@ -42,6 +49,10 @@ class Groups {
   size_t count_;
 };
 
+/// All bits but the highest.
+template <typename Element>
+inline constexpr auto kAllButTop = static_cast<Element>(Element(-1) >> 1);
+
 /// How many of `count` values have the highest bit set: the negative ones.
 template <typename Element>
 size_t Negative(const Element* values, size_t count) {
@@ -49,6 +60,21 @@ size_t Negative(const Element* values, size_t count) {
   size_t negative = 0;
   for (size_t i = 0; i < count; ++i) negative += values[i] >> kTop;
   return negative;
+}
+
+/// Combines (all but the highest bits) the negative values of a palette, which
+/// come first, the last one being the nearest to zero, with the others, from
+/// the first that is not 0 on; and takes them apart again.
+template <typename Element>
+void Mirror(Element* values, size_t count) {
+  const size_t negative = Negative(values, count);
+  const size_t zero = negative < count && values[negative] == 0 ? 1 : 0;
+  const Element* const positive = values + negative + zero;
+  const size_t pairs = std::min(negative, count - negative - zero);
+  for (size_t i = 0; i < pairs; ++i) {
+    Element& value = values[negative - 1 - i];
+    value = static_cast<Element>(value ^ (positive[i] & kAllButTop<Element>));
+  }
 }
 
 }  // namespace zipllm::codecs::palette_format

@@ -5,13 +5,13 @@
 #include <cstring>
 
 #include "base/bytes.h"
-#include "codecs/bytes/zstd_decode.h"
+#include "codecs/codec.h"
+#include "codecs/tensor/byte_plane_decode.h"
 
 namespace zipllm::codecs {
 namespace {
 
 constexpr uint8_t kMaxTransform = 1;
-enum Kind : uint8_t { kRaw = 0, kFill = 1, kZstd = 2 };
 
 class Params final : public DecodeParams {
  public:
@@ -105,30 +105,7 @@ absl::Status Decode(const DecodeParams* params, ByteSpan coded,
   for (size_t p = 0; p < width; ++p) {
     const MutableByteSpan plane =
         decoded.mutable_span().subspan(p * count, count);
-    planes[p] = plane.data();
-    ASSIGN_OR_RETURN(const uint8_t kind, reader.Le<uint8_t>());
-    switch (kind) {
-      case kRaw: {
-        ASSIGN_OR_RETURN(const ByteSpan bytes, reader.Bytes(count));
-        planes[p] = bytes.data();
-        break;
-      }
-      case kFill: {
-        ASSIGN_OR_RETURN(const uint8_t byte, reader.Le<uint8_t>());
-        std::memset(plane.data(), byte, count);
-        break;
-      }
-      case kZstd: {
-        ASSIGN_OR_RETURN(const uint64_t length,
-                         reader.Varint(reader.remaining()));
-        ASSIGN_OR_RETURN(const ByteSpan frame, reader.Bytes(length));
-        RETURN_IF_ERROR(Annotate(DecodeZstdFrame(frame, plane, scratch),
-                                 "planes block, plane ", p, ": "));
-        break;
-      }
-      default:
-        return reader.Error("unknown kind of plane ", int{kind});
-    }
+    ASSIGN_OR_RETURN(planes[p], ReadBytePlane(reader, plane, scratch));
   }
   const MutableByteSpan tail = out.subspan(width * count);
   ASSIGN_OR_RETURN(const ByteSpan tail_bytes, reader.Bytes(tail.size()));

@@ -4,17 +4,13 @@
 #include <cstring>
 
 #include "base/bytes.h"
-#include "codecs/bytes/zstd_encode.h"
 #include "codecs/sample.h"
+#include "codecs/tensor/byte_plane_encode.h"
 
 namespace zipllm::codecs {
 namespace {
 
 enum Transform : uint8_t { kNone = 0, kDifferences = 1 };
-enum Kind : uint8_t { kRaw = 0, kFill = 1, kZstd = 2 };
-
-// Up to this level zstd does not try planes that look random.
-constexpr int kMaxHastyLevel = 6;
 
 /// Bytes an element; 0 where the codec is not for the type.
 size_t ElementSize(DType dtype) {
@@ -80,27 +76,6 @@ void Split(const uint8_t* data, size_t count, Transform transform,
   }
 }
 
-void AppendPlane(ByteSpan plane, int level, Buffer* frame, Buffer* out) {
-  ByteWriter writer(out);
-  if (std::memcmp(plane.data(), plane.data() + 1, plane.size() - 1) == 0) {
-    writer.Le<uint8_t>(kFill);
-    writer.Le<uint8_t>(plane[0]);
-    return;
-  }
-  const ByteSpan head = plane.first(std::min<size_t>(plane.size(), 32768));
-  const bool random = level <= kMaxHastyLevel && LooksRandom(head);
-  frame->Clear();
-  if (!random && AppendZstdFrame(plane, ZstdLevel(level), frame) &&
-      VarintSize(frame->size()) + frame->size() < plane.size()) {
-    writer.Le<uint8_t>(kZstd);
-    writer.Varint(frame->size());
-    writer.Bytes(frame->span());
-    return;
-  }
-  writer.Le<uint8_t>(kRaw);
-  writer.Bytes(plane);
-}
-
 /// Appends the coded form of `data`, at least one element.
 void AppendElements(ByteSpan data, size_t width, Transform transform, int level,
                     Scratch& scratch, Buffer* out) {
@@ -121,8 +96,8 @@ void AppendElements(ByteSpan data, size_t width, Transform transform, int level,
   ByteWriter writer(out);
   writer.Le<uint8_t>(transform);
   for (size_t p = 0; p < width; ++p) {
-    AppendPlane(planes.span().subspan(p * count, count), level,
-                &scratch.buffers[3], out);
+    AppendBytePlane(planes.span().subspan(p * count, count), level,
+                    &scratch.buffers[3], out);
   }
   writer.Bytes(data.subspan(width * count));
 }
