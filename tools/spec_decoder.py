@@ -1752,6 +1752,67 @@ def decode_quants(parameters, side, positions, column, blocks, take):
     return bytes(-q & mask if flip else q for q, flip in zip(take(classes), flips))
 
 
+PaletteParameters = collections.namedtuple(
+    "PaletteParameters", "width from_zero mirrored group bounds tables")
+
+
+def parse_palette(parameters):
+    fields = Fields(parameters)
+    width = fields.u8("palette: width")
+    check(width in (1, 2, 4, 8), f"palette: elements of {width} bytes")
+    flags = fields.u8("palette: flags")
+    check(flags < 4, f"palette: unknown flags {flags}")
+    group = fields.varint("palette: elements of a group", 0, 1 << 40)
+    bounds = [0]
+    for _ in range(fields.varint("palette: bounds", 0, 63)):
+        bounds.append(fields.u8("palette: bound"))
+        check(bounds[-1] > bounds[-2], "palette: bounds do not ascend")
+    tables = class_tables(fields)
+    check(len(tables) == len(bounds), "palette: wrong number of tables")
+    fields.end("palette: parameters")
+    return PaletteParameters(width, flags & 1, flags & 2, group, bounds, tables)
+
+
+def decode_palette(coded, parameters, size):
+    check(parameters, "palette: no parameters")
+    width = parameters.width
+    count, rest = divmod(size, width)
+    check(rest == 0, "palette: block with a part of an element")
+    fields = Fields(coded)
+    phase, group = 0, parameters.group or count
+    if parameters.group:
+        phase = fields.varint("palette: place in the group", 0, group - 1)
+    ends = [*range(group - phase, count, group), count]
+    sizes = [1 + size for size in decode_plane(fields, len(ends))]
+    for n, begin, end in zip(sizes, [0, *ends], ends):
+        check(n <= end - begin, "palette: more values than elements")
+    planes = [decode_plane(fields, sum(sizes)) for _ in range(width)]
+    values = iter([int.from_bytes(value, "little") for value in zip(*planes)])
+    top = 1 << 8 * width - 1
+
+    groups, tables = [], []
+    for n, begin, end in zip(sizes, [0, *ends], ends):
+        palette = list(itertools.islice(values, n))
+        k = sum(value >= top for value in palette)
+        if parameters.mirrored:
+            z = k < n and palette[k] == 0
+            for i in range(min(k, n - k - z)):
+                palette[k - 1 - i] ^= palette[k + z + i] & top - 1
+        groups.append((palette, k if parameters.from_zero else 0, end - begin))
+        which = sum(bound <= n - 1 for bound in parameters.bounds) - 1
+        tables += [parameters.tables[which]] * (end - begin)
+    symbols = iter(decode_class_rans(fields, tables))
+    fields.end("palette")
+
+    out = bytearray()
+    for palette, first, elements in groups:
+        for symbol in itertools.islice(symbols, elements):
+            number = (symbol + first) % 256
+            check(number < len(palette), "palette: an element without a value")
+            out += palette[number].to_bytes(width, "little")
+    return bytes(out)
+
+
 DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
 
 Codec = collections.namedtuple("Codec", "name parse decode")
@@ -1769,6 +1830,7 @@ CODECS = {
     10: Codec("mix", parse_mix, decode_mix),
     TWIN: Codec("twin", None, None),
     12: Codec("swapped", parse_swapped, decode_swapped),
+    13: Codec("palette", parse_palette, decode_palette),
 }
 
 # ---------------------------------------------------------------------------------------------

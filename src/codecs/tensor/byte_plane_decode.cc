@@ -24,7 +24,8 @@ absl::StatusOr<const uint8_t*> ReadBytePlane(ByteReader& reader,
     case BytePlaneKind::kZstd: {
       ASSIGN_OR_RETURN(const uint64_t size, reader.Varint(reader.remaining()));
       ASSIGN_OR_RETURN(const ByteSpan frame, reader.Bytes(size));
-      RETURN_IF_ERROR(DecodeZstdFrame(frame, room, scratch));
+      const absl::Status status = DecodeZstdFrame(frame, room, scratch);
+      if (!status.ok()) return reader.Error(status.message());
       return room.data();
     }
   }

@@ -105,7 +105,10 @@ absl::Status Decode(const DecodeParams* params, ByteSpan coded,
   for (size_t p = 0; p < width; ++p) {
     const MutableByteSpan plane =
         decoded.mutable_span().subspan(p * count, count);
-    ASSIGN_OR_RETURN(planes[p], ReadBytePlane(reader, plane, scratch));
+    const auto read = ReadBytePlane(reader, plane, scratch);
+    if (!read.ok())
+      return Annotate(read.status(), "planes block, plane ", p, ": ");
+    planes[p] = *read;
   }
   const MutableByteSpan tail = out.subspan(width * count);
   ASSIGN_OR_RETURN(const ByteSpan tail_bytes, reader.Bytes(tail.size()));
