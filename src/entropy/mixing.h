@@ -68,7 +68,8 @@ class Mixer {
 
   /// `sets` sets of weights, each `weight` of 65536 at first; `rate` is the
   /// binary logarithm of how slowly they end up learning.
-  Mixer(size_t sets, const Inputs& weights, int rate) : sets_(sets), rate_(rate) {
+  Mixer(size_t sets, const Inputs& weights, int rate)
+      : sets_(sets), rate_(rate) {
     for (Set& set : sets_) set.weights = weights;
   }
 

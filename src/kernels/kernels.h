@@ -189,8 +189,7 @@ using CascadeExpandFn = size_t (*)(const uint8_t* codes, size_t groups,
 /// `escaped` as r - (2^width - 1), in order. Returns how many. `escaped` has
 /// room for groups * 128 + 64 bytes, all of which may be written.
 using CascadeReduceFn = size_t (*)(const uint8_t* ranks, size_t groups,
-                                   int width, uint8_t* codes,
-                                   uint8_t* escaped);
+                                   int width, uint8_t* codes, uint8_t* escaped);
 
 /// A rest byte has the sign in bit 0 and seven bits of the mantissa above.
 /// Little-endian 16-bit unit i = rest bit 0 << 15 | (exponents[i] << 7 | rest
