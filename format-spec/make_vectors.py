@@ -34,8 +34,8 @@ from xxh3 import xxh3_64  # noqa: E402
 
 ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
 FILE, DIRECTORY, LINK = 0, 1, 2
-STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE, CLASSES, QUANT, MIX, TWIN, SWAPPED = \
-    range(13)
+STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE, CLASSES, QUANT, MIX, TWIN, SWAPPED, \
+    PALETTE = range(14)
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -615,26 +615,92 @@ class ClassesEncoder:
                 states[lane] = (state // frequency << 12) + firsts[c][symbol] + state % frequency
         return words[::-1], states
 
+    def _streams(self):
+        number = 4 if len(self.symbols) >= 262144 else 1
+        streams = [self._stream(stream, number) for stream in range(number)]
+        return b"".join(varint(len(words)) for words, _ in streams) + b"".join(
+            struct.pack(f"<32I{len(words)}H", *states, *words) for words, states in streams)
+
     def coded(self, rest=b""):
         out = varint(self.phase) if self.flags else b""
         if self.rows is not None:
             bits = BitField()
             self._put_offsets(bits, self.rows)
             out += bits.coded()
-        number = 4 if len(self.symbols) >= 262144 else 1
-        streams = [self._stream(stream, number) for stream in range(number)]
-        out += b"".join(varint(len(words)) for words, _ in streams)
-        out += b"".join(struct.pack(f"<32I{len(words)}H", *states, *words)
-                        for words, states in streams)
         bits = BitField()
         for extra in self.extra:
             bits.put(*extra)
-        return out + bits.coded(rest) + b"".join(
+        return out + self._streams() + bits.coded(rest) + b"".join(
             self._plane(*plane, mode) for plane, mode in zip(self.planes, self.modes))
 
     def frame(self):
         return Blocks(Block(CLASSES, self.coded(), pack(self.elements, self.facts.bytes)),
                       parameters=[(CLASSES, self.parameters)])
+
+
+class PaletteEncoder(ClassesEncoder):
+    """Codes elements of codec 13. palettes: of groups, each in its order, made where none are
+    given. kinds: of planes, that of the sizes first. Attributes may be changed before `coded`."""
+
+    def __init__(self, width, elements, group=0, phase=0, flags=0, bounds=(), palettes=None,
+                 kinds=b"\0"):
+        self.width, self.elements, self.group, self.phase = width, elements, group, phase
+        self.flags, self.bounds, self.kinds = flags, bounds, kinds
+        first = (group or len(elements)) - phase
+        ends = [*range(first, len(elements), group or len(elements)), len(elements)]
+        groups = [elements[begin:end] for begin, end in zip([0, *ends], ends)]
+        self.top = 1 << 8 * width - 1
+        self.palettes = palettes or [sorted(set(each), key=self._order) for each in groups]
+        self.sizes = [len(palette) for palette in self.palettes]
+        self.symbols, self.classes = [], []
+        for palette, each in zip(self.palettes, groups):
+            zero = self._negative(palette) if flags & 1 else 0
+            self.symbols += [(palette.index(element) - zero) % 256 for element in each]
+            which = sum(bound <= len(palette) - 1 for bound in bounds)
+            self.classes += [which] * len(each)
+        self.tables = [self._frequencies([symbol for symbol, c in zip(self.symbols, self.classes)
+                                          if c == number]) for number in range(len(bounds) + 1)]
+
+    def _order(self, value):
+        return value if value < self.top else -value
+
+    def _negative(self, palette):
+        return sum(value >= self.top for value in palette)
+
+    def _mirrored(self, palette):
+        k = self._negative(palette)
+        rest = palette[k + (k < len(palette) and palette[k] == 0):]
+        for i, value in enumerate(rest[:k]):
+            palette = [*palette[:k - 1 - i], palette[k - 1 - i] ^ value & self.top - 1,
+                       *palette[k - i:]]
+        return palette
+
+    @property
+    def parameters(self):
+        return (bytes([self.width, self.flags]) + varint(self.group) + varint(len(self.bounds)) +
+                bytes(self.bounds) + self._tables())
+
+    @staticmethod
+    def _byte_plane(kind, plane):
+        if kind == 1:
+            return bytes([1, plane[0]])
+        frame = zstd_frame(plane)
+        return bytes([0]) + plane if kind == 0 else bytes([2]) + varint(len(frame)) + frame
+
+    def coded(self, rest=b""):
+        palettes = [self._mirrored(palette) if self.flags & 2 else palette
+                    for palette in self.palettes]
+        values = pack(itertools.chain(*palettes), self.width)
+        planes = [bytes(size - 1 for size in self.sizes)]
+        planes += [values[i::self.width] for i in range(self.width)]
+        out = varint(self.phase) if self.group else b""
+        for plane, kind in zip(planes, itertools.chain(self.kinds, itertools.repeat(0))):
+            out += self._byte_plane(kind, plane)
+        return out + self._streams() + rest
+
+    def frame(self):
+        return Blocks(Block(PALETTE, self.coded(), pack(self.elements, self.width)),
+                      parameters=[(PALETTE, self.parameters)])
 
 
 class MixCoder:
@@ -841,6 +907,9 @@ def good_codecs():
         yield f"mix-{name}", f"codec 10: {what}", one_file(encoder.frame())
     for name, what, frames in good_swapped():
         yield f"swapped-{name}", f"codec 12: {what}", one_file(*frames)
+    for name, what, encoder in good_palettes():
+        yield f"palette-{name}", f"codec 13: {what}", Archive(
+            max_block=1 << 20, max_frame=1 << 20).file(b"f", encoder.frame()).end()
     for name, what, encoder in good_classes():
         yield f"classes-{name}", f"codec 8: {what}", Archive(
             max_block=1 << 19, max_frame=1 << 19).file(b"f", encoder.frame()).end()
@@ -984,6 +1053,34 @@ def good_classes():
     few = [source & 1 for source in words(36, 262144 + 1, 2)]
     yield "four-streams", "four streams and a part of a step", ClassesEncoder(
         2, [3 * (x and i % 5 == 0) for i, x in enumerate(few)], [0, 3])
+
+
+def grid(seed, count, group, scales, negative, positive, top):
+    """Elements of which each group has those from -negative to positive times a scale."""
+    out = []
+    for i, source in enumerate(words(seed, count, negative + positive + 1)):
+        number = source - negative
+        out.append(abs(number) * scales[i // group % len(scales)] | top * (number < 0))
+    return out
+
+
+def good_palettes():
+    yield "one", "one palette, numbered from the first value", PaletteEncoder(
+        2, grid(51, 900, 900, [0x321], 7, 7, 0x8000))
+    yield "groups", "groups cut on both sides, mirrored, from zero, classes", PaletteEncoder(
+        4, grid(52, 1500, 64, [0x1234567, 0x1000001, 0x7654321], 5, 6, 1 << 31), 64, 0, 3, (10,))
+    yield "phase", "a place in the group, palettes without zero and of one value", PaletteEncoder(
+        2, [element or 0x8000 | i // 100 for i, element in
+            enumerate(grid(53, 950, 100, [9, 0, 77, 1000], 3, 9, 0x8000))], 100, 50, 3,
+        (1, 2, 5), kinds=b"\2\0\2")
+    yield "bytes", "bytes; palettes in another order; mirrored alone", PaletteEncoder(
+        1, [(3, 200, 131, 0)[source] for source in words(54, 800, 4)], 400, 0, 2, (),
+        [[200, 131, 3, 0], [0, 131, 3, 200]], b"\1")
+    yield "eight-bytes", "8 bytes, 256 values, from zero", PaletteEncoder(
+        8, [source * 0x0123456789ABCDEF % (1 << 64) for source in words(55, 3000, 256)], flags=1)
+    few = [source & 1 for source in words(56, 262144 + 33, 2)]
+    yield "four-streams", "four streams; groups larger than the block", PaletteEncoder(
+        1, few, 1 << 40, 5, 0, (1,))
 
 
 def cut(plain, size):
@@ -1707,6 +1804,53 @@ def bad_swapped():
             SWAPPED, coded, plain[:size], parameters)
 
 
+def bad_palettes():
+    for name, parameters in (
+            ("empty", b""), ("width-0", b"\0\0\0\0"), ("width-3", b"\3\0\0\0"),
+            ("flags", b"\2\4\0\0"), ("group-huge", b"\2\0" + varint((1 << 40) + 1) + b"\0"),
+            ("bounds-64", b"\2\0\0\x40" + bytes(range(1, 65))), ("bound-0", b"\2\0\0\1\0"),
+            ("bounds-twice", b"\2\0\0\2\5\5"), ("no-tables", b"\2\0\0\0")):
+        yield f"palette-parameters-{name}", f"codec 13, parameters: {name}", one_file(
+            Blocks(stored(b"x"), parameters=[(PALETTE, parameters)]))
+
+    def made(**changed):
+        fields = {"width": 2, "elements": grid(61, 1000, 200, [5, 77, 1000], 7, 7, 0x8000),
+                  "group": 200, "flags": 3, "bounds": (10,)}
+        return PaletteEncoder(**{**fields, **changed})
+
+    def one(encoder, coded=None, plain=None, parameters=None):
+        plain = pack(encoder.elements, encoder.width) if plain is None else plain
+        return one_block(PALETTE, encoder.coded() if coded is None else coded, plain,
+                         encoder.parameters if parameters is None else parameters)
+
+    good = made()
+    for name, coded in (("empty", b""), ("cut", good.coded()[:-1]), ("rest", good.coded(b"\0")),
+                        ("phase-over", varint(200) + good.coded()[1:]),
+                        ("plane-kind", good.coded()[:1] + b"\3" + good.coded()[2:])):
+        yield f"palette-{name}", f"codec 13: {name}", one(good, coded)
+    yield "palette-no-parameters", "codec 13: no parameters", one_block(
+        PALETTE, good.coded(), pack(good.elements, 2), None)
+    for name, parameters in (("cut", good.parameters[:-1]), ("rest", good.parameters + b"\0")):
+        yield f"palette-parameters-{name}", f"codec 13, parameters: {name}", one(
+            good, parameters=parameters)
+    yield "palette-classes", "codec 13: fewer tables than classes", one(
+        good, parameters=good.parameters[:4] + b"\2\x0a\x0b" + good.parameters[6:])
+    yield "palette-part", "codec 13: a part of an element", one(
+        good, plain=pack(good.elements, 2) + b"\0")
+    yield "palette-many", "codec 13: more values than elements", one(
+        made(elements=good.elements[:210], palettes=good.palettes[:2]))
+    changed_encoder = made()
+    changed_encoder.symbols[500] = 100
+    changed_encoder.tables[changed_encoder.classes[500]][100] = 1
+    table = changed_encoder.tables[changed_encoder.classes[500]]
+    table[max(table, key=table.get)] -= 1
+    changed_encoder.tables[changed_encoder.classes[500]] = dict(sorted(table.items()))
+    yield "palette-no-value", "codec 13: an element without a value", one(changed_encoder)
+    changed_encoder = made()
+    changed_encoder.first_state = 65537
+    yield "palette-last-state", "codec 13: a last state above 65536", one(changed_encoder)
+
+
 def bad_classes():
     for name, parameters in (
             ("empty", b""), ("kind-0", b"\0\0"), ("kind-6", b"\6\0"), ("flags", b"\2\x08"),
@@ -1848,7 +1992,8 @@ def crafted():
     add(good_container())
     add(good_codecs())
     for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_twins, bad_codecs,
-                    bad_floats, bad_cascades, bad_classes, bad_mixes, bad_swapped, bad_index):
+                    bad_floats, bad_cascades, bad_classes, bad_mixes, bad_swapped, bad_palettes,
+                    bad_index):
         add(vectors(), "bad/", "damaged")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)

@@ -16,6 +16,7 @@ import argparse
 import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import lzma
 import math
