@@ -21,6 +21,8 @@ using namespace palette_format;
 using entropy::ByteCounts;
 
 constexpr int kMinLevel = 2;
+// Values are few, and Zstandard finds multiples of them: it may look for long.
+constexpr int kMinValuesLevel = 5;
 
 /// Whether values with the highest bit set are the larger, the farther they are
 /// from zero.
@@ -387,7 +389,8 @@ Buffer StorePalettes(const std::vector<uint8_t>& sizes,
     for (size_t i = 0; i < values.size(); ++i) {
       plane.data()[i] = static_cast<uint8_t>(values[i] >> (8 * p));
     }
-    AppendBytePlane(plane.span(), level, &frame, &stored);
+    AppendBytePlane(plane.span(), std::max(level, kMinValuesLevel), &frame,
+                    &stored);
   }
   return stored;
 }
