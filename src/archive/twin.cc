@@ -17,14 +17,27 @@ struct Coded {
   uint64_t distance = 0;
   uint64_t begin = 0;
   uint64_t count = 0;
-  // Of kRows: the source's rows for the twin's rows from begin / row on, as far
-  // as the block goes.
-  std::vector<uint64_t> rows;
+  // Of kRows: varints, which were checked: the source's rows for the twin's
+  // rows from begin / row on, as far as the block goes. They stay coded, so
+  // that no memory follows from what an archive says.
+  ByteSpan rows;
 };
 
 uint64_t RowsOf(const Coded& coded) {
   const uint64_t row = coded.recipe.row;
   return (coded.begin + coded.count + row - 1) / row - coded.begin / row;
+}
+
+/// Calls take(k, row) for the rows of a block: row k of the twin is row `row`
+/// of the source. Stops where it returns true, and returns whether it did.
+template <typename Take>
+bool AnyRow(const Coded& coded, const Take& take) {
+  ByteReader reader(coded.rows, "rows");
+  uint64_t k = coded.begin / coded.recipe.row;
+  for (const uint64_t end = k + RowsOf(coded); k < end; ++k) {
+    if (take(k, reader.Varint().value_or(0))) return true;
+  }
+  return false;
 }
 
 absl::StatusOr<Coded> Parse(ByteSpan bytes, uint64_t number, size_t index,
@@ -64,9 +77,9 @@ absl::StatusOr<Coded> Parse(ByteSpan bytes, uint64_t number, size_t index,
   }
   if (recipe.order == Order::kRows) {
     const uint64_t all = recipe.elements / recipe.row;
+    coded.rows = bytes.last(reader.remaining());
     for (uint64_t k = RowsOf(coded); k > 0; --k) {
-      ASSIGN_OR_RETURN(const uint64_t row, reader.Varint(all - 1));
-      coded.rows.push_back(row);
+      RETURN_IF_ERROR(reader.Varint(all - 1).status());
     }
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
@@ -100,18 +113,17 @@ class Copier {
       case Order::kSame:
         Copy(data, begin, end, 0);
         break;
-      case Order::kRows: {
-        const uint64_t first = coded_.begin / row;
-        for (uint64_t k = 0; k < coded_.rows.size(); ++k) {
-          const uint64_t start = coded_.rows[k] * row;
+      case Order::kRows:
+        AnyRow(coded_, [&](uint64_t k, uint64_t source_row) {
+          const uint64_t start = source_row * row;
           const uint64_t from = std::max(begin, start);
           const uint64_t to = std::min(end, start + row);
-          if (from >= to) continue;
-          Copy(data + (from - begin) * sizeof(T), from, to,
-               (first + k) * row - start);
-        }
+          if (from < to) {
+            Copy(data + (from - begin) * sizeof(T), from, to, k * row - start);
+          }
+          return false;
+        });
         break;
-      }
       case Order::kTransposed:
         Transpose(data, begin, end);
         break;
@@ -164,7 +176,7 @@ bool Needs(const Coded& coded, uint64_t begin, uint64_t end) {
     case Order::kSame:
       return begin < coded.begin + coded.count && end > coded.begin;
     case Order::kRows:
-      return std::any_of(coded.rows.begin(), coded.rows.end(), [&](uint64_t r) {
+      return AnyRow(coded, [&](uint64_t, uint64_t r) {
         return begin < (r + 1) * row && end > r * row;
       });
     case Order::kTransposed:
