@@ -70,11 +70,11 @@ bool LooksDiverse(const codecs::EncodeRequest& request) {
 }
 
 // Weights as training leaves them: their codec saves what it always does there,
-// and the low levels do not spend time on asking others.
+// and below -6 no time is spent on asking others.
 bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
                uint64_t size) {
-  constexpr int kMaxQuickLevel = 3;
-  return request.level <= kMaxQuickLevel && IsForWeights(codec) &&
+  constexpr int kThorough = 6;
+  return request.level < kThorough && IsForWeights(codec) &&
          size > request.data.size() / 2 &&
          size < request.data.size() - request.data.size() / 64 &&
          LooksDiverse(request);
