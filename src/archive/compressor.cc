@@ -212,8 +212,7 @@ void Compression::MarkDuplicates(FrameJob& job, Place& place) {
 void Compression::MarkTwins(FrameJob& job, const Place& place) {
   const Family& family = *place.twin->source;
   if (!family.coded) return;
-  archive::TwinRecipe recipe = place.twin->recipe;
-  recipe.block_size = archive::BlockBytes(job.dtype, options_.level);
+  const archive::TwinRecipe& recipe = place.twin->recipe;
   SourceBlocks blocks(*inputs_, family, recipe.block_size);
   const ByteSpan plain = job.plain->span();
   Buffer made;

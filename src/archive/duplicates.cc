@@ -4,6 +4,7 @@
 #include <array>
 #include <tuple>
 
+#include "archive/frame_encoder.h"
 #include "base/file.h"
 #include "container/xxh3.h"
 #include "parsers/parser.h"
@@ -129,6 +130,7 @@ void Duplicates::Scan(Inputs& inputs, int level) {
       family = families_.back().get();
       family->original = source;
     }
+    found.recipe.block_size = BlockBytes(source.dtype, level);
     twins_[{twin.input, twin.offset}] = {family, std::move(found.recipe)};
   }
 }

@@ -61,7 +61,7 @@ struct Family {
 /// A segment that seems to be made of another, the original of `source`.
 struct Twin {
   Family* source;
-  TwinRecipe recipe;  ///< without the size of blocks
+  TwinRecipe recipe;
 };
 
 /// Finds segments that may equal an earlier one, or be its twin, before
