@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/status.h"
@@ -40,6 +41,37 @@ class DecodeParams {
   virtual ~DecodeParams() = default;
 };
 
+/// What an array that lies beside a block is to the block's elements.
+enum class Role : uint8_t {
+  kBase = 0,          ///< what they were before, or are nearly
+  kFirstMoment = 1,   ///< of their gradients (Adam's exp_avg)
+  kSecondMoment = 2,  ///< of their gradients' squares (exp_avg_sq)
+  kFactor = 3,        ///< one of the matrices of a low-rank product
+};
+/// The last one.
+inline constexpr Role kMaxRole = Role::kFactor;
+inline constexpr size_t kMaxReferences = 4;
+
+/// Decoded elements of another tensor. Of role kFactor: all of it, in rows of
+/// `row` elements. Else: element i belongs to element i of what is coded, and
+/// there are as many. One element is one value here: `dtype` is not packed.
+struct Reference {
+  Role role;
+  DType dtype;
+  ByteSpan data;
+  uint64_t row = 0;  ///< kFactor only
+};
+
+/// What a block may be coded against, the same for encoder and decoder.
+struct BlockContext {
+  std::span<const Reference> references;  ///< up to kMaxReferences
+  uint64_t row = 0;       ///< elements of the tensor's innermost dimension, or 0
+                          ///< where it has no rows
+  uint64_t position = 0;  ///< elements of the tensor before the block
+  /// What the tensor's model shares among its blocks (TensorModel::shared).
+  ByteSpan shared;
+};
+
 /// Decoding half. Stateless; the functions may be called by several threads at
 /// once.
 struct Decoder {
@@ -53,8 +85,48 @@ struct Decoder {
   /// `parse` returned, or null where the frame has none. Reads and writes
   /// nothing outside the spans.
   absl::Status (*decode)(const DecodeParams* params, ByteSpan coded,
-                         MutableByteSpan out, Scratch& scratch);
+                         MutableByteSpan out, Scratch& scratch) = nullptr;
+  /// Instead of `decode` where blocks are coded against references: the arrays
+  /// of `context` are untrusted too, and may lack what the codec needs.
+  absl::Status (*decode_against)(const DecodeParams* params,
+                                 const BlockContext& context, ByteSpan coded,
+                                 MutableByteSpan out,
+                                 Scratch& scratch) = nullptr;
 };
+
+/// A tensor that is to be coded against others, as a whole.
+class TensorView {
+ public:
+  virtual ~TensorView() = default;
+  DType dtype;
+  uint64_t elements = 0;
+  uint64_t row = 0;  ///< as in BlockContext
+  int level = 0;
+  struct Beside {
+    Role role;
+    DType dtype;
+    uint64_t elements = 0;  ///< the tensor's, but for kFactor
+    uint64_t row = 0;       ///< kFactor only
+  };
+  std::vector<Beside> references;
+
+  /// Reads the elements from `begin` on of the tensor (`which` -1), or of a
+  /// reference, as many as `out` has room for: a whole number.
+  virtual absl::Status Read(int which, uint64_t begin,
+                            MutableByteSpan out) const = 0;
+};
+
+/// What an encoder learnt of a tensor and its references before it codes their
+/// frames. Immutable; shared by threads.
+class TensorModel {
+ public:
+  virtual ~TensorModel() = default;
+  /// Elements that every block of the tensor is decoded with, empty if none;
+  /// stored once, up to kMaxSharedBytes.
+  virtual ByteSpan shared() const { return {}; }
+  virtual DType shared_dtype() const { return DType::kBytes; }
+};
+inline constexpr size_t kMaxSharedBytes = size_t{1} << 26;
 
 /// What the planner asks a codec to encode: the blocks of one frame.
 struct EncodeRequest {
@@ -66,6 +138,10 @@ struct EncodeRequest {
   uint64_t row = 0;   ///< elements of the tensor's innermost dimension, or 0
                       ///< where it has no rows
   uint64_t position = 0;  ///< elements of the tensor before `data`
+  /// Arrays beside `data`: BlockContext's, for the whole frame.
+  std::span<const Reference> references = {};
+  /// What this encoder's `learn` returned, or null.
+  const TensorModel* model = nullptr;
 };
 
 /// A codec's decision for a frame. Immutable; `Encode` may be called by several
@@ -93,6 +169,11 @@ struct Encoder {
   /// level, no gain).
   std::unique_ptr<EncodePlan> (*plan)(const EncodeRequest& request,
                                       Scratch& scratch);
+  /// Looks at a tensor that has references before its frames are planned; null
+  /// where the codec has no use for that, and what it returns is null where it
+  /// has nothing to offer.
+  std::unique_ptr<const TensorModel> (*learn)(const TensorView& tensor,
+                                              Scratch& scratch) = nullptr;
 };
 
 /// The registered decoder with this number; null if there is none.
