@@ -25,17 +25,104 @@ std::vector<ByteSpan> BlocksOf(const EncodeRequest& request) {
   return blocks;
 }
 
+Context::Context(const EncodeRequest& request, ByteSpan block, ByteSpan with)
+    : row(request.row), shared(with) {
+  const DTypeInfo& info = *FindDType(request.dtype);
+  const auto elements_of = [&info](size_t bytes) {
+    return bytes / info.block_bytes * info.block_elements;
+  };
+  const size_t skipped =
+      elements_of(static_cast<size_t>(block.data() - request.data.data()));
+  position = request.position + skipped;
+  for (Reference reference : request.references) {
+    if (reference.role != Role::kFactor) {
+      const size_t width = FindDType(reference.dtype)->block_bytes;
+      reference.data = reference.data.subspan(
+          skipped * width, elements_of(block.size()) * width);
+    }
+    references.push_back(reference);
+  }
+}
+
+absl::Status Decode(const Decoder& decoder, const DecodeParams* params,
+                    const BlockContext& context, ByteSpan coded,
+                    MutableByteSpan out, Scratch& scratch) {
+  return decoder.decode_against != nullptr
+             ? decoder.decode_against(params, context, coded, out, scratch)
+             : decoder.decode(params, coded, out, scratch);
+}
+
+RequestTensor::RequestTensor(const EncodeRequest& request) : request_(request) {
+  const auto elements_of = [](DType type, size_t bytes) {
+    const DTypeInfo& info = *FindDType(type);
+    return uint64_t{bytes / info.block_bytes * info.block_elements};
+  };
+  dtype = request.dtype;
+  elements = elements_of(dtype, request.data.size());
+  row = request.row;
+  level = request.level;
+  for (const Reference& reference : request.references) {
+    references.push_back({reference.role, reference.dtype,
+                          elements_of(reference.dtype, reference.data.size()),
+                          reference.row});
+  }
+}
+
+absl::Status RequestTensor::Read(int which, uint64_t begin,
+                                 MutableByteSpan out) const {
+  const bool is_tensor = which < 0;
+  const Reference* reference =
+      is_tensor ? nullptr : &request_.references[static_cast<size_t>(which)];
+  const ByteSpan data = is_tensor ? request_.data : reference->data;
+  const DTypeInfo& info =
+      *FindDType(is_tensor ? request_.dtype : reference->dtype);
+  const size_t at = begin / info.block_elements * info.block_bytes;
+  EXPECT_EQ(out.size() % info.block_bytes, 0u);
+  EXPECT_LE(at, data.size());
+  EXPECT_LE(out.size(), data.size() - at);
+  std::ranges::copy(data.subspan(at, out.size()), out.begin());
+  return absl::OkStatus();
+}
+
+std::unique_ptr<const TensorModel> Learn(const Encoder& encoder,
+                                         const EncodeRequest& request,
+                                         Scratch& scratch) {
+  if (encoder.learn == nullptr || request.references.empty()) return nullptr;
+  auto model = encoder.learn(RequestTensor(request), scratch);
+  if (model != nullptr) {
+    EXPECT_LE(model->shared().size(), kMaxSharedBytes);
+  }
+  return model;
+}
+
 std::optional<CodedFrame> EncodeFrame(const Encoder& encoder,
                                       const EncodeRequest& request,
                                       Scratch& scratch) {
   const Exact data(request.data);
   EncodeRequest exact = request;
   exact.data = data.span();
+  std::vector<Exact> arrays;
+  std::vector<Reference> references;
+  for (Reference reference : request.references) {
+    arrays.emplace_back(reference.data);
+    reference.data = arrays.back().span();
+    references.push_back(reference);
+  }
+  exact.references = references;
+  std::unique_ptr<const TensorModel> model;
+  if (exact.model == nullptr) {
+    model = Learn(encoder, exact, scratch);
+    exact.model = model.get();
+  }
   const std::unique_ptr<EncodePlan> plan = encoder.plan(exact, scratch);
   if (plan == nullptr) return std::nullopt;
   CodedFrame frame;
   frame.params.assign(plan->params().begin(), plan->params().end());
   frame.estimate = plan->estimate();
+  if (exact.model != nullptr) {
+    const ByteSpan shared = exact.model->shared();
+    frame.shared.assign(shared.begin(), shared.end());
+  }
   EXPECT_LE(frame.params.size(), kMaxParamsBytes);
   for (ByteSpan block : BlocksOf(exact)) {
     constexpr std::string_view kBefore = "before";
@@ -60,6 +147,12 @@ std::optional<CodedFrame> EncodeFrame(const Encoder& encoder,
 std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
                                  ByteSpan coded, size_t size,
                                  absl::Status* why) {
+  return DecodeBlock(decoder, params, {}, coded, size, why);
+}
+
+std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
+                                 const BlockContext& context, ByteSpan coded,
+                                 size_t size, absl::Status* why) {
   std::unique_ptr<const DecodeParams> parsed;
   if (decoder.parse != nullptr) {
     const Exact exact_params(params);
@@ -72,14 +165,25 @@ std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
     parsed = std::move(result).value();
   }
   const Exact exact_coded(coded);
+  const Exact exact_shared(context.shared);
+  std::vector<Exact> arrays;
+  std::vector<Reference> references;
+  for (Reference reference : context.references) {
+    arrays.emplace_back(reference.data);
+    reference.data = arrays.back().span();
+    references.push_back(reference);
+  }
+  const BlockContext exact = {references, context.row, context.position,
+                              exact_shared.span()};
   std::optional<Bytes> first;
   for (const uint8_t before : {uint8_t{0x00}, uint8_t{0xA5}}) {
     Scratch scratch;
     FillScratch(before, std::min<size_t>(size, 4096), &scratch);
     Exact out(size);
     std::fill_n(out.mutable_span().data(), size, before);
-    const absl::Status status = decoder.decode(parsed.get(), exact_coded.span(),
-                                               out.mutable_span(), scratch);
+    const absl::Status status =
+        Decode(decoder, parsed.get(), exact, exact_coded.span(),
+               out.mutable_span(), scratch);
     if (why != nullptr) *why = status;
     if (!status.ok()) {
       EXPECT_NE(status.message(), "");
@@ -109,8 +213,10 @@ size_t CheckRoundTrip(CodecId id, const EncodeRequest& request) {
     if (!frame->blocks[i]) continue;
     ++count;
     absl::Status why;
-    const std::optional<Bytes> decoded = DecodeBlock(
-        decoder, frame->params, *frame->blocks[i], blocks[i].size(), &why);
+    const Context context(request, blocks[i], frame->shared);
+    const std::optional<Bytes> decoded =
+        DecodeBlock(decoder, frame->params, context.get(), *frame->blocks[i],
+                    blocks[i].size(), &why);
     EXPECT_TRUE(decoded.has_value()) << why.message();
     EXPECT_TRUE(decoded && std::ranges::equal(*decoded, blocks[i]))
         << encoder.name << " block " << i << " of " << blocks[i].size()

@@ -32,6 +32,7 @@ class Exact {
 /// A frame as one codec codes it; a block it did not code is nullopt.
 struct CodedFrame {
   Bytes params;
+  Bytes shared;  ///< of the tensor's model, where the codec learns one
   std::vector<std::optional<Bytes>> blocks;
   uint64_t estimate = 0;
   friend bool operator==(const CodedFrame&, const CodedFrame&) = default;
@@ -40,9 +41,47 @@ struct CodedFrame {
 /// The blocks of a request.
 std::vector<ByteSpan> BlocksOf(const EncodeRequest& request);
 
-/// Plans and codes; nullopt if the codec offers no plan. Checks what an encoder
-/// owes whatever the input: `*out` keeps what it had, nothing larger than the
-/// block. `scratch` may hold anything.
+/// What lies beside one block (as it lies in the request's data).
+class Context {
+ public:
+  Context() = default;
+  Context(const EncodeRequest& request, ByteSpan block, ByteSpan shared = {});
+  /// To be changed by hostile tests.
+  std::vector<Reference> references;
+  uint64_t row = 0;
+  uint64_t position = 0;
+  ByteSpan shared;
+
+  /// Valid as long as this is not changed.
+  BlockContext get() const { return {references, row, position, shared}; }
+};
+
+/// By `decode_against` where the codec has it.
+absl::Status Decode(const Decoder& decoder, const DecodeParams* params,
+                    const BlockContext& context, ByteSpan coded,
+                    MutableByteSpan out, Scratch& scratch);
+
+/// A request as a whole tensor; it outlives this.
+class RequestTensor final : public TensorView {
+ public:
+  explicit RequestTensor(const EncodeRequest& request);
+  absl::Status Read(int which, uint64_t begin,
+                    MutableByteSpan out) const override;
+
+ private:
+  const EncodeRequest& request_;
+};
+
+/// What the encoder learns of the request's data, taken for a whole tensor;
+/// null where it has no model for it.
+std::unique_ptr<const TensorModel> Learn(const Encoder& encoder,
+                                         const EncodeRequest& request,
+                                         Scratch& scratch);
+
+/// Learns (where the codec does and there are references), plans and codes;
+/// nullopt if the codec offers no plan. Checks what an encoder owes whatever
+/// the input: `*out` keeps what it had, nothing larger than the block.
+/// `scratch` may hold anything.
 std::optional<CodedFrame> EncodeFrame(const Encoder& encoder,
                                       const EncodeRequest& request,
                                       Scratch& scratch);
@@ -53,6 +92,9 @@ std::optional<CodedFrame> EncodeFrame(const Encoder& encoder,
 std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
                                  ByteSpan coded, size_t size,
                                  absl::Status* why = nullptr);
+std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
+                                 const BlockContext& context, ByteSpan coded,
+                                 size_t size, absl::Status* why = nullptr);
 
 /// Codes, decodes each block by itself, compares. Returns how many blocks were
 /// coded.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 namespace zipllm::codecs {
@@ -52,7 +53,8 @@ double Gaussian(Random& random) {
   return static_cast<double>(sum) / static_cast<double>(int64_t{1} << 57);
 }
 
-/// Bits of `value` in the format, cut; 0 where it is too small.
+/// Bits of `value` in the format, cut; 0 where it is too small, infinity where
+/// it is too large.
 uint64_t ToBits(double value, FloatFormat format) {
   const uint64_t bits = std::bit_cast<uint64_t>(value);
   const int bias = (1 << (format.exponent_bits - 1)) - 1;
@@ -60,6 +62,10 @@ uint64_t ToBits(double value, FloatFormat format) {
   const uint64_t sign = (bits >> 63)
                         << (format.exponent_bits + format.mantissa_bits);
   if (exponent <= 0) return sign;
+  const int infinity = (1 << format.exponent_bits) - 1;
+  if (exponent >= infinity) {
+    return sign | static_cast<uint64_t>(infinity) << format.mantissa_bits;
+  }
   const uint64_t mantissa =
       (bits & ((uint64_t{1} << 52) - 1)) >> (52 - format.mantissa_bits);
   return sign | static_cast<uint64_t>(exponent) << format.mantissa_bits |
@@ -115,6 +121,118 @@ std::vector<uint8_t> MakeText(size_t size, Random& random) {
   }
   text.resize(size);
   return text;
+}
+
+/// The value of `bits`; of NaN and infinity what they would be as numbers.
+double FromBits(uint64_t bits, FloatFormat format) {
+  const int bias = (1 << (format.exponent_bits - 1)) - 1;
+  const auto exponent = static_cast<int>(bits >> format.mantissa_bits &
+                                         ((1u << format.exponent_bits) - 1));
+  const auto fraction =
+      static_cast<double>(bits & ((uint64_t{1} << format.mantissa_bits) - 1));
+  const double one = std::ldexp(1.0, format.mantissa_bits);
+  const double value =
+      std::ldexp(fraction + (exponent != 0 ? one : 0.0),
+                 std::max(exponent, 1) - bias - format.mantissa_bits);
+  const bool negative =
+      (bits >> (format.exponent_bits + format.mantissa_bits) & 1) != 0;
+  return negative ? -value : value;
+}
+
+/// An array of numbers of a type: floats (also the parts of complex ones), or
+/// integers of up to 8 bytes.
+class Numbers {
+ public:
+  Numbers(DType dtype, std::vector<uint8_t>* bytes)
+      : format_(FormatOf(dtype)),
+        big_endian_(IsBigEndian(dtype)),
+        bytes_(*bytes) {
+    width_ = is_float() ? static_cast<size_t>(1 + format_.exponent_bits +
+                                              format_.mantissa_bits) /
+                              8
+                        : std::min<size_t>(ElementBytes(dtype), 8);
+  }
+  bool is_float() const { return format_.exponent_bits != 0; }
+  const FloatFormat& format() const { return format_; }
+  size_t size() const { return bytes_.size() / width_; }
+
+  uint64_t bits(size_t i) const {
+    uint64_t bits = 0;
+    for (size_t b = 0; b < width_; ++b) {
+      bits |= uint64_t{bytes_[At(i, b)]} << (8 * b);
+    }
+    return bits;
+  }
+  void set_bits(size_t i, uint64_t bits) {
+    for (size_t b = 0; b < width_; ++b) {
+      bytes_[At(i, b)] = static_cast<uint8_t>(bits >> (8 * b));
+    }
+  }
+  double value(size_t i) const {
+    if (is_float()) return FromBits(bits(i), format_);
+    const int unused = 64 - 8 * static_cast<int>(width_);
+    return static_cast<double>(static_cast<int64_t>(bits(i) << unused) >>
+                               unused);
+  }
+  /// Near `value`; nothing where that is far outside of the type.
+  void set_value(size_t i, double value) {
+    if (is_float()) {
+      set_bits(i, ToBits(value, format_));
+    } else if (std::abs(value) < 0x1p62) {
+      set_bits(i, static_cast<uint64_t>(static_cast<int64_t>(value)));
+    }
+  }
+  /// Goes `steps` to the neighbour (negative: the one below).
+  void Step(size_t i, int64_t steps) {
+    if (!is_float()) {
+      set_bits(i, bits(i) + static_cast<uint64_t>(steps));
+      return;
+    }
+    const uint64_t sign = uint64_t{1} << (8 * width_ - 1);
+    const auto magnitude = static_cast<int64_t>(bits(i) & (sign - 1));
+    const int64_t ordered =
+        ((bits(i) & sign) != 0 ? -magnitude : magnitude) + steps;
+    if (static_cast<uint64_t>(std::abs(ordered)) >= sign) return;
+    set_bits(
+        i, static_cast<uint64_t>(std::abs(ordered)) | (ordered < 0 ? sign : 0));
+  }
+
+ private:
+  size_t At(size_t i, size_t byte) const {
+    return i * width_ + (big_endian_ ? width_ - 1 - byte : byte);
+  }
+
+  const FloatFormat format_;
+  const bool big_endian_;
+  size_t width_;
+  std::vector<uint8_t>& bytes_;
+};
+
+/// A few ulps for two elements in five.
+void StepSome(Random& random, Numbers& numbers) {
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (random.Below(5) >= 2) continue;
+    const auto steps = static_cast<int64_t>(1 + random.Below(3));
+    numbers.Step(i, random.Next() % 2 == 0 ? steps : -steps);
+  }
+}
+
+/// `numbers` in another type, with bits of their own below the ulp where it has
+/// room for them.
+std::vector<uint8_t> Cast(Random& random, const Numbers& numbers, DType to) {
+  std::vector<uint8_t> bytes(numbers.size() * ElementBytes(to));
+  Numbers cast(to, &bytes);
+  const int room =
+      cast.format().mantissa_bits - numbers.format().mantissa_bits - 1;
+  for (size_t i = 0; i < cast.size(); ++i) {
+    cast.set_value(i, numbers.value(i));
+    if (!numbers.is_float() || room <= 0) continue;
+    const int64_t most = int64_t{1} << room;
+    cast.Step(i, static_cast<int64_t>(
+                     random.Below(static_cast<size_t>(2 * most - 1))) -
+                     most + 1);
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -185,6 +303,141 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
     }
   }
   return bytes;
+}
+
+std::string_view BesideName(Beside beside) {
+  static constexpr std::string_view kNames[] = {
+      "nothing", "equal",   "base",          "other_dtype",
+      "two",     "moments", "second_moment", "factors"};
+  return kNames[static_cast<size_t>(beside)];
+}
+
+EncodeRequest Input::Request(size_t block_size, int level) const {
+  return {.data = data,
+          .block_size = block_size,
+          .dtype = dtype,
+          .level = level,
+          .row = row,
+          .references = references};
+}
+
+Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
+                uint64_t seed) {
+  constexpr size_t kRow = 60;  // elements
+  constexpr size_t kRank = 2;
+  Random random(seed ^ 0xB0B);
+  Input input;
+  input.dtype = dtype;
+  input.data = std::move(data);
+  if (beside == Beside::kNothing) return input;
+  const size_t elements = input.data.size() / ElementBytes(dtype);
+  const size_t row = std::min(kRow, elements);
+  input.row = row;
+  const Numbers target(dtype, &input.data);
+  // Complex numbers have two a place, and the arrays of F32 one for both.
+  const size_t parts = target.size() / std::max<size_t>(elements, 1);
+  const auto add = [&input](Role role, DType type, std::vector<uint8_t> bytes,
+                            uint64_t factor_row = 0) {
+    input.arrays.push_back(std::move(bytes));
+    input.references.push_back({role, type, input.arrays.back(), factor_row});
+  };
+  // The input with each number moved by what `by` says.
+  const auto moved = [&](auto by) {
+    std::vector<uint8_t> bytes = input.data;
+    Numbers numbers(dtype, &bytes);
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      numbers.set_value(i, target.value(i) + by(i / parts));
+    }
+    return bytes;
+  };
+  std::vector<uint8_t> floats(elements * 4);
+  Numbers floats_numbers(DType::kF32, &floats);
+  // Sizes that suit the weights of Kind::kGaussian; integers move by a few.
+  const double unit = target.is_float() ? 0x1p-4 : 0x1p6;
+  switch (beside) {
+    case Beside::kNothing:
+      break;
+    case Beside::kEqual:
+      add(Role::kBase, dtype, input.data);
+      break;
+    case Beside::kBase:
+    case Beside::kBaseOtherDType: {
+      std::vector<uint8_t> bytes = input.data;
+      Numbers numbers(dtype, &bytes);
+      StepSome(random, numbers);
+      if (beside == Beside::kBase) {
+        add(Role::kBase, dtype, std::move(bytes));
+      } else if (parts == 1) {
+        const DType other = dtype == DType::kF32 ? DType::kBF16 : DType::kF32;
+        add(Role::kBase, other, Cast(random, numbers, other));
+      }
+      break;
+    }
+    case Beside::kTwoBases: {
+      std::vector<double> apart(elements);
+      for (double& a : apart) a = Gaussian(random) * unit;
+      add(Role::kBase, dtype, moved([&](size_t i) { return apart[i]; }));
+      add(Role::kBase, dtype, moved([&](size_t i) { return -apart[i]; }));
+      break;
+    }
+    case Beside::kMoments: {
+      std::vector<uint8_t> squares(elements * 4);
+      Numbers squares_numbers(DType::kF32, &squares);
+      std::vector<double> steps(elements);
+      for (size_t i = 0; i < elements; ++i) {
+        // Rows have scales of their own.
+        const double scale =
+            std::ldexp(1.0, -10 - static_cast<int>(i / row % 4));
+        floats_numbers.set_value(i, Gaussian(random) * scale);
+        squares_numbers.set_value(
+            i, scale * scale *
+                   std::ldexp(static_cast<double>(2 + random.Below(6)), -11));
+        steps[i] = floats_numbers.value(i) /
+                   std::sqrt(squares_numbers.value(i)) * unit * 0x1p-8;
+      }
+      add(Role::kBase, dtype, moved([&](size_t i) { return steps[i]; }));
+      add(Role::kFirstMoment, DType::kF32, std::move(floats));
+      add(Role::kSecondMoment, DType::kF32, std::move(squares));
+      break;
+    }
+    case Beside::kSecondMoment:
+      for (size_t i = 0; i < elements; ++i) {
+        const double value = target.value(i * parts);
+        floats_numbers.set_value(
+            i, value * value *
+                   std::ldexp(static_cast<double>(4 + random.Below(12)), -3));
+      }
+      add(Role::kSecondMoment, DType::kF32, std::move(floats));
+      break;
+    case Beside::kFactors: {
+      const size_t rows = (elements + row - 1) / std::max<size_t>(row, 1);
+      std::vector<uint8_t> a(kRank * row * 4);
+      std::vector<uint8_t> b(rows * kRank * 4);
+      Numbers a_numbers(DType::kF32, &a);
+      Numbers b_numbers(DType::kF32, &b);
+      for (Numbers* numbers : {&a_numbers, &b_numbers}) {
+        for (size_t i = 0; i < numbers->size(); ++i) {
+          numbers->set_value(i, Gaussian(random));
+        }
+      }
+      add(Role::kBase, dtype, moved([&](size_t i) {
+            double sum = 0;
+            for (size_t k = 0; k < kRank; ++k) {
+              sum += b_numbers.value(i / row * kRank + k) *
+                     a_numbers.value(k * row + i % row);
+            }
+            return -sum;
+          }));
+      add(Role::kFactor, DType::kF32, std::move(a), row);
+      add(Role::kFactor, DType::kF32, std::move(b), kRank);
+      break;
+    }
+  }
+  return input;
+}
+
+Input Home::Make(size_t elements) const {
+  return PutBeside(beside, dtype, MakeInput(kind, dtype, elements));
 }
 
 }  // namespace zipllm::codecs

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "zipllm/types.h"
+#include "codecs/codec.h"
 
 namespace zipllm::codecs {
 
@@ -50,12 +50,52 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
 /// Bytes of one element or block of `dtype`.
 size_t ElementBytes(DType dtype);
 
+/// What lies beside an input.
+enum class Beside {
+  kNothing,
+  kEqual,           ///< a base that is the input
+  kBase,            ///< a base, from which 40 % of the elements went a few ulps
+  kBaseOtherDType,  ///< the same, rounded to F32 (BF16 beside F32), or what was
+                    ///< rounded to the input
+  kTwoBases,        ///< two bases, of which the input is about the mean
+  kMoments,         ///< a base and Adam's moments (F32), which made the step
+  kSecondMoment,    ///< squares (F32) near the input's: it is a first moment
+  kFactors,         ///< a base, A (2 x row) and B (rows x 2), both F32: the
+                    ///< input is about base + B A
+};
+std::string_view BesideName(Beside beside);
+
+/// An input with what lies beside it. Pointers within: it moves, but is not
+/// copied.
+struct Input {
+  DType dtype;
+  std::vector<uint8_t> data;
+  uint64_t row = 0;
+  std::vector<std::vector<uint8_t>> arrays;
+  std::vector<Reference> references;  ///< to `arrays`
+
+  Input() = default;
+  Input(Input&&) = default;
+  Input& operator=(Input&&) = default;
+
+  /// The request to code all of it as one frame.
+  EncodeRequest Request(size_t block_size, int level) const;
+};
+
+/// `data` of `dtype`, whose elements are single values (FindDType), with
+/// references.
+Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
+                uint64_t seed = 1);
+
 /// What a codec is there for: an input that it must code at `level`.
 struct Home {
   std::string_view codec;
   Kind kind;
   DType dtype;
   int level;
+  Beside beside = Beside::kNothing;
+
+  Input Make(size_t elements) const;
 };
 /// At least one row for every registered codec; the registry's tests and the
 /// fuzzer's seeds are made from these.
@@ -94,6 +134,8 @@ inline constexpr std::array kHomes = {
     Home{"palette", Kind::kGaussian, DType::kI32, 3},
     Home{"palette", Kind::kSparse, DType::kF16, 2},
     Home{"palette", Kind::kSparse, DType::kU64, 6},
+    Home{"copy", Kind::kGaussian, DType::kBF16, 3, Beside::kEqual},
+    Home{"copy", Kind::kRandom, DType::kBytes, 1, Beside::kEqual},
 };
 
 }  // namespace zipllm::codecs

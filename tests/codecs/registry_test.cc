@@ -57,22 +57,51 @@ class CodecTest : public testing::TestWithParam<CodecId> {
 
   /// A frame of a home input with `elements` elements in blocks of `block`.
   struct Coded {
-    Bytes plain;
-    size_t block_size;
+    Input input;
+    EncodeRequest request = {};
     CodedFrame frame;
+    Context context;  // of the first block
+    const Bytes& plain() const { return input.data; }
+    const Bytes& block() const { return *frame.blocks[0]; }
   };
   std::optional<Coded> CodeHome(const Home& home, size_t elements,
                                 size_t block) const {
     Coded coded;
-    coded.plain = MakeInput(home.kind, home.dtype, elements);
-    coded.block_size = block * ElementBytes(home.dtype);
+    coded.input = home.Make(elements);
+    coded.request =
+        coded.input.Request(block * ElementBytes(home.dtype), home.level);
     Scratch scratch;
-    std::optional<CodedFrame> frame = EncodeFrame(
-        encoder(), {coded.plain, coded.block_size, home.dtype, home.level},
-        scratch);
+    std::optional<CodedFrame> frame =
+        EncodeFrame(encoder(), coded.request, scratch);
     if (!frame) return std::nullopt;
     coded.frame = std::move(*frame);
+    coded.context =
+        Context(coded.request, BlocksOf(coded.request)[0], coded.frame.shared);
     return coded;
+  }
+  /// What lies beside the inputs that the codec is tried with.
+  std::set<Beside> Besides() const {
+    std::set<Beside> besides;
+    for (const Home& home : Homes()) besides.insert(home.beside);
+    return besides;
+  }
+  /// Codes and decodes `data` beside all of these.
+  void CheckRoundTrips(DType dtype, const Bytes& data, size_t block_size,
+                       int level) const {
+    for (const Beside beside : Besides()) {
+      // References are made of single values.
+      if (beside != Beside::kNothing && FindDType(dtype)->block_elements != 1) {
+        continue;
+      }
+      SCOPED_TRACE(BesideName(beside));
+      const Input input = PutBeside(beside, dtype, data);
+      CheckRoundTrip(GetParam(), input.Request(block_size, level));
+    }
+  }
+  /// Decodes a block as it is found after the coded one.
+  std::optional<Bytes> Try(const Coded& like, ByteSpan coded) const {
+    return DecodeBlock(decoder(), like.frame.params, like.context.get(), coded,
+                       like.plain().size());
   }
   /// The first block of a home input, small enough to be tried byte by byte.
   std::vector<Coded> SmallBlocks() const {
@@ -94,9 +123,9 @@ TEST_P(CodecTest, CodesWhatItIsFor) {
     const auto coded = CodeHome(home, 20000, 20000);
     ASSERT_TRUE(coded.has_value());
     ASSERT_TRUE(coded->frame.blocks[0].has_value());
-    const size_t actual = coded->frame.blocks[0]->size();
+    const size_t actual = coded->block().size();
     if (encoder().name != "stored") {
-      EXPECT_LT(actual, coded->plain.size());
+      EXPECT_LT(actual, coded->plain().size());
     }
     // Plans are compared by estimate: it must be of the right order.
     EXPECT_LE(coded->frame.estimate, 2 * actual + 4096);
@@ -111,9 +140,9 @@ TEST_P(CodecTest, RoundTripsSmallInputsOfEveryType) {
         SCOPED_TRACE(testing::Message()
                      << dtype.name << " " << KindName(kind) << " " << elements);
         const Bytes data = MakeInput(kind, dtype.dtype, elements);
-        CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, 3});
+        CheckRoundTrips(dtype.dtype, data, data.size(), 3);
         if (elements == 129) {
-          CheckRoundTrip(GetParam(), {data, data.size(), dtype.dtype, 7});
+          CheckRoundTrips(dtype.dtype, data, data.size(), 7);
         }
       }
     }
@@ -135,7 +164,7 @@ TEST_P(CodecTest, RoundTripsAtEveryLevel) {
         for (int level = 1; level <= 9; ++level) {
           // Once is enough where levels only differ in effort.
           if (level == 3 || elements == 4097) {
-            CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+            CheckRoundTrips(dtype, data, data.size(), level);
           }
         }
       }
@@ -152,7 +181,7 @@ TEST_P(CodecTest, RoundTripsLargeInputs) {
                                         << KindName(kind) << " " << elements);
         const Bytes data = MakeInput(kind, dtype, elements);
         for (const int level : {1, 3}) {
-          CheckRoundTrip(GetParam(), {data, data.size(), dtype, level});
+          CheckRoundTrips(dtype, data, data.size(), level);
         }
       }
     }
@@ -162,11 +191,11 @@ TEST_P(CodecTest, RoundTripsLargeInputs) {
 TEST_P(CodecTest, BlocksShareOnePlan) {
   for (const Home& home : Homes()) {
     const size_t width = ElementBytes(home.dtype);
-    const Bytes data = MakeInput(home.kind, home.dtype, 10 * 1000 + 17);
+    const Input input = home.Make(10 * 1000 + 17);
     // Ten blocks and a short one; blocks of one element; one block.
-    for (const size_t block : {size_t{1000}, size_t{1}, data.size() / width}) {
-      const EncodeRequest request = {data, block * width, home.dtype,
-                                     home.level};
+    for (const size_t block :
+         {size_t{1000}, size_t{1}, input.data.size() / width}) {
+      const EncodeRequest request = input.Request(block * width, home.level);
       const size_t coded = CheckRoundTrip(GetParam(), request);
       if (block != 1) {
         EXPECT_GE(coded, BlocksOf(request).size() - 1);
@@ -184,8 +213,7 @@ TEST_P(CodecTest, BlocksThatDifferShareOnePlan) {
       data.insert(data.end(), part.begin(), part.end());
     }
     for (const int level : {1, 3, 6, 9}) {
-      CheckRoundTrip(GetParam(),
-                     {data, 700 * ElementBytes(dtype), dtype, level});
+      CheckRoundTrips(dtype, data, 700 * ElementBytes(dtype), level);
     }
   }
 }
@@ -193,6 +221,7 @@ TEST_P(CodecTest, BlocksThatDifferShareOnePlan) {
 TEST_P(CodecTest, ElementsMayBeCut) {
   // A layout's last block may end within an element.
   for (const Home& home : Homes()) {
+    if (home.beside != Beside::kNothing) continue;  // those lie at elements
     const Bytes data = MakeInput(home.kind, home.dtype, 3000);
     const size_t width = ElementBytes(home.dtype);
     for (size_t cut = 1; cut < std::max<size_t>(width, 2); ++cut) {
@@ -204,9 +233,9 @@ TEST_P(CodecTest, ElementsMayBeCut) {
 
 TEST_P(CodecTest, SameBytesEveryTimeAndOnEveryThread) {
   for (const Home& home : Homes()) {
-    const Bytes data = MakeInput(home.kind, home.dtype, 9000);
-    const EncodeRequest request = {data, 3000 * ElementBytes(home.dtype),
-                                   home.dtype, home.level};
+    const Input input = home.Make(9000);
+    const EncodeRequest request =
+        input.Request(3000 * ElementBytes(home.dtype), home.level);
     Scratch clean;
     const auto expected = EncodeFrame(encoder(), request, clean);
     ASSERT_TRUE(expected.has_value());
@@ -233,10 +262,13 @@ TEST_P(CodecTest, SameBytesEveryTimeAndOnEveryThread) {
 TEST_P(CodecTest, ThreadsShareAPlanAndParameters) {
   for (const Home& home : Homes()) {
     const size_t block_size = 3000 * ElementBytes(home.dtype);
-    const Bytes data = MakeInput(home.kind, home.dtype, 12000);
-    const EncodeRequest request = {data, block_size, home.dtype, home.level};
+    const Input input = home.Make(12000);
+    EncodeRequest request = input.Request(block_size, home.level);
     const std::vector<ByteSpan> blocks = BlocksOf(request);
     Scratch scratch;
+    const auto model = Learn(encoder(), request, scratch);
+    request.model = model.get();
+    const ByteSpan shared = model != nullptr ? model->shared() : ByteSpan();
     const auto plan = encoder().plan(request, scratch);
     ASSERT_NE(plan, nullptr);
     std::unique_ptr<const DecodeParams> params;
@@ -252,9 +284,10 @@ TEST_P(CodecTest, ThreadsShareAPlanAndParameters) {
         Scratch own;
         Buffer coded;
         Exact out(blocks[i].size());
+        const Context context(request, blocks[i], shared);
         ok[i] = plan->Encode(blocks[i], own, &coded) &&
-                decoder()
-                    .decode(params.get(), coded.span(), out.mutable_span(), own)
+                Decode(decoder(), params.get(), context.get(), coded.span(),
+                       out.mutable_span(), own)
                     .ok() &&
                 std::ranges::equal(out.span(), blocks[i]);
       });
@@ -271,16 +304,17 @@ TEST_P(CodecTest, DecodesAfterRefusing) {
     if (decoder().parse != nullptr) {
       params = std::move(decoder().parse(small.frame.params)).value();
     }
-    const Bytes& coded = *small.frame.blocks[0];
+    const Bytes& coded = small.block();
     Scratch scratch;
-    Exact out(small.plain.size());
+    Exact out(small.plain().size());
     for (size_t cut = 1; cut < coded.size(); cut = cut * 2 + 1) {
-      (void)decoder().decode(params.get(), ByteSpan(coded).first(cut),
-                             out.mutable_span(), scratch);
+      (void)Decode(decoder(), params.get(), small.context.get(),
+                   ByteSpan(coded).first(cut), out.mutable_span(), scratch);
       const absl::Status status =
-          decoder().decode(params.get(), coded, out.mutable_span(), scratch);
+          Decode(decoder(), params.get(), small.context.get(), coded,
+                 out.mutable_span(), scratch);
       ASSERT_TRUE(status.ok()) << status.message();
-      ASSERT_TRUE(std::ranges::equal(out.span(), small.plain));
+      ASSERT_TRUE(std::ranges::equal(out.span(), small.plain()));
     }
   }
 }
@@ -290,16 +324,15 @@ TEST_P(CodecTest, DecodesAfterRefusing) {
 
 TEST_P(CodecTest, SurvivesTruncationAndExcess) {
   for (const Coded& small : SmallBlocks()) {
-    const Bytes& coded = *small.frame.blocks[0];
+    const Bytes& coded = small.block();
     const size_t step = 1 + coded.size() / 3000;
     for (size_t size = 0; size < coded.size(); size += step) {
-      DecodeBlock(decoder(), small.frame.params, ByteSpan(coded).first(size),
-                  small.plain.size());
+      Try(small, ByteSpan(coded).first(size));
     }
     for (const uint8_t extra : {uint8_t{0}, uint8_t{1}, uint8_t{255}}) {
       Bytes longer = coded;
       longer.push_back(extra);
-      DecodeBlock(decoder(), small.frame.params, longer, small.plain.size());
+      Try(small, longer);
     }
   }
 }
@@ -308,12 +341,12 @@ TEST_P(CodecTest, SurvivesFlippedBits) {
   Random random(2);
   for (const Coded& small : SmallBlocks()) {
     for (int i = 0; i < 2000; ++i) {
-      Bytes coded = *small.frame.blocks[0];
+      Bytes coded = small.block();
       for (size_t flips = 1 + random.Below(3); flips > 0; --flips) {
         coded[random.Below(coded.size())] ^=
             static_cast<uint8_t>(1 << random.Below(8));
       }
-      DecodeBlock(decoder(), small.frame.params, coded, small.plain.size());
+      Try(small, coded);
     }
   }
 }
@@ -324,26 +357,27 @@ TEST_P(CodecTest, SurvivesGarbage) {
     for (int i = 0; i < 300; ++i) {
       const Bytes garbage =
           MakeInput(Kind::kRandom, DType::kBytes, random.Below(400), i);
-      DecodeBlock(decoder(), small.frame.params, garbage, small.plain.size());
+      Try(small, garbage);
       // With a head that is right and the rest not.
-      Bytes coded = *small.frame.blocks[0];
+      Bytes coded = small.block();
       const size_t from = random.Below(coded.size());
       for (size_t j = from; j < coded.size(); ++j) {
         coded[j] = static_cast<uint8_t>(random.Next());
       }
-      DecodeBlock(decoder(), small.frame.params, coded, small.plain.size());
+      Try(small, coded);
     }
-    DecodeBlock(decoder(), small.frame.params, {}, small.plain.size());
+    Try(small, {});
   }
 }
 
 TEST_P(CodecTest, SurvivesWrongSizes) {
   for (const Coded& small : SmallBlocks()) {
-    const size_t size = small.plain.size();
+    const size_t size = small.plain().size();
     for (const size_t wrong :
          {size_t{1}, size_t{2}, size / 2, size - 1, size + 1, 2 * size}) {
-      const auto decoded = DecodeBlock(decoder(), small.frame.params,
-                                       *small.frame.blocks[0], wrong);
+      const auto decoded =
+          DecodeBlock(decoder(), small.frame.params, small.context.get(),
+                      small.block(), wrong);
       if (decoded) {
         EXPECT_EQ(decoded->size(), wrong);
       }
@@ -357,7 +391,8 @@ TEST_P(CodecTest, SurvivesWrongParameters) {
   for (const Coded& small : SmallBlocks()) {
     const Bytes& params = small.frame.params;
     const auto decode = [&](ByteSpan wrong) {
-      DecodeBlock(decoder(), wrong, *small.frame.blocks[0], small.plain.size());
+      DecodeBlock(decoder(), wrong, small.context.get(), small.block(),
+                  small.plain().size());
     };
     for (size_t size = 0; size < params.size(); ++size) {
       decode(ByteSpan(params).first(size));
@@ -376,13 +411,139 @@ TEST_P(CodecTest, SurvivesWrongParameters) {
     }
     // A frame without parameters where the codec has some.
     Scratch scratch;
-    Exact out(small.plain.size());
-    const Exact coded(*small.frame.blocks[0]);
+    Exact out(small.plain().size());
+    const Exact coded(small.block());
     const absl::Status status =
-        decoder().decode(nullptr, coded.span(), out.mutable_span(), scratch);
+        Decode(decoder(), nullptr, small.context.get(), coded.span(),
+               out.mutable_span(), scratch);
     if (!status.ok()) {
       EXPECT_NE(status.message(), "");
     }
+  }
+}
+
+TEST_P(CodecTest, SurvivesWrongReferences) {
+  if (decoder().decode_against == nullptr) GTEST_SKIP() << "needs none";
+  Random random(5);
+  for (const Coded& small : SmallBlocks()) {
+    const auto decode = [&](const Context& wrong) {
+      DecodeBlock(decoder(), small.frame.params, wrong.get(), small.block(),
+                  small.plain().size());
+    };
+    decode({});
+    Context reversed = small.context;
+    std::ranges::reverse(reversed.references);
+    decode(reversed);
+    for (size_t i = 0; i < small.context.references.size(); ++i) {
+      const Reference& right = small.context.references[i];
+      // One way after the other in which a reference is not the right one.
+      const auto decode_with = [&](auto change) {
+        Context wrong = small.context;
+        change(wrong.references[i]);
+        decode(wrong);
+      };
+      Context missing = small.context;
+      missing.references.erase(missing.references.begin() +
+                               static_cast<ptrdiff_t>(i));
+      decode(missing);
+      for (int role = 0; role <= static_cast<int>(kMaxRole); ++role) {
+        decode_with([&](Reference& r) { r.role = static_cast<Role>(role); });
+      }
+      for (const DTypeInfo& dtype : AllDTypes()) {
+        decode_with([&](Reference& r) { r.dtype = dtype.dtype; });
+        // Of that type, and as many.
+        const Bytes bytes(
+            right.data.size() / ElementBytes(right.dtype) * dtype.block_bytes,
+            0x5A);
+        decode_with([&](Reference& r) {
+          r.dtype = dtype.dtype;
+          r.data = bytes;
+        });
+      }
+      const size_t size = right.data.size();
+      for (const size_t wrong :
+           {size_t{0}, size_t{1}, size / 2, size - ElementBytes(right.dtype),
+            size - 1, size + 1, size + ElementBytes(right.dtype), 2 * size}) {
+        Bytes bytes(right.data.begin(), right.data.end());
+        bytes.resize(wrong);
+        decode_with([&](Reference& r) { r.data = bytes; });
+      }
+      for (const uint64_t row : {uint64_t{0}, uint64_t{1}, right.row + 1,
+                                 uint64_t{1} << 32, ~uint64_t{0}}) {
+        decode_with([&](Reference& r) { r.row = row; });
+      }
+      for (int seed = 0; seed < 50; ++seed) {
+        Bytes bytes(right.data.begin(), right.data.end());
+        if (seed % 2 == 0) {
+          bytes = MakeInput(Kind::kRandom, DType::kBytes, size,
+                            static_cast<uint64_t>(seed));
+        } else {
+          for (size_t flips = 1 + random.Below(3); flips > 0; --flips) {
+            bytes[random.Below(size)] ^=
+                static_cast<uint8_t>(1 << random.Below(8));
+          }
+        }
+        decode_with([&](Reference& r) { r.data = bytes; });
+      }
+      for (const Kind kind : {Kind::kSpecial, Kind::kSparse}) {
+        const Bytes bytes =
+            MakeInput(kind, right.dtype, size / ElementBytes(right.dtype));
+        decode_with([&](Reference& r) { r.data = bytes; });
+      }
+    }
+    for (const uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{7},
+                                 uint64_t{1} << 40, ~uint64_t{0}}) {
+      Context wrong = small.context;
+      wrong.row = value;
+      decode(wrong);
+      wrong = small.context;
+      wrong.position = value;
+      decode(wrong);
+    }
+    const ByteSpan shared = small.context.shared;
+    for (const size_t size :
+         {size_t{0}, shared.size() / 2, shared.size() + 1}) {
+      Bytes bytes(shared.begin(), shared.end());
+      bytes.resize(size);
+      Context wrong = small.context;
+      wrong.shared = bytes;
+      decode(wrong);
+    }
+    for (uint64_t seed = 0; seed < 20 && !shared.empty(); ++seed) {
+      const Bytes bytes =
+          MakeInput(Kind::kRandom, DType::kBytes, shared.size(), seed);
+      Context wrong = small.context;
+      wrong.shared = bytes;
+      decode(wrong);
+    }
+  }
+}
+
+TEST_P(CodecTest, CodesAgainstReferencesOfPartsOfTheFrame) {
+  // Half of the blocks are what lies beside them, the others are not.
+  for (const Home& home : Homes()) {
+    if (home.beside == Beside::kNothing) continue;
+    constexpr size_t kBlock = 500;
+    const size_t size = kBlock * ElementBytes(home.dtype);
+    Input input = home.Make(8 * kBlock);
+    for (size_t block = 0; block < 8; block += 2) {
+      const Bytes other =
+          MakeInput(Kind::kRandom, DType::kBytes, size, block + 10);
+      std::ranges::copy(
+          other, input.data.begin() + static_cast<ptrdiff_t>(block * size));
+    }
+    CheckRoundTrip(GetParam(), input.Request(size, home.level));
+  }
+}
+
+TEST_P(CodecTest, NeedsItsReferences) {
+  for (const Home& home : Homes()) {
+    if (home.beside == Beside::kNothing) continue;
+    const Bytes data = MakeInput(home.kind, home.dtype, 5000);
+    Scratch scratch;
+    EXPECT_EQ(
+        encoder().plan({data, data.size(), home.dtype, home.level}, scratch),
+        nullptr);
   }
 }
 
