@@ -1,0 +1,303 @@
+#include "archive/lineage.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+
+#include "archive/sketch.h"
+
+namespace zipllm::archive {
+namespace {
+
+// Shorter ones are not worth a reference.
+constexpr uint64_t kMinElements = 16;
+// Below, bits say too little: only tensors of the same name are looked at.
+constexpr uint64_t kMinSketched = 64;
+// Of as many, how many are compared by their values.
+constexpr size_t kCompared = 8;
+// Same for those of the same name.
+constexpr size_t kNamesakes = 4;
+// Tensors of one size: where there are more, those that may be related are
+// looked up by bands of their sketches.
+constexpr size_t kManyAlike = 256;
+constexpr size_t kBandBits = 16;
+constexpr size_t kBands = kSampled / kBandBits;
+// Of those that share a band, the first and the last.
+constexpr size_t kFirst = 64;
+constexpr size_t kLast = 192;
+// Related tensors differ in no greater part of their sketches.
+constexpr uint32_t kMaxDistancePercent = 30;
+constexpr uint64_t kMaxValues = (uint64_t{64} << 20) / sizeof(int32_t);
+
+/// Tensors of one kind with equally many elements.
+struct Class {
+  std::vector<size_t> members;  // ascending
+  // Where there are many: by band, the value of the band and the tensor.
+  std::vector<std::vector<std::pair<uint16_t, uint32_t>>> bands;
+};
+
+struct Relative {
+  uint32_t cost;
+  size_t tensor;
+  auto operator<=>(const Relative&) const = default;
+};
+
+uint16_t Band(const Sketch& sketch, size_t band) {
+  return static_cast<uint16_t>(sketch.bits[band / 4] >> (band % 4 * kBandBits));
+}
+
+class Finder {
+ public:
+  Finder(const std::vector<LineageTensor>& tensors, size_t first_target,
+         LineageReader& reader, const LineageOptions& options)
+      : tensors_(tensors),
+        first_target_(first_target),
+        reader_(reader),
+        options_(options),
+        states_(tensors.size()),
+        found_(tensors.size()) {}
+
+  std::vector<Lineage> Find();
+
+ private:
+  struct State {
+    std::optional<ElementFormat> format;
+    bool sampled = false;
+    Sketch sketch;
+    std::vector<int32_t> values;  // empty if there was no room
+    Class* alike = nullptr;
+  };
+
+  void Group();
+  bool Sample(size_t t);
+  bool ReadValues(size_t t, std::vector<int32_t>* values);
+  /// The sampled values; of a tensor whose values are not kept, in `*room`.
+  std::span<const int32_t> Values(size_t t, std::vector<int32_t>* room);
+
+  std::vector<size_t> Similar(size_t t) const;
+  void AddRelative(size_t t, std::span<const int32_t> values, size_t other,
+                   std::vector<Relative>* relatives);
+  std::vector<Relative> Relatives(size_t t);
+
+  bool IsWhole(size_t t) const;
+  bool Allowed(size_t source) const {
+    return found_[source].depth < options_.max_depth;
+  }
+  void Choose(size_t t);
+
+  const std::vector<LineageTensor>& tensors_;
+  const size_t first_target_;
+  LineageReader& reader_;
+  const LineageOptions& options_;
+  std::vector<State> states_;
+  std::vector<Lineage> found_;
+  std::map<std::pair<bool, uint64_t>, Class> classes_;
+  std::map<std::pair<uint64_t, std::string_view>, std::vector<size_t>> names_;
+  uint64_t kept_values_ = 0;
+  std::vector<uint8_t> bytes_;
+};
+
+// Only tensors that share their size with another are sampled, file by file.
+void Finder::Group() {
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    const LineageTensor& tensor = tensors_[t];
+    states_[t].format = FindElementFormat(tensor.dtype);
+    if (!states_[t].format || tensor.elements < kMinElements) continue;
+    Class& alike = classes_[{states_[t].format->is_float, tensor.elements}];
+    alike.members.push_back(t);
+    states_[t].alike = &alike;
+  }
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    State& state = states_[t];
+    if (state.alike == nullptr) continue;
+    const std::vector<size_t>& members = state.alike->members;
+    if (members.size() < 2 || members.back() < first_target_) continue;
+    state.sampled = Sample(t);
+    if (state.sampled) {
+      names_[{tensors_[t].elements, tensors_[t].name}].push_back(t);
+    }
+  }
+  for (auto& [key, alike] : classes_) {
+    if (alike.members.size() <= kManyAlike) continue;
+    alike.bands.resize(std::min<uint64_t>(kBands, key.second / kBandBits));
+    for (size_t band = 0; band < alike.bands.size(); ++band) {
+      for (const size_t t : alike.members) {
+        if (!states_[t].sketch.telling) continue;
+        alike.bands[band].push_back(
+            {Band(states_[t].sketch, band), static_cast<uint32_t>(t)});
+      }
+      std::ranges::sort(alike.bands[band]);
+    }
+  }
+}
+
+bool Finder::ReadValues(size_t t, std::vector<int32_t>* values) {
+  const ElementFormat& format = *states_[t].format;
+  const std::vector<Run> runs = SampleRuns(tensors_[t].elements);
+  values->clear();
+  for (const Run& run : runs) {
+    bytes_.resize(run.count * format.size);
+    if (!reader_.Read(t, run.begin, bytes_)) return false;
+    values->resize(values->size() + run.count);
+    ToOrdered(format, bytes_.data(), std::span(*values).last(run.count));
+  }
+  return true;
+}
+
+bool Finder::Sample(size_t t) {
+  std::vector<int32_t> values;
+  if (!ReadValues(t, &values)) return false;
+  states_[t].sketch = SketchOf(values);
+  if (kept_values_ + values.size() <= kMaxValues) {
+    kept_values_ += values.size();
+    states_[t].values = std::move(values);
+  }
+  return true;
+}
+
+std::span<const int32_t> Finder::Values(size_t t, std::vector<int32_t>* room) {
+  if (!states_[t].values.empty()) return states_[t].values;
+  if (!ReadValues(t, room)) return {};
+  return *room;
+}
+
+// Earlier tensors whose sketches are near, the nearest first.
+std::vector<size_t> Finder::Similar(size_t t) const {
+  const State& state = states_[t];
+  if (!state.sketch.telling || tensors_[t].elements < kMinSketched) return {};
+  std::vector<std::pair<uint32_t, size_t>> near;
+  const uint32_t limit = state.sketch.count * kMaxDistancePercent / 100;
+  const auto look_at = [&](size_t other) {
+    if (!states_[other].sketch.telling) return;
+    const uint32_t distance = state.sketch.Distance(states_[other].sketch);
+    if (distance <= limit) near.push_back({distance, other});
+  };
+  for (size_t band = 0; band < state.alike->bands.size(); ++band) {
+    const auto& all = state.alike->bands[band];
+    const uint16_t value = Band(state.sketch, band);
+    const auto begin = std::ranges::lower_bound(all, std::pair(value, 0U));
+    const auto end = std::lower_bound(
+        begin, all.end(), std::pair(value, static_cast<uint32_t>(t)));
+    const auto count = static_cast<size_t>(end - begin);
+    for (size_t i = 0; i < count; ++i) {
+      if (i == kFirst && count > kFirst + kLast) i = count - kLast;
+      look_at(begin[static_cast<ptrdiff_t>(i)].second);
+    }
+  }
+  if (state.alike->bands.empty()) {
+    for (const size_t other : state.alike->members) {
+      if (other >= t) break;
+      look_at(other);
+    }
+  }
+  std::ranges::sort(near);
+  const auto rest = std::ranges::unique(near);
+  near.erase(rest.begin(), rest.end());
+  std::vector<size_t> similar;
+  for (const auto& [distance, other] : near) {
+    if (similar.size() == kCompared) break;
+    similar.push_back(other);
+  }
+  return similar;
+}
+
+void Finder::AddRelative(size_t t, std::span<const int32_t> values,
+                         size_t other, std::vector<Relative>* relatives) {
+  for (const Relative& relative : *relatives) {
+    if (relative.tensor == other) return;
+  }
+  std::vector<int32_t> room;
+  const std::span<const int32_t> predicted = Values(other, &room);
+  if (predicted.size() != values.size()) return;
+  const ElementFormat& format = *states_[t].format;
+  const uint32_t cost = MeanCost(format, values, predicted);
+  if (TellsMore(format, values, predicted, cost)) {
+    relatives->push_back({cost, other});
+  }
+}
+
+// What `t` may be coded against whole, the cheapest first.
+std::vector<Relative> Finder::Relatives(size_t t) {
+  std::vector<size_t> candidates = Similar(t);
+  const std::vector<size_t>& namesakes =
+      names_[{tensors_[t].elements, tensors_[t].name}];
+  const auto here = std::ranges::lower_bound(namesakes, t);
+  // The last ones: of a sequence, those right before.
+  for (auto i = here; i != namesakes.begin();) {
+    --i;
+    if (static_cast<size_t>(here - i) > kNamesakes) break;
+    if (tensors_[*i].shape == tensors_[t].shape) candidates.push_back(*i);
+  }
+  std::vector<Relative> relatives;
+  if (candidates.empty()) return relatives;
+  std::vector<int32_t> room;
+  const std::span<const int32_t> values = Values(t, &room);
+  for (const size_t candidate : candidates) {
+    AddRelative(t, values, candidate, &relatives);
+  }
+  // A source that is too deep is replaced by what it was coded against.
+  for (size_t i = 0; i < relatives.size(); ++i) {
+    const size_t source = relatives[i].tensor;
+    if (!Allowed(source) && IsWhole(source)) {
+      AddRelative(t, values, found_[source].base[0].source, &relatives);
+    }
+  }
+  std::erase_if(relatives,
+                [&](const Relative& r) { return !Allowed(r.tensor); });
+  std::ranges::sort(relatives);
+  if (options_.keyframes != 0 && !relatives.empty() &&
+      found_[relatives[0].tensor].depth + 1 >= options_.keyframes) {
+    std::erase_if(relatives, [&](const Relative& r) {
+      return r.tensor >= first_target_ ||
+             found_[r.tensor].depth + 1 >= options_.keyframes;
+    });
+  }
+  return relatives;
+}
+
+// Whether it is coded against one tensor of its own size.
+bool Finder::IsWhole(size_t t) const {
+  const std::vector<SourceView>& base = found_[t].base;
+  return base.size() == 1 && base[0].order == SourceView::Order::kSame &&
+         base[0].target_elements == tensors_[t].elements &&
+         tensors_[base[0].source].elements == tensors_[t].elements;
+}
+
+void Finder::Choose(size_t t) {
+  const std::vector<Relative> relatives = Relatives(t);
+  if (relatives.empty()) return;
+  const auto whole = [&](size_t source) {
+    SourceView view;
+    view.source = source;
+    view.target_elements = tensors_[t].elements;
+    if (!tensors_[t].shape.empty()) view.columns = tensors_[t].shape.back();
+    view.source_columns = view.columns;
+    return view;
+  };
+  Lineage& lineage = found_[t];
+  const size_t nearest = relatives[0].tensor;
+  lineage.base.push_back(whole(nearest));
+  lineage.depth = found_[nearest].depth + 1;
+}
+
+std::vector<Lineage> Finder::Find() {
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    found_[t].depth = tensors_[t].depth;
+  }
+  Group();
+  for (size_t t = first_target_; t < tensors_.size(); ++t) {
+    found_[t].depth = 0;
+    if (states_[t].sampled) Choose(t);
+  }
+  return std::move(found_);
+}
+
+}  // namespace
+
+std::vector<Lineage> FindLineage(const std::vector<LineageTensor>& tensors,
+                                 size_t first_target, LineageReader& reader,
+                                 const LineageOptions& options) {
+  return Finder(tensors, first_target, reader, options).Find();
+}
+
+}  // namespace zipllm::archive
