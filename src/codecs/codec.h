@@ -47,9 +47,11 @@ enum class Role : uint8_t {
   kFirstMoment = 1,   ///< of their gradients (Adam's exp_avg)
   kSecondMoment = 2,  ///< of their gradients' squares (exp_avg_sq)
   kFactor = 3,        ///< one of the matrices of a low-rank product
+  kBaseFirstMoment = 4,   ///< kFirstMoment as it was beside kBase
+  kBaseSecondMoment = 5,  ///< kSecondMoment as it was beside kBase
 };
 /// The last one.
-inline constexpr Role kMaxRole = Role::kFactor;
+inline constexpr Role kMaxRole = Role::kBaseSecondMoment;
 inline constexpr size_t kMaxReferences = 4;
 
 /// Decoded elements of another tensor. Of role kFactor: all of it, in rows of
