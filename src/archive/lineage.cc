@@ -27,6 +27,15 @@ constexpr size_t kFirst = 64;
 constexpr size_t kLast = 192;
 // Related tensors differ in no greater part of their sketches.
 constexpr uint32_t kMaxDistancePercent = 30;
+// Related tensors predict values better than chance by so much, in 1/256 bit:
+// those that have a name and shape in common need less.
+constexpr uint32_t kGain = 384;
+constexpr uint32_t kNamesakeGain = 96;
+// Sources whose costs differ by less are as good as each other: then that one
+// serves which serves other tensors of the same file.
+constexpr uint32_t kTie = 64;
+// As much is counted where a file has no source for a tensor.
+constexpr uint32_t kMissing = 512;
 constexpr uint64_t kMaxValues = (uint64_t{64} << 20) / sizeof(int32_t);
 
 /// Tensors of one kind with equally many elements.
@@ -66,6 +75,7 @@ class Finder {
     Sketch sketch;
     std::vector<int32_t> values;  // empty if there was no room
     Class* alike = nullptr;
+    std::vector<Relative> relatives;
   };
 
   void Group();
@@ -75,9 +85,10 @@ class Finder {
   std::span<const int32_t> Values(size_t t, std::vector<int32_t>* room);
 
   std::vector<size_t> Similar(size_t t) const;
-  void AddRelative(size_t t, std::span<const int32_t> values, size_t other,
-                   std::vector<Relative>* relatives);
+  void AddRelative(size_t t, size_t other, std::vector<Relative>* relatives);
   std::vector<Relative> Relatives(size_t t);
+  std::map<size_t, uint64_t> Losses(size_t begin, size_t end) const;
+  void Rank(size_t t, const std::map<size_t, uint64_t>& losses);
 
   bool IsWhole(size_t t) const;
   bool Allowed(size_t source) const {
@@ -201,24 +212,30 @@ std::vector<size_t> Finder::Similar(size_t t) const {
   return similar;
 }
 
-void Finder::AddRelative(size_t t, std::span<const int32_t> values,
-                         size_t other, std::vector<Relative>* relatives) {
+void Finder::AddRelative(size_t t, size_t other,
+                         std::vector<Relative>* relatives) {
   for (const Relative& relative : *relatives) {
     if (relative.tensor == other) return;
   }
-  std::vector<int32_t> room;
-  const std::span<const int32_t> predicted = Values(other, &room);
+  std::vector<int32_t> rooms[2];
+  const std::span<const int32_t> values = Values(t, &rooms[0]);
+  const std::span<const int32_t> predicted = Values(other, &rooms[1]);
   if (predicted.size() != values.size()) return;
   const ElementFormat& format = *states_[t].format;
   const uint32_t cost = MeanCost(format, values, predicted);
-  if (TellsMore(format, values, predicted, cost)) {
+  const uint32_t chance = ChanceCost(format, values, predicted);
+  const bool namesakes = tensors_[t].name == tensors_[other].name &&
+                         tensors_[t].shape == tensors_[other].shape;
+  const uint32_t gain = namesakes ? kNamesakeGain : kGain;
+  if (cost < chance && (cost + gain <= chance || 2 * cost <= chance)) {
     relatives->push_back({cost, other});
   }
 }
 
 // What `t` may be coded against whole, the cheapest first.
 std::vector<Relative> Finder::Relatives(size_t t) {
-  std::vector<size_t> candidates = Similar(t);
+  std::vector<Relative> relatives;
+  for (const size_t other : Similar(t)) AddRelative(t, other, &relatives);
   const std::vector<size_t>& namesakes =
       names_[{tensors_[t].elements, tensors_[t].name}];
   const auto here = std::ranges::lower_bound(namesakes, t);
@@ -226,33 +243,33 @@ std::vector<Relative> Finder::Relatives(size_t t) {
   for (auto i = here; i != namesakes.begin();) {
     --i;
     if (static_cast<size_t>(here - i) > kNamesakes) break;
-    if (tensors_[*i].shape == tensors_[t].shape) candidates.push_back(*i);
-  }
-  std::vector<Relative> relatives;
-  if (candidates.empty()) return relatives;
-  std::vector<int32_t> room;
-  const std::span<const int32_t> values = Values(t, &room);
-  for (const size_t candidate : candidates) {
-    AddRelative(t, values, candidate, &relatives);
-  }
-  // A source that is too deep is replaced by what it was coded against.
-  for (size_t i = 0; i < relatives.size(); ++i) {
-    const size_t source = relatives[i].tensor;
-    if (!Allowed(source) && IsWhole(source)) {
-      AddRelative(t, values, found_[source].base[0].source, &relatives);
+    if (tensors_[*i].shape == tensors_[t].shape) {
+      AddRelative(t, *i, &relatives);
     }
   }
-  std::erase_if(relatives,
-                [&](const Relative& r) { return !Allowed(r.tensor); });
   std::ranges::sort(relatives);
-  if (options_.keyframes != 0 && !relatives.empty() &&
-      found_[relatives[0].tensor].depth + 1 >= options_.keyframes) {
-    std::erase_if(relatives, [&](const Relative& r) {
-      return r.tensor >= first_target_ ||
-             found_[r.tensor].depth + 1 >= options_.keyframes;
-    });
-  }
   return relatives;
+}
+
+// How well each file serves the tensors `begin` to `end`, which are those of
+// one file: bits lost on their nearest sources, the fewer the better.
+std::map<size_t, uint64_t> Finder::Losses(size_t begin, size_t end) const {
+  std::map<size_t, uint64_t> losses;
+  uint64_t all = 0;
+  for (size_t t = begin; t < end; ++t) {
+    std::map<size_t, uint32_t> nearest;
+    for (const Relative& relative : states_[t].relatives) {
+      nearest.emplace(tensors_[relative.tensor].file, relative.cost);
+    }
+    if (nearest.empty()) continue;
+    all += kMissing;
+    const uint32_t least = states_[t].relatives[0].cost;
+    for (const auto& [file, cost] : nearest) {
+      losses[file] -= kMissing - std::min(kMissing, cost - least);
+    }
+  }
+  for (auto& [file, loss] : losses) loss += all;
+  return losses;
 }
 
 // Whether it is coded against one tensor of its own size.
@@ -263,8 +280,41 @@ bool Finder::IsWhole(size_t t) const {
          tensors_[base[0].source].elements == tensors_[t].elements;
 }
 
+// Leaves the sources that `t` may have, and puts those that serve best first.
+void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
+  std::vector<Relative>& relatives = states_[t].relatives;
+  // A source that is too deep is replaced by what it is coded against.
+  for (size_t i = 0; i < relatives.size(); ++i) {
+    const size_t source = relatives[i].tensor;
+    if (!Allowed(source) && IsWhole(source)) {
+      AddRelative(t, found_[source].base[0].source, &relatives);
+    }
+  }
+  std::erase_if(relatives,
+                [&](const Relative& r) { return !Allowed(r.tensor); });
+  std::ranges::sort(relatives);
+  if (relatives.empty()) return;
+  const auto ties = std::ranges::find_if(relatives, [&](const Relative& r) {
+    return r.cost - relatives[0].cost > kTie;
+  });
+  const auto loss = [&](const Relative& r) {
+    const auto found = losses.find(tensors_[r.tensor].file);
+    return found == losses.end() ? UINT64_MAX : found->second;
+  };
+  std::stable_sort(
+      relatives.begin(), ties,
+      [&](const Relative& a, const Relative& b) { return loss(a) < loss(b); });
+  if (options_.keyframes != 0 &&
+      found_[relatives[0].tensor].depth + 1 >= options_.keyframes) {
+    std::erase_if(relatives, [&](const Relative& r) {
+      return r.tensor >= first_target_ ||
+             found_[r.tensor].depth + 1 >= options_.keyframes;
+    });
+  }
+}
+
 void Finder::Choose(size_t t) {
-  const std::vector<Relative> relatives = Relatives(t);
+  const std::vector<Relative>& relatives = states_[t].relatives;
   if (relatives.empty()) return;
   const auto whole = [&](size_t source) {
     SourceView view;
@@ -285,9 +335,19 @@ std::vector<Lineage> Finder::Find() {
     found_[t].depth = tensors_[t].depth;
   }
   Group();
-  for (size_t t = first_target_; t < tensors_.size(); ++t) {
-    found_[t].depth = 0;
-    if (states_[t].sampled) Choose(t);
+  for (size_t begin = first_target_; begin < tensors_.size();) {
+    size_t end = begin;
+    for (; end < tensors_.size() && tensors_[end].file == tensors_[begin].file;
+         ++end) {
+      if (states_[end].sampled) states_[end].relatives = Relatives(end);
+    }
+    const std::map<size_t, uint64_t> losses = Losses(begin, end);
+    for (size_t t = begin; t < end; ++t) {
+      found_[t].depth = 0;
+      Rank(t, losses);
+      Choose(t);
+    }
+    begin = end;
   }
   return std::move(found_);
 }

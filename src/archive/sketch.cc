@@ -181,18 +181,16 @@ uint32_t MeanCost(const ElementFormat& format, std::span<const int32_t> values,
     sum += StepCost(static_cast<uint64_t>((d < 0 ? -d : d) + half) >>
                     format.ulp_bits);
   }
-  return static_cast<uint32_t>(sum / values.size());
+  return static_cast<uint32_t>(16 * sum / values.size());
 }
 
-bool TellsMore(const ElementFormat& format, std::span<const int32_t> values,
-               std::span<const int32_t> predicted, uint32_t cost) {
-  constexpr uint32_t kGain = 24;  // 1.5 bits: beyond chance
-  if (values.size() < 2) return false;
+uint32_t ChanceCost(const ElementFormat& format,
+                    std::span<const int32_t> values,
+                    std::span<const int32_t> predicted) {
   std::vector<int32_t> other(predicted.begin(), predicted.end());
-  std::ranges::rotate(other, other.begin() + static_cast<ptrdiff_t>(
-                                                 (other.size() * 5 + 7) / 13));
-  const uint32_t chance = MeanCost(format, values, other);
-  return cost < chance && (cost + kGain <= chance || 2 * cost <= chance);
+  std::ranges::rotate(
+      other, other.begin() + static_cast<ptrdiff_t>(other.size() * 5 / 13));
+  return MeanCost(format, values, other);
 }
 
 std::vector<Run> SampleRuns(uint64_t elements) {

@@ -38,15 +38,15 @@ int32_t ToOrdered(float value);
 /// away from its prediction takes, in 1/16.
 uint32_t StepCost(uint64_t distance);
 
-/// The mean of StepCost over values of `format` predicted by others, in 1/16
+/// The mean of StepCost over values of `format` predicted by others, in 1/256
 /// bit; UINT32_MAX where there are none. Both have as many.
 uint32_t MeanCost(const ElementFormat& format, std::span<const int32_t> values,
                   std::span<const int32_t> predicted);
 
-/// Whether `predicted` tells more about `values` than the same numbers in
-/// another order. `cost` is their MeanCost.
-bool TellsMore(const ElementFormat& format, std::span<const int32_t> values,
-               std::span<const int32_t> predicted, uint32_t cost);
+/// The same where the predictions are in another order: what chance gives.
+uint32_t ChanceCost(const ElementFormat& format,
+                    std::span<const int32_t> values,
+                    std::span<const int32_t> predicted);
 
 /// Elements of a run that lies together in a file.
 struct Run {
