@@ -111,6 +111,11 @@ class CommandLineBuilder {
                        "Store what symbolic links inside a directory point to "
                        "instead of the links, as for a snapshot in the Hugging "
                        "Face cache.");
+    Bases(
+        "File, folder or archive to code against: tensors of FILE that are "
+        "near to one of its tensors take only the difference. Which fits which "
+        "is found by content. Whoever decompresses needs PATH too. May be "
+        "given several times.");
     command_->add_flag("--no-verify", options_.no_verify,
                        "Do not decode each block and compare it with its "
                        "input before it counts.");
@@ -123,6 +128,7 @@ class CommandLineBuilder {
         "Examples:\n"
         "  zipllm compress model.safetensors\n"
         "  zipllm compress -6 -L models--A--B/snapshots/C -o b.zllm\n"
+        "  zipllm compress --base base.safetensors fine-tune.safetensors\n"
         "  tar c model | zipllm compress - > model.tar.zllm");
   }
 
@@ -143,6 +149,7 @@ class CommandLineBuilder {
     Sync();
     Sha256();
     Memory();
+    DecodeBases();
     Replacing();
     Reporting("Report on standard output as JSON.");
     command_->footer(
@@ -192,6 +199,7 @@ class CommandLineBuilder {
         "Archives. '-' is standard input, read also where no FILE is given.");
     Threads();
     Memory();
+    DecodeBases();
     Reporting("Report on standard output as JSON.");
   }
 
@@ -228,6 +236,7 @@ class CommandLineBuilder {
             "Bytes A up to, not including, B of the tensor or file; A "
             "defaults to the start, B to the end.")
         ->option_text("A:B");
+    DecodeBases();
     command_->add_flag("-f,--force", options_.force,
                        "Write binary data to a terminal.");
     Memory();
@@ -337,6 +346,20 @@ class CommandLineBuilder {
             "Refuse archives that need more memory than this a thread, such as "
             "512M or 2G. The default is 512M.")
         ->option_text("SIZE");
+  }
+
+  void Bases(const char* description) {
+    command_->add_option("--base", options_.bases, description)
+        ->allow_extra_args(false)
+        ->option_text("PATH");
+  }
+
+  void DecodeBases() {
+    Bases(
+        "File, folder or archive that has tensors which the archive was coded "
+        "against. They are looked for in the archive's own folder too, and in "
+        "those that ZIPLLM_BASES names (with ':' between them). May be given "
+        "several times.");
   }
 
   void Sync() {

@@ -37,6 +37,7 @@ struct CommandOptions {
   bool no_dedup = false;
   bool no_sync = false;
   bool follow_symlinks = false;
+  std::vector<std::string> bases;
 
   uint64_t memory = DecompressOptions{}.max_memory;
   bool sha256 = false;

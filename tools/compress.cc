@@ -38,6 +38,7 @@ void RunCompress(const CommandOptions& options, Console& console) {
   settings.deduplicate = !options.no_dedup;
   settings.sync = !options.no_sync;
   settings.follow_symlinks = options.follow_symlinks;
+  settings.bases = options.bases;
 
   Report report(options, console);
   for (const std::string& input : InputsOf(options)) {

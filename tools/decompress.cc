@@ -1,6 +1,7 @@
 // zipllm decompress: what archives hold, back to files or to standard output.
 #include "base/status.h"
 #include "tools/command.h"
+#include "tools/open_archive.h"
 #include "tools/paths.h"
 #include "tools/report.h"
 #include "zipllm/decompressor.h"
@@ -24,6 +25,7 @@ void RunDecompress(const CommandOptions& options, Console& console) {
     ProgressReport progress(&console);
     settings.progress = progress.Callback();
     settings.warning = report.Warnings(input);
+    SetBases(input, options, &settings);
     std::string output;
     absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
       if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));

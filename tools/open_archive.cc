@@ -1,5 +1,8 @@
 #include "tools/open_archive.h"
 
+#include <cstdlib>
+#include <sstream>
+
 #include "base/status.h"
 #include "tools/paths.h"
 
@@ -19,6 +22,7 @@ absl::StatusOr<Archive> OpenArchive(const std::string& input,
   }
   DecompressOptions settings;
   settings.max_memory = options.memory;
+  SetBases(input, options, &settings);
   absl::StatusOr<Archive> archive = Archive::Open(std::move(source), settings);
   if (absl::IsDataLoss(archive.status())) {
     return absl::Status(
@@ -28,6 +32,22 @@ absl::StatusOr<Archive> OpenArchive(const std::string& input,
                "at what comes before the damage"));
   }
   return archive;
+}
+
+void SetBases(const std::string& input, const CommandOptions& options,
+              DecompressOptions* settings) {
+  settings->bases = options.bases;
+  settings->base_directories.clear();
+  if (input != "-") {
+    const size_t slash = input.rfind('/');
+    settings->base_directories.push_back(
+        slash == std::string::npos ? "." : input.substr(0, slash + 1));
+  }
+  const char* more = std::getenv("ZIPLLM_BASES");
+  std::istringstream folders(more == nullptr ? "" : more);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    if (!folder.empty()) settings->base_directories.push_back(folder);
+  }
 }
 
 std::string EntryName(const Entry& entry) {

@@ -16,6 +16,11 @@ absl::StatusOr<Archive> OpenArchive(const std::string& input,
                                     const CommandOptions& options,
                                     const Console& console);
 
+/// Where the tensors are looked for that `input` was coded against: --base, its
+/// own folder, $ZIPLLM_BASES.
+void SetBases(const std::string& input, const CommandOptions& options,
+              DecompressOptions* settings);
+
 /// "." for the root directory, "(unnamed)" for a stream's content.
 std::string EntryName(const Entry& entry);
 

@@ -1,6 +1,7 @@
 // zipllm test: decodes and checks everything, writes nothing.
 #include "base/status.h"
 #include "tools/command.h"
+#include "tools/open_archive.h"
 #include "tools/paths.h"
 #include "tools/report.h"
 #include "zipllm/decompressor.h"
@@ -23,6 +24,7 @@ void RunTest(const CommandOptions& options, Console& console) {
     ProgressReport progress(&console);
     settings.progress = progress.Callback();
     settings.warning = report.Warnings(input);
+    SetBases(input, options, &settings);
     absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
       ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
                        OpenArchiveSource(input, console));

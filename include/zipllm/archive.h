@@ -48,6 +48,14 @@ struct SegmentCoding {
   std::vector<CodecUse> codecs;
 };
 
+/// A tensor outside of the archive without which some of it cannot be decoded.
+struct NeededBase {
+  std::string tensor;   ///< its name there
+  std::string model;    ///< the file that it was in
+  uint64_t length = 0;  ///< in bytes
+  std::array<uint8_t, 32> sha256{};
+};
+
 /// A byte range of an entry.
 struct TensorRef {
   size_t entry = 0;    ///< index into entries()
@@ -70,6 +78,8 @@ class ZIPLLM_EXPORT Archive {
   ~Archive();
 
   const std::vector<Entry>& entries() const;
+  /// What it was coded against, and needs (DecompressOptions::bases).
+  const std::vector<NeededBase>& needed_bases() const;
   /// Archive size in bytes.
   uint64_t size() const;
   /// Bytes read from the source so far, opening included.
@@ -101,6 +111,7 @@ class ZIPLLM_EXPORT Archive {
 
  private:
   class Impl;
+  friend class ArchiveOpener;
   explicit Archive(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "zipllm/export.h"
 
@@ -42,6 +43,10 @@ struct CompressOptions {
   bool deduplicate = true;  ///< store equal blocks once
   /// Sync a file before it gets its name, so that it survives a power loss.
   bool sync = true;
+  /// Files, folders and archives whose tensors new ones are coded against,
+  /// where that is smaller. Whoever decompresses needs them too. Those that fit
+  /// are found by their contents, whatever their names.
+  std::vector<std::string> bases = {};
   bool follow_symlinks = false;  ///< store what links point to (once: no links
                                  ///< inside) instead of links
   ProgressCallback progress = nullptr;
@@ -59,6 +64,12 @@ struct DecompressOptions {
   /// Sync files before they get their names, so that they survive a power loss.
   bool sync = true;
   bool overwrite = false;  ///< replace files that are there
+  /// Files, folders and archives that have the tensors which an archive was
+  /// coded against; each is taken only if its SHA-256 is right.
+  std::vector<std::string> bases = {};
+  /// Folders (not what is below) that are looked into where `bases` do not have
+  /// them all.
+  std::vector<std::string> base_directories = {};
   ProgressCallback progress = nullptr;
   WarningCallback warning = nullptr;
 };

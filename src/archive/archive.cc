@@ -7,7 +7,9 @@
 #include <functional>
 #include <optional>
 
+#include "archive/bases.h"
 #include "archive/block_store.h"
+#include "archive/open_archive.h"
 #include "base/buffer_pool.h"
 #include "base/executor.h"
 #include "base/file.h"
@@ -50,6 +52,7 @@ class ArchiveSource : public Source {
 // One archive of a concatenation.
 struct Member {
   std::unique_ptr<ArchiveSource> source;
+  std::unique_ptr<archive::Outside> outside;  // null: it needs nothing
   std::unique_ptr<BlockStore> store;
 };
 
@@ -64,17 +67,22 @@ struct File {
 
 class Archive::Impl {
  public:
-  absl::Status Open(std::unique_ptr<Source> source, DecompressOptions options);
+  // `bases` null: those of `options`.
+  absl::Status Open(std::unique_ptr<Source> source, DecompressOptions options,
+                    archive::Bases* bases = nullptr);
   absl::Status Read(size_t entry, uint64_t offset, uint64_t length,
                     const std::function<absl::Status(ByteSpan)>& take);
   absl::StatusOr<SegmentCoding> Coding(TensorRef ref);
 
   std::vector<Entry> entries;
+  std::vector<NeededBase> needed_bases;
+  uint8_t depth = 0;  // as in archive::OpenedArchive
   uint64_t size = 0;
   std::atomic<uint64_t> bytes_read = 0;
 
  private:
   absl::StatusOr<uint64_t> OpenMember(uint64_t end);
+  absl::Status ReadReferences(Member& member);
   absl::Status CheckRange(size_t entry, uint64_t offset, uint64_t length) const;
   // Calls `take` for each frame that holds bytes of [offset, end) of the file:
   // its number in the member's store, its decoder, where its bytes start.
@@ -85,6 +93,8 @@ class Archive::Impl {
 
   std::unique_ptr<Source> source_;
   DecompressOptions options_;
+  std::unique_ptr<archive::Bases> own_bases_;
+  archive::Bases* bases_ = nullptr;
   std::vector<Member> members_;
   std::vector<File> files_;  // by entry
 };
@@ -115,6 +125,7 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
   RETURN_IF_ERROR(ReadAtExactly(*member.source, 0, bytes));
   ASSIGN_OR_RETURN(container::Header header, container::ParseHeader(bytes));
   RETURN_IF_ERROR(container::CheckBounds(header, options_.max_memory));
+  RETURN_IF_ERROR(ReadReferences(member));
 
   Buffer index;
   uint64_t offset = trailer.index_offset;
@@ -138,7 +149,8 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
   }
   ASSIGN_OR_RETURN(std::vector<container::IndexEntry> indexed,
                    container::ParseIndex(index.span(), options_.max_memory));
-  member.store = std::make_unique<BlockStore>(*member.source, header);
+  member.store = std::make_unique<BlockStore>(*member.source, header,
+                                              member.outside.get());
   uint64_t block = 0;
   std::vector<Entry> new_entries;
   std::vector<File> new_files;
@@ -163,10 +175,38 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
   return start;
 }
 
+// They stand right after the header, or nowhere.
+absl::Status Archive::Impl::ReadReferences(Member& member) {
+  std::array<uint8_t, container::kPrefixSize> start;
+  RETURN_IF_ERROR(ReadAtExactly(*member.source, container::kHeaderSize, start));
+  ASSIGN_OR_RETURN(const container::FramePrefix prefix,
+                   container::ParsePrefix(start, container::kHeaderSize));
+  if (!prefix.Is(container::FrameType::kReferences)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      const container::Frame frame,
+      container::ReadFrameAt(*member.source, container::kHeaderSize));
+  ASSIGN_OR_RETURN(std::vector<container::OutsideReference> references,
+                   container::ParseReferences(frame.head()));
+  for (const container::OutsideReference& reference : references) {
+    depth = std::max<uint8_t>(depth, reference.depth + 1);
+    needed_bases.push_back({reference.tensor, reference.model, reference.length,
+                            reference.sha256});
+  }
+  if (bases_ == nullptr) {
+    ASSIGN_OR_RETURN(own_bases_, archive::Bases::Open(options_));
+    bases_ = own_bases_.get();
+  }
+  member.outside =
+      std::make_unique<archive::Outside>(std::move(references), bases_);
+  return absl::OkStatus();
+}
+
 absl::Status Archive::Impl::Open(std::unique_ptr<Source> source,
-                                 DecompressOptions options) {
+                                 DecompressOptions options,
+                                 archive::Bases* bases) {
   source_ = std::move(source);
   options_ = std::move(options);
+  bases_ = bases;
   std::string name = source_->Name();
   if (!source_->Seekable()) {
     return InvalidArgument(name,
@@ -212,7 +252,8 @@ absl::Status Archive::Impl::ForEachFrame(
     const size_t frame =
         file.first_frame +
         static_cast<size_t>(frame_end - file.frame_ends.begin());
-    ASSIGN_OR_RETURN(auto decoder, store.Frame(frame));
+    ASSIGN_OR_RETURN(const BlockStore::Frame opened, store.Open(frame));
+    const auto& decoder = opened.decoder;
     if (decoder->head().size != *frame_end - start) {
       return DataLoss(entries[entry].path,
                       ": the index does not agree with the frame");
@@ -311,12 +352,31 @@ Archive::Archive(Archive&&) noexcept = default;
 Archive& Archive::operator=(Archive&&) noexcept = default;
 Archive::~Archive() = default;
 
+// Sees what is private to Archive.
+class ArchiveOpener {
+ public:
+  static absl::StatusOr<archive::OpenedArchive> Open(
+      std::unique_ptr<Source> source, const DecompressOptions& options,
+      archive::Bases* bases) {
+    auto impl = std::make_unique<Archive::Impl>();
+    RETURN_IF_ERROR(impl->Open(std::move(source), options, bases));
+    const uint8_t depth = impl->depth;
+    return archive::OpenedArchive{Archive(std::move(impl)), depth};
+  }
+};
+
+absl::StatusOr<archive::OpenedArchive> archive::OpenArchive(
+    std::unique_ptr<Source> source, const DecompressOptions& options,
+    Bases* bases) {
+  return ArchiveOpener::Open(std::move(source), options, bases);
+}
+
 absl::StatusOr<Archive> Archive::Open(std::unique_ptr<Source> source,
                                       DecompressOptions options) {
   return CatchExceptions([&]() -> absl::StatusOr<Archive> {
-    auto impl = std::make_unique<Impl>();
-    RETURN_IF_ERROR(impl->Open(std::move(source), std::move(options)));
-    return Archive(std::move(impl));
+    ASSIGN_OR_RETURN(archive::OpenedArchive opened,
+                     ArchiveOpener::Open(std::move(source), options, nullptr));
+    return std::move(opened.archive);
   });
 }
 
@@ -327,6 +387,9 @@ absl::StatusOr<Archive> Archive::OpenFile(const std::string& path,
 }
 
 const std::vector<Entry>& Archive::entries() const { return impl_->entries; }
+const std::vector<NeededBase>& Archive::needed_bases() const {
+  return impl_->needed_bases;
+}
 uint64_t Archive::size() const { return impl_->size; }
 uint64_t Archive::bytes_read() const { return impl_->bytes_read; }
 

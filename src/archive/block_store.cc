@@ -6,9 +6,30 @@
 
 namespace zipllm::archive {
 
-void BlockStore::Add(uint64_t first_block, uint64_t offset) {
+absl::StatusOr<std::shared_ptr<const Buffer>> DecodeShared(
+    const container::Frame& frame, ByteSpan data,
+    const container::Header& header) {
+  ASSIGN_OR_RETURN(auto decoder, FrameDecoder::Create(frame, header));
+  auto shared = std::make_shared<Buffer>(decoder->head().size);
+  codecs::Scratch scratch;
+  MutableByteSpan out = shared->mutable_span();
+  for (size_t i = 0; i < decoder->head().blocks.size(); ++i) {
+    const container::BlockRecord& block = decoder->head().blocks[i];
+    FetchLimits limits = {.depth = 0, .blocks = 0};
+    RETURN_IF_ERROR(Annotate(
+        decoder->Decode(i, i,
+                        data.subspan(block.coded_offset, block.coded_size),
+                        out.first(block.size), {}, limits, scratch),
+        "what blocks share, at byte ", frame.offset, ": "));
+    out = out.subspan(block.size);
+  }
+  return shared;
+}
+
+void BlockStore::Add(uint64_t first_block, uint64_t offset,
+                     std::optional<uint64_t> shared) {
   std::lock_guard lock(mutex_);
-  places_.push_back({first_block, offset});
+  places_.push_back({first_block, offset, shared});
 }
 
 size_t BlockStore::frames() const {
@@ -16,53 +37,93 @@ size_t BlockStore::frames() const {
   return places_.size();
 }
 
-absl::StatusOr<std::shared_ptr<const FrameDecoder>> BlockStore::Frame(
-    size_t frame) {
-  uint64_t offset;
+absl::StatusOr<std::shared_ptr<const Buffer>> BlockStore::Shared(
+    uint64_t offset) {
+  {
+    std::lock_guard lock(mutex_);
+    if (shared_offset_ == offset) return shared_;
+  }
+  ASSIGN_OR_RETURN(container::Frame frame,
+                   container::ReadFrameAt(source_, offset));
+  if (!frame.prefix.Is(container::FrameType::kShared) ||
+      frame.prefix.data_size > header_.max_frame) {
+    return DataLoss("nothing is shared at byte ", offset,
+                    ", where a frame says so");
+  }
+  Buffer data(frame.prefix.data_size);
+  RETURN_IF_ERROR(ReadAtExactly(source_, offset + frame.start->size(),
+                                data.mutable_span()));
+  ASSIGN_OR_RETURN(auto shared, DecodeShared(frame, data.span(), header_));
+  std::lock_guard lock(mutex_);
+  shared_offset_ = offset;
+  shared_ = shared;
+  return shared;
+}
+
+absl::StatusOr<BlockStore::Frame> BlockStore::Open(size_t frame) {
+  Place place;
   {
     std::lock_guard lock(mutex_);
     for (const Cached& cached : cache_) {
-      if (cached.frame == frame) return cached.decoder;
+      if (cached.frame == frame) return cached.opened;
     }
-    offset = places_[frame].offset;
+    place = places_[frame];
   }
   ASSIGN_OR_RETURN(container::Frame read,
-                   container::ReadFrameAt(source_, offset));
+                   container::ReadFrameAt(source_, place.offset));
   if (!read.prefix.Is(container::FrameType::kBlocks)) {
-    return DataLoss("the archive has no blocks at byte ", offset,
+    return DataLoss("the archive has no blocks at byte ", place.offset,
                     ", where its index says so");
   }
-  ASSIGN_OR_RETURN(auto decoder, FrameDecoder::Create(read, header_));
+  Frame opened;
+  ASSIGN_OR_RETURN(opened.decoder, FrameDecoder::Create(read, header_));
+  const uint64_t distance = opened.decoder->head().shared_distance;
+  if (distance != 0) {
+    if (!place.shared.has_value() && distance > place.offset) {
+      return DataLoss("the frame at byte ", place.offset,
+                      " shares what is not there");
+    }
+    ASSIGN_OR_RETURN(opened.shared,
+                     Shared(place.shared.value_or(place.offset - distance)));
+  }
   std::lock_guard lock(mutex_);
-  cache_[next_slot_] = {frame, decoder};
+  cache_[next_slot_] = {frame, opened};
   next_slot_ = (next_slot_ + 1) % cache_.size();
-  return decoder;
+  return opened;
 }
 
-absl::Status BlockStore::DecodeFrom(const FrameDecoder& decoder, size_t block,
+absl::Status BlockStore::DecodeFrom(const Frame& frame, size_t block,
                                     uint64_t number, MutableByteSpan out,
-                                    BlockFetcher* fetcher) {
+                                    FetchLimits& limits) {
+  const FrameDecoder& decoder = *frame.decoder;
   const container::BlockRecord& record = decoder.head().blocks[block];
   Buffer coded(record.coded_size);
   RETURN_IF_ERROR(ReadAtExactly(source_,
                                 decoder.data_offset() + record.coded_offset,
                                 coded.mutable_span()));
   codecs::Scratch scratch;
-  return decoder.Decode(block, number, coded.span(), out, fetcher, scratch);
+  return decoder.Decode(block, number, coded.span(), out,
+                        {this, outside_, frame.shared.get()}, limits, scratch);
 }
 
 absl::Status BlockStore::Decode(size_t frame, size_t block,
                                 MutableByteSpan out) {
-  ASSIGN_OR_RETURN(auto decoder, Frame(frame));
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
   uint64_t first_block;
   {
     std::lock_guard lock(mutex_);
     first_block = places_[frame].first_block;
   }
-  return DecodeFrom(*decoder, block, first_block + block, out, this);
+  FetchLimits limits;
+  return DecodeFrom(opened, block, first_block + block, out, limits);
 }
 
-absl::Status BlockStore::Fetch(uint64_t number, MutableByteSpan out) {
+absl::Status BlockStore::Fetch(uint64_t number, MutableByteSpan out, bool any,
+                               FetchLimits& limits) {
+  if (limits.blocks == 0) {
+    return DataLoss("a block is made of more blocks than it may be");
+  }
+  --limits.blocks;
   size_t frame;
   uint64_t first_block;
   {
@@ -71,23 +132,27 @@ absl::Status BlockStore::Fetch(uint64_t number, MutableByteSpan out) {
         places_.begin(), places_.end(), number,
         [](uint64_t n, const Place& place) { return n < place.first_block; });
     if (after == places_.begin()) {
-      return DataLoss("a duplicate refers to block ", number,
+      return DataLoss("a block refers to block ", number,
                       ", which is not kept");
     }
     frame = static_cast<size_t>(after - places_.begin()) - 1;
     first_block = places_[frame].first_block;
   }
-  ASSIGN_OR_RETURN(auto decoder, Frame(frame));
-  const auto& blocks = decoder->head().blocks;
-  uint64_t i = number - first_block;
-  if (i >= blocks.size() || !decoder->head().kept ||
-      blocks[i].size != out.size()) {
-    return DataLoss("a duplicate refers to block ", number,
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
+  const container::BlocksHead& head = opened.decoder->head();
+  const uint64_t i = number - first_block;
+  if (i >= head.blocks.size() || !head.kept ||
+      head.blocks[i].size != out.size()) {
+    return DataLoss("a block refers to block ", number,
                     ", which is not kept or has another size");
   }
-  // No fetcher: a duplicate of a duplicate is refused, so that nothing can go
-  // in circles.
-  return DecodeFrom(*decoder, i, number, out, nullptr);
+  // Duplicates and twins are made of blocks that are neither.
+  const uint8_t codec = head.blocks[i].codec;
+  if (!any && (codec == container::kDuplicate || codec == container::kTwin)) {
+    return DataLoss("a duplicate or twin refers to block ", number,
+                    ", which is one itself");
+  }
+  return DecodeFrom(opened, i, number, out, limits);
 }
 
 }  // namespace zipllm::archive

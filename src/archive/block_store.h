@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "archive/frame_decoder.h"
@@ -15,41 +16,60 @@ namespace zipllm::archive {
 /// Thread-safe.
 class BlockStore : public BlockFetcher {
  public:
-  /// `source` must outlive it.
-  BlockStore(Source& source, const container::Header& header)
-      : source_(source), header_(header) {}
+  /// `source` and `outside` (null: there is nothing outside) must outlive it.
+  BlockStore(Source& source, const container::Header& header,
+             OutsideTensors* outside)
+      : source_(source), header_(header), outside_(outside) {}
 
   /// Adds a Blocks frame at `offset` of the source whose first block has the
-  /// number `first_block`; frames come in ascending order.
-  void Add(uint64_t first_block, uint64_t offset);
+  /// number `first_block`; frames come in ascending order. `shared`: where its
+  /// Shared frame stands in the source, if it names one.
+  void Add(uint64_t first_block, uint64_t offset,
+           std::optional<uint64_t> shared = std::nullopt);
   size_t frames() const;
 
-  /// The frame's head, read and parsed; the last few are kept.
-  absl::StatusOr<std::shared_ptr<const FrameDecoder>> Frame(size_t frame);
+  struct Frame {
+    std::shared_ptr<const FrameDecoder> decoder;
+    std::shared_ptr<const Buffer> shared;  ///< null: none
+  };
+  /// The frame's head, read and parsed, and what it shares; the last few are
+  /// kept.
+  absl::StatusOr<Frame> Open(size_t frame);
   /// Reads and decodes one block; `out` has its size.
   absl::Status Decode(size_t frame, size_t block, MutableByteSpan out);
-  absl::Status Fetch(uint64_t number, MutableByteSpan out) override;
+  absl::Status Fetch(uint64_t number, MutableByteSpan out, bool any,
+                     FetchLimits& limits) override;
 
  private:
   struct Place {
     uint64_t first_block;
     uint64_t offset;
+    std::optional<uint64_t> shared;
   };
   struct Cached {
     size_t frame = SIZE_MAX;
-    std::shared_ptr<const FrameDecoder> decoder;
+    Frame opened;
   };
-  absl::Status DecodeFrom(const FrameDecoder& decoder, size_t block,
-                          uint64_t number, MutableByteSpan out,
-                          BlockFetcher* fetcher);
+  absl::StatusOr<std::shared_ptr<const Buffer>> Shared(uint64_t offset);
+  absl::Status DecodeFrom(const Frame& frame, size_t block, uint64_t number,
+                          MutableByteSpan out, FetchLimits& limits);
 
   Source& source_;
   const container::Header header_;
+  OutsideTensors* const outside_;
   mutable std::mutex mutex_;
   std::vector<Place> places_;
   std::array<Cached, 8> cache_;
   size_t next_slot_ = 0;
+  // The Shared frame that was read last.
+  uint64_t shared_offset_ = UINT64_MAX;
+  std::shared_ptr<const Buffer> shared_;
 };
+
+/// Decodes a Shared frame, whose data are `data` (container.md).
+absl::StatusOr<std::shared_ptr<const Buffer>> DecodeShared(
+    const container::Frame& frame, ByteSpan data,
+    const container::Header& header);
 
 }  // namespace zipllm::archive
 

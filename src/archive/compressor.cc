@@ -11,6 +11,7 @@
 #include "archive/frame_encoder.h"
 #include "archive/input_tree.h"
 #include "archive/ranges.h"
+#include "archive/references.h"
 #include "base/buffer_pool.h"
 #include "base/executor.h"
 #include "base/file.h"
@@ -25,6 +26,7 @@ using archive::Family;
 using archive::FrameJob;
 using archive::Input;
 using archive::Inputs;
+using archive::Part;
 using archive::Twin;
 
 // Gives back first what the parser looked at, then the rest of the source.
@@ -54,7 +56,8 @@ class SourceBlocks : public archive::BlockFetcher {
  public:
   SourceBlocks(Inputs& inputs, const Family& family, uint64_t block_size)
       : inputs_(inputs), family_(family), block_size_(block_size) {}
-  absl::Status Fetch(uint64_t number, MutableByteSpan out) override {
+  absl::Status Fetch(uint64_t number, MutableByteSpan out, bool /*any*/,
+                     archive::FetchLimits& /*limits*/) override {
     const uint64_t i = number - family_.first_block;
     Source* in = inputs_.Open(family_.original.input);
     if (in == nullptr || i >= family_.blocks.size()) {
@@ -84,15 +87,24 @@ class Compression {
         executor_(ThreadCount(options.threads)) {}
 
   absl::Status Begin() {
-    return writer_.Begin({archive::kMaxBlockBytes, archive::kMaxFrameBytes});
+    RETURN_IF_ERROR(
+        writer_.Begin({archive::kMaxBlockBytes, archive::kMaxFrameBytes}));
+    if (references_.outside().empty()) return absl::OkStatus();
+    return writer_.WriteReferences(references_.outside());
   }
   void AddEntry(const Entry& entry) {
     Push({.finish = [this, entry] { return writer_.WriteEntry(entry); }});
   }
-  // What will be added, so that equal parts are found: not for pipes.
-  void FindDuplicates(Inputs& inputs) {
+  // What will be added, so that equal parts and references are found: not for
+  // pipes. Before Begin.
+  absl::Status Scan(Inputs& inputs) {
     inputs_ = &inputs;
     if (options_.deduplicate) duplicates_.Scan(inputs, options_.level);
+    if (!options_.bases.empty()) {
+      ASSIGN_OR_RETURN(bases_, archive::Bases::Open(
+                                   {.threads = 1, .bases = options_.bases}));
+    }
+    return references_.Scan(inputs, bases_.get(), executor_);
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);
@@ -122,20 +134,35 @@ class Compression {
   // The segment being read.
   struct Place {
     Family* family = nullptr;
-    bool original = false;  // of the family
+    bool original = false;   // of the family
+    bool is_source = false;  // others are coded against it
     const Twin* twin = nullptr;
     uint64_t first_block = 0;
     uint64_t size = 0;  // bytes in frames so far
+    // What is coded against the same sources; null: alone. And where it begins.
+    std::shared_ptr<const Part> part;
+    uint64_t part_begin = 0;  // in `size`
+    std::shared_ptr<archive::TensorModels> models;
+    Executor::TaskPtr learn;  // makes `models`
   };
 
   absl::Status AddSegment(Prefixed& in, const std::shared_ptr<File>& file,
-                          const Segment& segment, Place place, uint64_t* read);
+                          const Segment& segment, size_t tensor, Place place,
+                          uint64_t* read);
   // Codes `job`, which has its bytes and their type, as what comes next.
   void AddFrame(const std::shared_ptr<File>& file,
                 std::shared_ptr<FrameJob> job, Place& place);
+  // The parts in which a segment is coded.
+  std::vector<Part> PartsOf(const Segment& segment, size_t tensor,
+                            const Place& place) const;
+  // Begins the next of them.
+  void StartPart(size_t tensor, const Part& part, uint32_t block_size,
+                 Place& place);
+  void AddSources(FrameJob& job, const Place& place);
   void MarkDuplicates(FrameJob& job, Place& place);
   void MarkTwins(FrameJob& job, const Place& place);
   absl::Status FinishFrame(const std::shared_ptr<File>& file, FrameJob& job);
+  absl::Status WriteShared(const FrameJob& job);
   void Push(Item item) { window_.push_back(std::move(item)); }
   absl::Status PopOne();
   absl::Status MakeRoom() {
@@ -149,6 +176,12 @@ class Compression {
   const CompressOptions& options_;
   Inputs* inputs_ = nullptr;
   Duplicates duplicates_;
+  std::unique_ptr<archive::Bases> bases_;
+  archive::References references_;
+  // Of the last Shared frame.
+  std::shared_ptr<const archive::TensorModels> shared_models_;
+  const codecs::TensorModel* shared_model_ = nullptr;
+  uint64_t shared_offset_ = 0;
   // Each with buffers of about one size: growing one maps it anew.
   BufferPool plain_pool_;
   BufferPool coded_pool_;
@@ -169,6 +202,24 @@ absl::Status Compression::PopOne() {
   return item.finish();
 }
 
+absl::Status Compression::WriteShared(const FrameJob& job) {
+  const ByteSpan bytes = job.shared_model->shared();
+  FrameJob shared;
+  shared.plain = std::make_shared<Buffer>();
+  shared.plain->Append(bytes);
+  shared.data = std::make_shared<Buffer>();
+  shared.dtype = job.shared_model->shared_dtype();
+  shared.level = options_.level;
+  shared.block_size = archive::BlockBytes(shared.dtype, options_.level);
+  archive::EncodeFrame(shared);
+  Buffer head;
+  container::WriteBlocksHead(shared.head, &head);
+  shared_offset_ = writer_.offset();
+  shared_model_ = job.shared_model;
+  shared_models_ = job.models;
+  return writer_.WriteShared(head.span(), shared.data->span());
+}
+
 absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
                                       FrameJob& job) {
   if (job.verify_failed) {
@@ -176,9 +227,16 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
                 ": a block did not decode to itself and was stored as it is; "
                 "please report this"));
   }
-  uint32_t size = static_cast<uint32_t>(job.plain->size());
+  const uint32_t size = static_cast<uint32_t>(job.plain->size());
+  if (job.shared_model != nullptr) {
+    if (shared_model_ != job.shared_model) RETURN_IF_ERROR(WriteShared(job));
+    job.head.shared_distance = writer_.offset() - shared_offset_;
+  }
+  Buffer head;
+  container::WriteBlocksHead(job.head, &head);
   RETURN_IF_ERROR(
-      writer_.WriteBlocks(job.head.span(), job.data->span(), size, job.blocks));
+      writer_.WriteBlocks(head.span(), job.data->span(), size,
+                          static_cast<uint32_t>(job.head.blocks.size())));
   totals_.plain_bytes += size;
   totals_.duplicate_bytes += job.duplicate_bytes;
   progress_.bytes_done += size;
@@ -192,7 +250,7 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
 
 void Compression::MarkDuplicates(FrameJob& job, Place& place) {
   Family& family = *place.family;
-  job.kept = place.original;
+  job.kept = job.kept || place.original;
   const ByteSpan plain = job.plain->span();
   uint64_t block = job.first_block - place.first_block;
   for (size_t pos = 0; pos < plain.size(); pos += job.block_size, ++block) {
@@ -214,6 +272,7 @@ void Compression::MarkTwins(FrameJob& job, const Place& place) {
   if (!family.coded) return;
   const archive::TwinRecipe& recipe = place.twin->recipe;
   SourceBlocks blocks(*inputs_, family, recipe.block_size);
+  archive::FetchLimits limits;
   const ByteSpan plain = job.plain->span();
   Buffer made;
   uint64_t number = job.first_block;
@@ -224,21 +283,71 @@ void Compression::MarkTwins(FrameJob& job, const Place& place) {
     archive::AppendTwin(recipe, number - family.first_block, place.size + pos,
                         block.size(), &coded);
     made.Resize(block.size());
-    const bool equal = coded.size() < block.size() &&
-                       archive::DecodeTwin(
-                           coded.span(), number, pos / job.block_size,
-                           archive::kMaxBlockBytes, blocks, made.mutable_span())
-                           .ok() &&
-                       std::ranges::equal(made.span(), block);
+    const bool equal =
+        coded.size() < block.size() &&
+        archive::DecodeTwin(coded.span(), number, pos / job.block_size,
+                            archive::kMaxBlockBytes, blocks, limits,
+                            made.mutable_span())
+            .ok() &&
+        std::ranges::equal(made.span(), block);
     if (!equal) coded.Clear();
     job.twin.push_back(std::move(coded));
   }
 }
 
+std::vector<Part> Compression::PartsOf(const Segment& segment, size_t tensor,
+                                       const Place& place) const {
+  const bool made_of_others =
+      place.twin != nullptr || (place.family != nullptr && !place.original);
+  if (tensor != SIZE_MAX && !made_of_others) return references_.Parts(tensor);
+  const DTypeInfo* info = FindDType(segment.dtype);
+  if (tensor == SIZE_MAX || info == nullptr) return {};
+  return {{.elements = segment.length / info->block_bytes, .sources = {}}};
+}
+
+void Compression::StartPart(size_t tensor, const Part& part,
+                            uint32_t block_size, Place& place) {
+  references_.AddRun(tensor, part.begin, part.elements, next_block_,
+                     block_size);
+  place.part = nullptr;
+  place.models = nullptr;
+  place.learn = nullptr;
+  place.part_begin = place.size;
+  if (part.sources.empty()) return;
+  place.part = std::make_shared<const Part>(part);
+  place.models = std::make_shared<archive::TensorModels>();
+  place.learn = executor_.Submit(
+      [this, tensor, part = place.part, models = place.models] {
+        codecs::Scratch scratch;
+        const auto view = references_.View(tensor, *part, options_.level);
+        for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
+          if (encoder->learn == nullptr) continue;
+          auto model = encoder->learn(*view, scratch);
+          if (model != nullptr &&
+              model->shared().size() <= archive::kMaxFrameBytes) {
+            models->emplace(encoder->id, std::move(model));
+          }
+        }
+      });
+}
+
+void Compression::AddSources(FrameJob& job, const Place& place) {
+  const uint64_t width = FindDType(job.dtype)->block_bytes;
+  const uint64_t begin = (place.size - place.part_begin) / width;
+  const uint64_t count = job.plain->size() / width;
+  job.against = references_.SourcesOf(*place.part, job.dtype, begin, count,
+                                      job.first_block);
+  job.models = place.models;
+  job.load_sources = [this, part = place.part, against = &job.against,
+                      count](std::vector<Buffer>* out) {
+    return references_.Load(*part, *against, count, out);
+  };
+}
+
 absl::Status Compression::AddSegment(Prefixed& in,
                                      const std::shared_ptr<File>& file,
-                                     const Segment& segment, Place place,
-                                     uint64_t* read) {
+                                     const Segment& segment, size_t tensor,
+                                     Place place, uint64_t* read) {
   place.first_block = next_block_;
   place.original = place.family != nullptr && !place.family->coded;
   if (place.original) {
@@ -250,14 +359,22 @@ absl::Status Compression::AddSegment(Prefixed& in,
   const uint64_t frame_size = std::max<uint64_t>(
       block_size, archive::kFrameBytes / block_size * block_size);
   const DTypeInfo* info = FindDType(segment.dtype);
+  const std::vector<Part> parts = PartsOf(segment, tensor, place);
+  size_t next_part = 0;
+  uint64_t part_end = parts.empty() ? segment.length : 0;
   Buffer held;  // the start of an element, of which the rest is not read yet
   *read = 0;
   while (true) {
     RETURN_IF_ERROR(MakeRoom());
+    if (*read == part_end && next_part < parts.size()) {
+      const Part& part = parts[next_part++];
+      part_end = (part.begin + part.elements) * info->block_bytes;
+      StartPart(tensor, part, block_size, place);
+    }
     std::shared_ptr<Buffer> plain = plain_pool_.Get();
     plain->Append(held.span());
     const uint64_t wanted =
-        std::min<uint64_t>(frame_size - held.size(), segment.length - *read);
+        std::min<uint64_t>(frame_size - held.size(), part_end - *read);
     plain->Resize(held.size() + wanted);
     ASSIGN_OR_RETURN(const size_t n,
                      in.Read(plain->mutable_span().subspan(held.size())));
@@ -309,6 +426,8 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
   job->level = options_.level;
   job->verify = options_.verify;
   job->first_block = next_block_;
+  job->kept = place.is_source;
+  if (place.part != nullptr) AddSources(*job, place);
   if (place.family != nullptr) MarkDuplicates(*job, place);
   if (place.twin != nullptr) MarkTwins(*job, place);
   const size_t size = job->plain->size();
@@ -320,7 +439,8 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
       [file, plain = job->plain] { file->sha256.Update(plain->span()); },
       file->last_hash);
   file->last_hash = item.hash;
-  item.encode = executor_.Submit([job] { archive::EncodeFrame(*job); });
+  item.encode =
+      executor_.Submit([job] { archive::EncodeFrame(*job); }, place.learn);
   item.finish = [this, file, job] { return FinishFrame(file, *job); };
   Push(std::move(item));
 }
@@ -341,9 +461,12 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
   auto add = [&](Segment segment) -> absl::Status {
     uint64_t read = 0;
     segment.offset = file->size;
-    const Place place = {.family = duplicates_.Find(input, segment.offset),
-                         .twin = duplicates_.FindTwin(input, segment.offset)};
-    RETURN_IF_ERROR(AddSegment(in, file, segment, place, &read));
+    Place place;
+    place.family = duplicates_.Find(input, segment.offset);
+    place.twin = duplicates_.FindTwin(input, segment.offset);
+    const size_t tensor = references_.Find(input, segment.offset);
+    place.is_source = tensor != SIZE_MAX && references_.IsSource(tensor);
+    RETURN_IF_ERROR(AddSegment(in, file, segment, tensor, place, &read));
     if (read == 0 && segment.length != 0) return absl::OkStatus();
     if (read <
         segment.length) {  // the file ends here, whatever its header said
@@ -424,7 +547,7 @@ absl::StatusOr<Totals> Compressor::CompressStream(Source& in,
     RETURN_IF_ERROR(container::CheckPath(name, EntryKind::kFile));
     Inputs inputs(in);
     Compression compression(options_, out);
-    compression.FindDuplicates(inputs);
+    RETURN_IF_ERROR(compression.Scan(inputs));
     compression.SetTotal(in.Size().value_or(0));
     RETURN_IF_ERROR(compression.Begin());
     RETURN_IF_ERROR(compression.AddFile(in, entry, 0));
@@ -443,7 +566,7 @@ absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
                                            compression.Warn(text);
                                          }));
     Inputs opened(inputs);
-    compression.FindDuplicates(opened);
+    RETURN_IF_ERROR(compression.Scan(opened));
     uint64_t total = 0;
     for (const Input& input : inputs) total += input.entry.size;
     compression.SetTotal(total);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <optional>
 
+#include "archive/bases.h"
 #include "archive/block_store.h"
 #include "archive/frame_decoder.h"
 #include "archive/output.h"
@@ -46,6 +48,7 @@ class Decompression {
     std::shared_ptr<Buffer> coded;  // null: to be read at `offset`
     uint64_t offset = 0;
     std::shared_ptr<BlockStore> store;
+    std::shared_ptr<const Buffer> shared;
     size_t index = 0;
     uint64_t number = 0;
     std::shared_ptr<Buffer> plain;
@@ -58,6 +61,9 @@ class Decompression {
 
   absl::Status ReadArchive(const container::Header& header);
   absl::Status AddBlocks(const Frame& frame, const container::Header& header);
+  absl::Status AddShared(const Frame& frame, const container::Header& header);
+  // Finds them all, so that nothing is written where one is missing.
+  absl::Status AddReferences(const Frame& frame);
   absl::Status DecodeBlock(Block& block);
   absl::Status FinishBlock(Block& block);
   absl::Status EndFile(const container::EntryEnd& end);
@@ -78,7 +84,17 @@ class Decompression {
   container::FrameReader reader_;
   BufferPool pool_;
   archive::Spool spool_;
+  std::unique_ptr<archive::Bases> bases_;
+  // The current archive's; null: it needs nothing from outside.
+  std::shared_ptr<archive::Outside> outside_;
   std::shared_ptr<BlockStore> store_;
+  // The last Shared frame of the file.
+  struct Shared {
+    uint64_t offset = 0;  // in the input
+    uint64_t place = 0;   // where it can be read again
+    std::shared_ptr<const Buffer> content;
+  };
+  std::optional<Shared> shared_;
   std::deque<Item> window_;
 
   bool in_file_ = false;
@@ -118,9 +134,10 @@ absl::Status Decompression::DecodeBlock(Block& block) {
     coded = read.span();
   }
   block.plain->Resize(record.size);
-  return block.decoder->Decode(block.index, block.number, coded,
-                               block.plain->mutable_span(), block.store.get(),
-                               scratch);
+  archive::FetchLimits limits;
+  return block.decoder->Decode(
+      block.index, block.number, coded, block.plain->mutable_span(),
+      {block.store.get(), outside_.get(), block.shared.get()}, limits, scratch);
 }
 
 absl::Status Decompression::FinishBlock(Block& block) {
@@ -137,6 +154,47 @@ absl::Status Decompression::FinishBlock(Block& block) {
   return absl::OkStatus();
 }
 
+absl::Status Decompression::AddReferences(const Frame& frame) {
+  ASSIGN_OR_RETURN(std::vector<container::OutsideReference> references,
+                   container::ParseReferences(frame.head()));
+  if (bases_ == nullptr) {
+    ASSIGN_OR_RETURN(bases_, archive::Bases::Open(options_));
+  }
+  const size_t count = references.size();
+  outside_ =
+      std::make_shared<archive::Outside>(std::move(references), bases_.get());
+  std::vector<absl::Status> found(count);
+  std::vector<Executor::TaskPtr> tasks;
+  for (size_t i = 0; i < count; ++i) {
+    tasks.push_back(executor_.Submit(
+        [this, &found, i] { found[i] = outside_->Get(i).status(); }));
+  }
+  for (const Executor::TaskPtr& task : tasks) executor_.Wait(task);
+  for (const absl::Status& status : found) {
+    RETURN_IF_ERROR(Annotate(status, in_.Name(), ": "));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Decompression::AddShared(const Frame& frame,
+                                      const container::Header& header) {
+  if (!in_file_) {
+    return DataLoss("the frame at byte ", frame.offset, " belongs to no file");
+  }
+  Buffer data;
+  RETURN_IF_ERROR(reader_.ReadData(frame.prefix.data_size, &data));
+  shared_ =
+      Shared{.offset = frame.offset, .place = frame.offset, .content = {}};
+  ASSIGN_OR_RETURN(shared_->content,
+                   archive::DecodeShared(frame, data.span(), header));
+  if (!in_.Seekable()) {
+    shared_->place = *spool_.Size();
+    RETURN_IF_ERROR(spool_.Append(frame.start->span()));
+    RETURN_IF_ERROR(spool_.Append(data.span()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Decompression::AddBlocks(const Frame& frame,
                                       const container::Header& header) {
   if (!in_file_)
@@ -144,6 +202,12 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
                     " has blocks of no file");
   ASSIGN_OR_RETURN(std::shared_ptr<const FrameDecoder> decoder,
                    FrameDecoder::Create(frame, header));
+  const uint64_t distance = decoder->head().shared_distance;
+  if (distance != 0 && (!shared_.has_value() || distance > frame.offset ||
+                        frame.offset - distance != shared_->offset)) {
+    return DataLoss("the frame at byte ", frame.offset,
+                    " shares what is not there");
+  }
   const bool spooled = decoder->head().kept && !in_.Seekable();
   const uint64_t first_block = next_block_;
   const uint64_t place = spooled ? *spool_.Size() : frame.offset;
@@ -173,6 +237,7 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     }
     if (spooled) RETURN_IF_ERROR(spool_.Append(block->coded->span()));
     block->store = store_;
+    if (distance != 0) block->shared = shared_->content;
     block->index = i;
     block->number = next_block_++;
     block->plain = pool_.Get();
@@ -186,7 +251,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     window_.push_back({task, [this, block] { return FinishBlock(*block); }});
   }
   // Now all of it is there to be referred to.
-  if (decoder->head().kept) store_->Add(first_block, place);
+  if (decoder->head().kept) {
+    store_->Add(first_block, place,
+                distance == 0 ? std::nullopt : std::optional(shared_->place));
+  }
   return absl::OkStatus();
 }
 
@@ -234,7 +302,8 @@ absl::Status Decompression::CheckIndex(ByteSpan index) {
 absl::Status Decompression::ReadArchive(const container::Header& header) {
   archive_start_ = reader_.offset() - container::kHeaderSize;
   Source& kept = in_.Seekable() ? in_ : spool_;
-  store_ = std::make_shared<BlockStore>(kept, header);
+  outside_ = nullptr;
+  store_ = std::make_shared<BlockStore>(kept, header, nullptr);
   next_block_ = 0;
   seen_.clear();
   seen_budget_ = MemoryBudget("the archive's index", options_.max_memory);
@@ -242,8 +311,16 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
   bool tree = false;
   Buffer index;
   uint64_t index_offset = 0;
-  while (true) {
+  for (bool begins = true;; begins = false) {
     ASSIGN_OR_RETURN(Frame frame, reader_.Next());
+    if (frame.prefix.Is(FrameType::kReferences)) {
+      if (!begins || frame.prefix.data_size != 0) {
+        return DataLoss("the frame at byte ", frame.offset, " is out of place");
+      }
+      RETURN_IF_ERROR(AddReferences(frame));
+      store_ = std::make_shared<BlockStore>(kept, header, outside_.get());
+      continue;
+    }
     bool after_index = index_offset != 0;
     bool fits = frame.prefix.Is(FrameType::kIndex) ||
                         frame.prefix.Is(FrameType::kTrailer)
@@ -266,6 +343,7 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
         progress_.current = entry_.path;
         in_file_ = entry_.kind == EntryKind::kFile;
         file_size_ = 0;
+        shared_.reset();
         if (in_file_ && (options_.check_sha256 || check_all_))
           sha256_ = Sha256();
         if (check_all_) {
@@ -279,6 +357,11 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
       }
       case FrameType::kBlocks:
         RETURN_IF_ERROR(InFile(AddBlocks(frame, header)));
+        break;
+      case FrameType::kShared:
+        RETURN_IF_ERROR(InFile(AddShared(frame, header)));
+        break;
+      case FrameType::kReferences:  // was dealt with
         break;
       case FrameType::kEntryEnd: {
         if (!in_file_)

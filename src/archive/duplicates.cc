@@ -51,19 +51,41 @@ absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix) {
   }
 }
 
+absl::StatusOr<std::unique_ptr<Source>> Inputs::OpenFile(size_t number) const {
+  const Input& input = (*inputs_)[number];
+  // A FIFO, which has no size, must be opened once only.
+  if (input.entry.kind != EntryKind::kFile || input.entry.size == 0) {
+    return absl::NotFoundError("no file that can be read at offsets");
+  }
+  return OpenFileSource(input.path);
+}
+
 Source* Inputs::Open(size_t number) {
   if (single_ != nullptr) return single_->Seekable() ? single_ : nullptr;
   if (opened_number_ == number) return opened_.get();
-  const Input& input = (*inputs_)[number];
   opened_ = nullptr;
   opened_number_ = number;
-  // A FIFO, which has no size, must be opened once only.
-  if (input.entry.kind != EntryKind::kFile || input.entry.size == 0) {
-    return nullptr;
-  }
-  auto source = OpenFileSource(input.path);
+  auto source = OpenFile(number);
   if (source.ok() && (*source)->Seekable()) opened_ = std::move(*source);
   return opened_.get();
+}
+
+std::shared_ptr<Source> Inputs::Share(size_t number) {
+  constexpr size_t kOpen = 16;
+  if (single_ != nullptr) {
+    return single_->Seekable()
+               ? std::shared_ptr<Source>(std::shared_ptr<Source>(), single_)
+               : nullptr;
+  }
+  std::lock_guard lock(mutex_);
+  for (const auto& [opened, source] : shared_) {
+    if (opened == number) return source;
+  }
+  auto source = OpenFile(number);
+  if (!source.ok() || !(*source)->Seekable()) return nullptr;
+  if (shared_.size() == kOpen) shared_.pop_front();
+  shared_.emplace_back(number, std::move(*source));
+  return shared_.back().second;
 }
 
 // Only those of equal type and length are sampled, file by file.

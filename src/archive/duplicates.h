@@ -2,8 +2,10 @@
 #define ZIPLLM_ARCHIVE_DUPLICATES_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -32,12 +34,19 @@ class Inputs {
   /// offsets: such an input is passed over, and the error shows when it is
   /// coded. Valid until the next call.
   Source* Open(size_t number);
+  /// The same for as long as one likes, and for several threads; may be called
+  /// by any. The last few stay open.
+  std::shared_ptr<Source> Share(size_t number);
 
  private:
+  absl::StatusOr<std::unique_ptr<Source>> OpenFile(size_t number) const;
+
   const std::vector<Input>* inputs_ = nullptr;
   Source* single_ = nullptr;
   std::unique_ptr<Source> opened_;
   size_t opened_number_ = SIZE_MAX;
+  std::mutex mutex_;
+  std::deque<std::pair<size_t, std::shared_ptr<Source>>> shared_;
 };
 
 /// A segment as it is looked at before anything is coded.

@@ -1,5 +1,8 @@
 #include "archive/frame_decoder.h"
 
+#include <array>
+
+#include "archive/gather.h"
 #include "archive/twin.h"
 #include "base/bytes.h"
 #include "container/xxh3.h"
@@ -40,24 +43,83 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
   return std::shared_ptr<const FrameDecoder>(std::move(made));
 }
 
+absl::Status FrameDecoder::DecodeAgainst(const codecs::Decoder& decoder,
+                                         const codecs::DecodeParams* params,
+                                         size_t i, uint64_t number,
+                                         ByteSpan coded, MutableByteSpan out,
+                                         const DecodeAids& aids,
+                                         FetchLimits& limits,
+                                         codecs::Scratch& scratch) const {
+  const container::FrameSources& against = head_.against;
+  if (against.sources.empty()) {
+    return DataLoss("block ", number, " is coded against no source");
+  }
+  if (limits.depth == 0) {
+    return DataLoss("block ", number, " ends a chain of too many references");
+  }
+  const uint64_t begin = uint64_t{i} * head_.block_size / against.width;
+  const uint64_t count = out.size() / against.width;
+  const uint64_t first_block = number - i;
+  --limits.depth;
+  std::array<Buffer, codecs::kMaxReferences> buffers;
+  std::array<codecs::Reference, codecs::kMaxReferences> references;
+  for (size_t k = 0; k < against.sources.size(); ++k) {
+    const container::FrameSource& source = against.sources[k];
+    const uint64_t size =
+        source.elements * FindDType(source.dtype)->block_bytes;
+    if (source.outside) {
+      if (aids.outside == nullptr) {
+        return DataLoss("block ", number, " needs a reference from outside");
+      }
+      ASSIGN_OR_RETURN(TensorBytes * tensor, aids.outside->Get(source.where));
+      RETURN_IF_ERROR(
+          Gather(against, source, begin, count, *tensor, &buffers[k]));
+    } else {
+      const uint64_t blocks =
+          (size + source.block_size - 1) / source.block_size;
+      if (aids.fetcher == nullptr || source.where > first_block ||
+          blocks > source.where) {
+        return DataLoss("block ", number,
+                        " refers to no earlier blocks that it may refer to");
+      }
+      BlockTensor tensor(*aids.fetcher, limits, first_block - source.where,
+                         source.block_size, size);
+      RETURN_IF_ERROR(
+          Gather(against, source, begin, count, tensor, &buffers[k]));
+    }
+    references[k] = {source.role, source.dtype, buffers[k].span(), source.row};
+  }
+  ++limits.depth;
+  codecs::BlockContext context;
+  context.references = {references.data(), against.sources.size()};
+  context.row = against.row;
+  context.position = against.position + begin;
+  if (aids.shared != nullptr) context.shared = aids.shared->span();
+  return Annotate(decoder.decode_against(params, context, coded, out, scratch),
+                  "block ", number, ": ");
+}
+
 absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
-                                  MutableByteSpan out, BlockFetcher* fetcher,
+                                  MutableByteSpan out, const DecodeAids& aids,
+                                  FetchLimits& limits,
                                   codecs::Scratch& scratch) const {
   const container::BlockRecord& block = head_.blocks[i];
   if (block.codec == container::kDuplicate) {
     ByteReader reader(coded, "duplicate block");
     ASSIGN_OR_RETURN(uint64_t distance, reader.Varint(number));
     RETURN_IF_ERROR(reader.ExpectEnd());
-    if (distance <= i || fetcher == nullptr) {  // in this frame: refused too
+    if (distance <= i || aids.fetcher == nullptr) {  // in this frame: refused
       return DataLoss("block ", number,
                       " refers to no earlier block that it may refer to");
     }
-    RETURN_IF_ERROR(fetcher->Fetch(number - distance, out));
+    RETURN_IF_ERROR(
+        aids.fetcher->Fetch(number - distance, out, /*any=*/false, limits));
   } else if (block.codec == container::kTwin) {
-    if (fetcher == nullptr) {
+    if (aids.fetcher == nullptr) {
       return DataLoss("block ", number, " is a twin, of which none is made");
     }
-    RETURN_IF_ERROR(DecodeTwin(coded, number, i, max_block_, *fetcher, out));
+    RETURN_IF_ERROR(
+        DecodeTwin(coded, number, i, max_block_, *aids.fetcher, limits, out));
   } else {
     const codecs::Decoder* decoder = codecs::FindDecoder(block.codec);
     if (decoder == nullptr) return UnknownCodec(block.codec);
@@ -65,8 +127,13 @@ absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
     for (size_t k = 0; k < params_.size(); ++k) {
       if (head_.params[k].codec == block.codec) params = params_[k].get();
     }
-    RETURN_IF_ERROR(Annotate(decoder->decode(params, coded, out, scratch),
-                             "block ", number, ": "));
+    if (decoder->decode_against != nullptr) {
+      RETURN_IF_ERROR(DecodeAgainst(*decoder, params, i, number, coded, out,
+                                    aids, limits, scratch));
+    } else {
+      RETURN_IF_ERROR(Annotate(decoder->decode(params, coded, out, scratch),
+                               "block ", number, ": "));
+    }
   }
   if (Xxh3(out) != block.hash)
     return DataLoss("block ", number, " is damaged (checksum)");

@@ -12,6 +12,26 @@
 
 namespace zipllm::archive {
 
+/// The tensors outside of the archive that its blocks are coded against, by
+/// their number in its References frame. Thread-safe.
+class OutsideTensors {
+ public:
+  virtual ~OutsideTensors() = default;
+  /// The tensor, its content proved; an error that says which one is missing
+  /// and where it was looked for. What is returned may be used by several
+  /// threads at once and lives as long as this.
+  virtual absl::StatusOr<TensorBytes*> Get(uint64_t number) = 0;
+};
+
+/// What a frame's blocks may need beside their coded bytes. What is null is
+/// refused where a block needs it.
+struct DecodeAids {
+  BlockFetcher* fetcher = nullptr;
+  OutsideTensors* outside = nullptr;
+  /// What the frame's Shared frame holds, if it names one.
+  const Buffer* shared = nullptr;
+};
+
 /// A Blocks frame with its tables ready: decodes its blocks. Immutable, so
 /// thread-safe.
 class FrameDecoder {
@@ -28,14 +48,19 @@ class FrameDecoder {
   uint64_t size() const { return size_; }
 
   /// Decodes block `i`, whose number in the archive is `number`, from its coded
-  /// bytes into `out` (head().blocks[i].size bytes) and checks its XXH3. With
-  /// `fetcher` null, duplicates and twins are refused.
+  /// bytes into `out` (head().blocks[i].size bytes) and checks its XXH3.
   absl::Status Decode(size_t i, uint64_t number, ByteSpan coded,
-                      MutableByteSpan out, BlockFetcher* fetcher,
-                      codecs::Scratch& scratch) const;
+                      MutableByteSpan out, const DecodeAids& aids,
+                      FetchLimits& limits, codecs::Scratch& scratch) const;
 
  private:
   FrameDecoder() = default;
+  absl::Status DecodeAgainst(const codecs::Decoder& decoder,
+                             const codecs::DecodeParams* params, size_t i,
+                             uint64_t number, ByteSpan coded,
+                             MutableByteSpan out, const DecodeAids& aids,
+                             FetchLimits& limits,
+                             codecs::Scratch& scratch) const;
 
   std::shared_ptr<Buffer> start_;  // head_ has views into it
   container::BlocksHead head_;

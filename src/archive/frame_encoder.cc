@@ -20,14 +20,19 @@ constexpr uint8_t kFill = 1;
 constexpr uint8_t kFloat = 5;
 constexpr uint8_t kCascade = 7;
 constexpr uint8_t kQuant = 9;
+constexpr uint8_t kCopy = 14;
 // Less than this is stored without asking a codec.
 constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
 
 struct Choice {
   uint8_t codec = kStored;
-  std::unique_ptr<codecs::EncodePlan> plan;
+  std::shared_ptr<const codecs::EncodePlan> plan;
 };
+
+bool NeedsReferences(uint8_t codec) {
+  return codecs::FindDecoder(codec)->decode_against != nullptr;
+}
 
 bool IsForWeights(uint8_t codec) {
   return codec == kFloat || codec == kCascade || codec == kQuant;
@@ -80,18 +85,38 @@ bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
          LooksDiverse(request);
 }
 
+// In the order in which codecs are asked: those that may be enough first.
+int RankOf(uint8_t codec) {
+  return NeedsReferences(codec) ? 0 : IsForWeights(codec) ? 1 : 2;
+}
+
 // The plan that expects to need the fewest bytes; none if storing does.
-Choice Plan(const codecs::EncodeRequest& request, codecs::Scratch& scratch) {
+Choice Plan(codecs::EncodeRequest request, const TensorModels* models,
+            codecs::Scratch& scratch) {
+  // Against references as little as this: nothing else comes near.
+  constexpr size_t kClose = 4;
   Choice best;
   uint64_t best_size = request.data.size();
   std::vector<const codecs::Encoder*> candidates;
   for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
-    if (encoder->id == kStored || encoder->id == kFill) continue;
-    candidates.insert(
-        IsForWeights(encoder->id) ? candidates.begin() : candidates.end(),
-        encoder);
+    if (encoder->id == kStored || encoder->id == kFill || encoder->id == kCopy)
+      continue;
+    if (NeedsReferences(encoder->id) && request.references.empty()) continue;
+    candidates.push_back(encoder);
   }
+  std::ranges::stable_sort(candidates, {}, [](const codecs::Encoder* encoder) {
+    return RankOf(encoder->id);
+  });
   for (const codecs::Encoder* encoder : candidates) {
+    if (RankOf(encoder->id) > 0 && best_size < request.data.size() / kClose &&
+        NeedsReferences(best.codec)) {
+      break;
+    }
+    request.model = nullptr;
+    if (models != nullptr) {
+      const auto model = models->find(encoder->id);
+      if (model != models->end()) request.model = model->second.get();
+    }
     std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
     if (plan == nullptr) continue;
     uint64_t size = plan->estimate() + plan->params().size();
@@ -114,15 +139,18 @@ class Verifier {
     auto parsed = decoder_->parse(params);
     if (parsed.ok()) params_ = std::move(parsed).value();
   }
-  bool Check(uint8_t codec, ByteSpan coded, ByteSpan plain,
-             codecs::Scratch& scratch) {
+  bool Check(uint8_t codec, const codecs::BlockContext& context, ByteSpan coded,
+             ByteSpan plain, codecs::Scratch& scratch) {
     const codecs::Decoder* decoder = codecs::FindDecoder(codec);
     if (decoder == nullptr) return false;
     thread_local Buffer decoded;  // kept from frame to frame
     decoded.Resize(plain.size());
     const codecs::DecodeParams* params =
         decoder == decoder_ ? params_.get() : nullptr;
-    return decoder->decode(params, coded, decoded.mutable_span(), scratch)
+    const MutableByteSpan out = decoded.mutable_span();
+    return (decoder->decode_against != nullptr
+                ? decoder->decode_against(params, context, coded, out, scratch)
+                : decoder->decode(params, coded, out, scratch))
                .ok() &&
            std::memcmp(decoded.data(), plain.data(), plain.size()) == 0;
   }
@@ -150,9 +178,43 @@ uint32_t BlockBytes(DType dtype, int level) {
 
 namespace {
 
+// What the reader of a block will have: arrays of just that block.
+class ContextOfBlock {
+ public:
+  ContextOfBlock(const FrameJob& job, const codecs::EncodeRequest& request,
+                 ByteSpan shared)
+      : against_(job.against),
+        frame_(request.references),
+        references_(frame_.begin(), frame_.end()) {
+    context_.references = references_;
+    context_.row = against_.row;
+    context_.shared = shared;
+  }
+  const codecs::BlockContext& At(size_t pos, size_t size) {
+    for (size_t k = 0; k < references_.size(); ++k) {
+      if (frame_[k].role == codecs::Role::kFactor) continue;
+      const size_t width = FindDType(frame_[k].dtype)->block_bytes;
+      references_[k].data = frame_[k].data.subspan(
+          pos / against_.width * width, size / against_.width * width);
+    }
+    if (against_.width != 0) {
+      context_.position = against_.position + pos / against_.width;
+    }
+    return context_;
+  }
+
+ private:
+  const container::FrameSources& against_;
+  const std::span<const codecs::Reference> frame_;
+  std::vector<codecs::Reference> references_;
+  codecs::BlockContext context_;
+};
+
 // Codes the blocks of the frame: each by `chosen` where that helps.
-container::BlocksHead CodeBlocks(const Choice& chosen,
+container::BlocksHead CodeBlocks(const codecs::EncodeRequest& request,
+                                 const Choice& chosen,
                                  const codecs::EncodePlan* fill,
+                                 const codecs::EncodePlan* copy,
                                  codecs::Scratch& scratch, FrameJob& job) {
   const ByteSpan plain = job.plain->span();
   const ByteSpan params =
@@ -167,6 +229,14 @@ container::BlocksHead CodeBlocks(const Choice& chosen,
   Verifier verifier;
   verifier.SetParams(chosen.codec, params);
   bool params_used = false;
+  job.shared_model = nullptr;
+  const codecs::TensorModel* model = nullptr;
+  if (job.models != nullptr && job.models->contains(chosen.codec)) {
+    model = job.models->at(chosen.codec).get();
+  }
+  ContextOfBlock context(job, request,
+                         model == nullptr ? ByteSpan() : model->shared());
+  bool sources_used = false;
 
   for (size_t pos = 0; pos < plain.size(); pos += job.block_size) {
     const ByteSpan block = plain.subspan(
@@ -179,7 +249,9 @@ container::BlocksHead CodeBlocks(const Choice& chosen,
       if (plan == nullptr || !plan->Encode(block, scratch, &data)) return false;
       const ByteSpan coded = data.span().subspan(start);
       bool good = coded.size() < block.size();
-      if (good && job.verify && !verifier.Check(codec, coded, block, scratch)) {
+      if (good && job.verify &&
+          !verifier.Check(codec, context.At(pos, block.size()), coded, block,
+                          scratch)) {
         good = false;
         job.verify_failed = true;
       }
@@ -203,8 +275,11 @@ container::BlocksHead CodeBlocks(const Choice& chosen,
       data.Append(job.twin[i].span());
       job.duplicate_bytes += block.size();
     } else if (encode(kFill, fill)) {
+    } else if (encode(kCopy, copy)) {
+      sources_used = true;
     } else if (encode(chosen.codec, chosen.plan.get())) {
       params_used = true;
+      sources_used = sources_used || NeedsReferences(chosen.codec);
     } else {
       record.codec = kStored;
       data.Append(block);
@@ -214,6 +289,10 @@ container::BlocksHead CodeBlocks(const Choice& chosen,
   }
   if (params_used && !params.empty()) {
     head.params.push_back({chosen.codec, params});
+  }
+  if (sources_used) head.against = job.against;
+  if (params_used && model != nullptr && !model->shared().empty()) {
+    job.shared_model = model;
   }
   return head;
 }
@@ -243,25 +322,42 @@ void EncodeFrame(FrameJob& job) {
     request.row *= 2;
     request.position *= 2;
   }
+  std::vector<Buffer> sources;
+  std::vector<codecs::Reference> references;
+  // Where they cannot be read, the frame is coded alone.
+  if (!all_duplicates && job.load_sources != nullptr &&
+      job.load_sources(&sources).ok()) {
+    for (size_t k = 0; k < sources.size(); ++k) {
+      const container::FrameSource& source = job.against.sources[k];
+      references.push_back(
+          {source.role, source.dtype, sources[k].span(), source.row});
+    }
+    request.references = references;
+    request.row = job.against.row;
+    request.position = job.against.position;
+  }
   const std::unique_ptr<codecs::EncodePlan> fill =
       codecs::FindEncoder(kFill)->plan(request, scratch);
-  // Holes and tensors of zeros need no other plan: blocks that all repeat take
-  // 16 bytes at most.
-  const bool all_fill =
-      fill != nullptr &&
-      fill->estimate() * job.block_size <= 16 * (plain.size() + job.block_size);
+  const std::unique_ptr<codecs::EncodePlan> copy =
+      codecs::FindEncoder(kCopy)->plan(request, scratch);
+  // Holes, tensors of zeros and what equals its source need no other plan:
+  // blocks that all repeat take 16 bytes at most.
+  const auto is_all = [&](const codecs::EncodePlan* plan) {
+    return plan != nullptr && plan->estimate() * job.block_size <=
+                                  16 * (plain.size() + job.block_size);
+  };
   Choice chosen;
-  if (!all_duplicates && !all_fill && plain.size() >= kMinPlanned) {
-    chosen = Plan(request, scratch);
+  if (!all_duplicates && !is_all(fill.get()) && !is_all(copy.get()) &&
+      plain.size() >= kMinPlanned) {
+    chosen = Plan(request, job.models.get(), scratch);
   }
-  container::BlocksHead head = CodeBlocks(chosen, fill.get(), scratch, job);
-  if (!head.params.empty() &&
-      job.data->size() + head.params[0].bytes.size() >= plain.size()) {
-    head = CodeBlocks({}, fill.get(), scratch, job);  // tables do not pay
+  job.head = CodeBlocks(request, chosen, fill.get(), copy.get(), scratch, job);
+  if (!job.head.params.empty() &&
+      job.data->size() + job.head.params[0].bytes.size() >= plain.size()) {
+    // Tables do not pay.
+    job.head = CodeBlocks(request, {}, fill.get(), copy.get(), scratch, job);
   }
-  job.blocks = static_cast<uint32_t>(head.blocks.size());
-  job.head.Clear();
-  container::WriteBlocksHead(head, &job.head);
+  job.plan = std::move(chosen.plan);
 }
 
 }  // namespace zipllm::archive

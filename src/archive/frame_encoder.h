@@ -1,10 +1,14 @@
 #ifndef ZIPLLM_ARCHIVE_FRAME_ENCODER_H_
 #define ZIPLLM_ARCHIVE_FRAME_ENCODER_H_
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "base/buffer.h"
+#include "codecs/codec.h"
+#include "container/format.h"
 #include "zipllm/types.h"
 
 namespace zipllm::archive {
@@ -21,6 +25,10 @@ inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
 /// MiB at levels from 7) where elements are packed or unknown; 4 MiB of
 /// anything at level 9, where models learn as they go.
 uint32_t BlockBytes(DType dtype, int level);
+
+/// What encoders learnt of a tensor, by codec.
+using TensorModels =
+    std::map<uint8_t, std::unique_ptr<const codecs::TensorModel>>;
 
 /// One frame's worth of work: plain bytes in, head and data of a Blocks frame
 /// out.
@@ -43,11 +51,18 @@ struct FrameJob {
   /// For each block what it is coded as if it is part of a twin, which was
   /// proved; else nothing. Empty if there is none.
   std::vector<Buffer> twin;
+  /// What the frame may be coded against, and how to read it: called once, by
+  /// the thread that encodes. The elements stand in rows of `against.row`.
+  container::FrameSources against;
+  std::function<absl::Status(std::vector<Buffer>*)> load_sources;
+  std::shared_ptr<const TensorModels> models;  ///< null: none
 
   // Results.
-  Buffer head;
+  container::BlocksHead head;    ///< with views into `plan`
   std::shared_ptr<Buffer> data;  ///< the caller's, to be filled
-  uint32_t blocks = 0;
+  std::shared_ptr<const codecs::EncodePlan> plan;
+  /// The model whose shared() the blocks need; null: none.
+  const codecs::TensorModel* shared_model = nullptr;
   uint64_t duplicate_bytes = 0;
   /// A block did not decode to itself (and was stored as it is): a bug worth a
   /// report.

@@ -187,7 +187,7 @@ bool Needs(const Coded& coded, uint64_t begin, uint64_t end) {
 
 template <typename T>
 absl::Status Decode(const Coded& coded, uint64_t number, BlockFetcher& fetcher,
-                    MutableByteSpan out) {
+                    FetchLimits& limits, MutableByteSpan out) {
   const TwinRecipe& recipe = coded.recipe;
   const uint64_t block_elements = recipe.block_size / sizeof(T);
   Buffer block;
@@ -199,8 +199,9 @@ absl::Status Decode(const Coded& coded, uint64_t number, BlockFetcher& fetcher,
     const uint64_t end = std::min(begin + block_elements, recipe.elements);
     if (!Needs(coded, begin, end)) continue;
     block.Resize((end - begin) * sizeof(T));
-    RETURN_IF_ERROR(
-        fetcher.Fetch(number - coded.distance + i, block.mutable_span()));
+    RETURN_IF_ERROR(fetcher.Fetch(number - coded.distance + i,
+                                  block.mutable_span(),
+                                  /*any=*/false, limits));
     copier.Take(block.data(), begin, end);
   }
   return absl::OkStatus();
@@ -237,18 +238,18 @@ void AppendTwin(const TwinRecipe& recipe, uint64_t distance, uint64_t offset,
 
 absl::Status DecodeTwin(ByteSpan bytes, uint64_t number, size_t index,
                         uint32_t max_block, BlockFetcher& fetcher,
-                        MutableByteSpan out) {
+                        FetchLimits& limits, MutableByteSpan out) {
   ASSIGN_OR_RETURN(const Coded coded,
                    Parse(bytes, number, index, out.size(), max_block));
   switch (coded.recipe.element_size) {
     case 1:
-      return Decode<uint8_t>(coded, number, fetcher, out);
+      return Decode<uint8_t>(coded, number, fetcher, limits, out);
     case 2:
-      return Decode<uint16_t>(coded, number, fetcher, out);
+      return Decode<uint16_t>(coded, number, fetcher, limits, out);
     case 4:
-      return Decode<uint32_t>(coded, number, fetcher, out);
+      return Decode<uint32_t>(coded, number, fetcher, limits, out);
     default:
-      return Decode<uint64_t>(coded, number, fetcher, out);
+      return Decode<uint64_t>(coded, number, fetcher, limits, out);
   }
 }
 

@@ -53,7 +53,7 @@ void AppendTwin(const TwinRecipe& recipe, uint64_t distance, uint64_t offset,
 /// header's.
 absl::Status DecodeTwin(ByteSpan coded, uint64_t number, size_t index,
                         uint32_t max_block, BlockFetcher& fetcher,
-                        MutableByteSpan out);
+                        FetchLimits& limits, MutableByteSpan out);
 
 }  // namespace zipllm::archive
 

@@ -1,6 +1,7 @@
 #include "container/format.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string_view>
 #include <unordered_map>
@@ -14,11 +15,14 @@ namespace zipllm::container {
 namespace {
 
 constexpr uint64_t kBlocksKept = 1;
+constexpr uint64_t kBlocksSources = 2;
+constexpr uint64_t kBlocksShared = 4;
 constexpr uint8_t kFrameOptional = 1;
 constexpr std::array<uint8_t, 8> kEndMagic = {'Z', 'L', 'L', 'M',
                                               'E', 'N', 'D', '\n'};
 constexpr uint32_t kMaxNanoseconds = 999'999'999;
 constexpr uint64_t kMaxFileSize = INT64_MAX;
+constexpr uint64_t kMaxName = 65535;
 
 uint64_t ZigZag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^
@@ -82,7 +86,7 @@ absl::Status ReadLayout(ByteReader& reader, MemoryBudget& budget,
     segment.offset = offset;
     ASSIGN_OR_RETURN(segment.length, reader.Varint(entry.size - offset));
     offset += segment.length;
-    ASSIGN_OR_RETURN(segment.name, reader.String(65535));
+    ASSIGN_OR_RETURN(segment.name, reader.String(kMaxName));
     ASSIGN_OR_RETURN(uint64_t rank, reader.Varint(64));
     RETURN_IF_ERROR(
         budget.Reserve(segment.name.size() + rank * sizeof(uint64_t)));
@@ -225,7 +229,8 @@ absl::StatusOr<FramePrefix> ParsePrefix(ByteSpan bytes, uint64_t offset) {
   prefix.head_size = LoadLe<uint32_t>(&bytes[4]);
   prefix.data_size = LoadLe<uint32_t>(&bytes[8]);
   const bool may_have_data = !prefix.Known() || prefix.Is(FrameType::kBlocks) ||
-                             prefix.Is(FrameType::kIndex);
+                             prefix.Is(FrameType::kIndex) ||
+                             prefix.Is(FrameType::kShared);
   if ((bytes[1] & ~kFrameOptional) != 0 || LoadLe<uint16_t>(&bytes[2]) != 0 ||
       (prefix.Known() && prefix.optional) ||
       (!may_have_data && prefix.data_size != 0) ||
@@ -290,11 +295,173 @@ absl::StatusOr<Entry> ParseEntryHead(ByteSpan head) {
   return entry;
 }
 
+namespace {
+
+// Sources of more elements are none: products with rows do not overflow.
+constexpr uint64_t kMaxElements = uint64_t{1} << 48;
+
+void WriteSource(const FrameSource& source, ByteWriter& writer) {
+  writer.Le(static_cast<uint8_t>(source.role));
+  writer.Le(static_cast<uint8_t>(source.dtype));
+  writer.Le<uint8_t>(source.outside ? 1 : 0);
+  writer.Varint(source.where);
+  if (!source.outside) writer.Varint(source.block_size);
+  writer.Varint(source.elements);
+  writer.Varint(source.row);
+  writer.Le(static_cast<uint8_t>(source.order));
+  if (source.order == FrameSource::Order::kWhole) return;
+  if (source.order != FrameSource::Order::kRows) {
+    writer.Varint(source.row_offset);
+  }
+  writer.Varint(source.column_offset);
+  for (const uint32_t row : source.rows) writer.Varint(row);
+}
+
+// Whether `source` has an element for each of `count` of the frame.
+bool Covers(const FrameSources& against, const FrameSource& source,
+            uint64_t count) {
+  const uint64_t rows = RowsTouched(against, count);
+  const uint64_t columns = against.row == 0 ? count : against.row;
+  const uint64_t source_rows = source.elements / source.row;
+  const auto fits = [](uint64_t offset, uint64_t size, uint64_t all) {
+    return offset <= all && size <= all - offset;
+  };
+  switch (source.order) {
+    case FrameSource::Order::kSame:
+      return fits(source.row_offset, rows, source_rows) &&
+             fits(source.column_offset, columns, source.row);
+    case FrameSource::Order::kTransposed:
+      return fits(source.row_offset, columns, source_rows) &&
+             fits(source.column_offset, rows, source.row);
+    case FrameSource::Order::kRows:
+      return fits(source.column_offset, columns, source.row);
+    case FrameSource::Order::kWhole:
+      return true;
+  }
+  return false;
+}
+
+absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
+                                        uint64_t count, const Header& header,
+                                        ByteReader& reader) {
+  FrameSource source;
+  ASSIGN_OR_RETURN(const uint8_t role, reader.Le<uint8_t>());
+  if (role > static_cast<uint8_t>(codecs::kMaxRole)) {
+    return Unimplemented("a source has role ", int{role},
+                         ", which this zipllm does not know: use a newer one");
+  }
+  source.role = static_cast<codecs::Role>(role);
+  ASSIGN_OR_RETURN(const uint8_t dtype, reader.Le<uint8_t>());
+  source.dtype = static_cast<DType>(dtype);
+  const DTypeInfo* info = FindDType(source.dtype);
+  if (info == nullptr || info->block_elements != 1 || info->block_bytes > 16) {
+    return reader.Error("a source of element type ", int{dtype});
+  }
+  const uint64_t width = info->block_bytes;
+  ASSIGN_OR_RETURN(const uint8_t outside, reader.Le<uint8_t>());
+  if (outside > 1) return reader.Error("a source of no known place");
+  source.outside = outside != 0;
+  ASSIGN_OR_RETURN(source.where, reader.Varint());
+  if (!source.outside) {
+    ASSIGN_OR_RETURN(source.block_size, reader.Varint(header.max_block));
+    if (source.where == 0 || source.block_size == 0 ||
+        source.block_size % width != 0) {
+      return reader.Error("a source of blocks of ", source.block_size,
+                          " bytes");
+    }
+  }
+  ASSIGN_OR_RETURN(source.elements, reader.Varint(kMaxElements));
+  ASSIGN_OR_RETURN(source.row, reader.Varint(source.elements));
+  if (source.row == 0 || source.elements % source.row != 0) {
+    return reader.Error(source.elements, " elements in rows of ", source.row);
+  }
+  ASSIGN_OR_RETURN(const uint8_t order, reader.Le<uint8_t>());
+  const bool factor = source.role == codecs::Role::kFactor;
+  if (order > static_cast<uint8_t>(FrameSource::Order::kWhole)) {
+    return reader.Error("unknown order ", int{order});
+  }
+  source.order = static_cast<FrameSource::Order>(order);
+  if (factor != (source.order == FrameSource::Order::kWhole)) {
+    return reader.Error("a source of order ", int{order}, " and role ",
+                        int{role});
+  }
+  if (factor) {
+    if (source.elements > header.max_frame / width) {
+      return reader.Error("a factor of ", source.elements, " elements");
+    }
+    return source;
+  }
+  if (source.order != FrameSource::Order::kRows) {
+    ASSIGN_OR_RETURN(source.row_offset, reader.Varint(source.elements));
+  }
+  ASSIGN_OR_RETURN(source.column_offset, reader.Varint(source.elements));
+  if (source.order == FrameSource::Order::kRows) {
+    const uint64_t rows = RowsTouched(against, count);
+    if (rows > reader.remaining()) return reader.Error("ends in its rows");
+    source.rows.resize(rows);
+    const uint64_t last =
+        std::min<uint64_t>(source.elements / source.row - 1, UINT32_MAX);
+    for (uint32_t& row : source.rows) {
+      ASSIGN_OR_RETURN(const uint64_t value, reader.Varint(last));
+      row = static_cast<uint32_t>(value);
+    }
+  }
+  if (!Covers(against, source, count)) {
+    return reader.Error("a source that lacks elements");
+  }
+  return source;
+}
+
+absl::StatusOr<FrameSources> ParseSources(uint64_t block_size, uint64_t size,
+                                          const Header& header,
+                                          ByteReader& reader) {
+  FrameSources against;
+  ASSIGN_OR_RETURN(against.width, reader.Le<uint8_t>());
+  if (!std::has_single_bit(against.width) || against.width > 8 ||
+      block_size % against.width != 0 || size % against.width != 0) {
+    return reader.Error("elements of ", int{against.width}, " bytes");
+  }
+  ASSIGN_OR_RETURN(against.row, reader.Varint(kMaxElements));
+  ASSIGN_OR_RETURN(against.position, reader.Varint(kMaxElements));
+  ASSIGN_OR_RETURN(const uint64_t count, reader.Varint(codecs::kMaxReferences));
+  if (count == 0) return reader.Error("no sources");
+  for (uint64_t i = 0; i < count; ++i) {
+    ASSIGN_OR_RETURN(
+        FrameSource source,
+        ParseSource(against, size / against.width, header, reader));
+    against.sources.push_back(std::move(source));
+  }
+  return against;
+}
+
+}  // namespace
+
+uint64_t RowsTouched(const FrameSources& against, uint64_t count) {
+  if (against.row == 0) return 1;
+  const uint64_t first = against.position % against.row;
+  return (first + count + against.row - 1) / against.row;
+}
+
 void WriteBlocksHead(const BlocksHead& blocks, Buffer* out) {
+  const FrameSources& against = blocks.against;
+  const bool has_sources = !against.sources.empty();
+  const bool has_shared = blocks.shared_distance != 0;
   ByteWriter writer(out);
-  writer.Varint(blocks.kept ? kBlocksKept : 0);
+  writer.Varint((blocks.kept ? kBlocksKept : 0) |
+                (has_sources ? kBlocksSources : 0) |
+                (has_shared ? kBlocksShared : 0));
   writer.Varint(blocks.block_size);
   writer.Varint(blocks.size);
+  if (has_sources) {
+    writer.Le(against.width);
+    writer.Varint(against.row);
+    writer.Varint(against.position);
+    writer.Varint(against.sources.size());
+    for (const FrameSource& source : against.sources) {
+      WriteSource(source, writer);
+    }
+  }
+  if (has_shared) writer.Varint(blocks.shared_distance);
   writer.Varint(blocks.params.size());
   for (const CodecParams& params : blocks.params) {
     writer.Le<uint8_t>(params.codec);
@@ -312,14 +479,23 @@ absl::StatusOr<BlocksHead> ParseBlocksHead(ByteSpan head, uint32_t data_size,
                                            const Header& header) {
   ByteReader reader(head, "Blocks frame");
   BlocksHead out;
-  ASSIGN_OR_RETURN(uint64_t flags, reader.Varint(kBlocksKept));
-  out.kept = flags != 0;
+  ASSIGN_OR_RETURN(uint64_t flags,
+                   reader.Varint(kBlocksKept | kBlocksSources | kBlocksShared));
+  out.kept = (flags & kBlocksKept) != 0;
   ASSIGN_OR_RETURN(uint64_t block_size, reader.Varint(header.max_block));
   ASSIGN_OR_RETURN(uint64_t size, reader.Varint(header.max_frame));
   if (block_size == 0 || size == 0)
     return reader.Error("a frame or block of no bytes");
   out.block_size = static_cast<uint32_t>(block_size);
   out.size = static_cast<uint32_t>(size);
+  if ((flags & kBlocksSources) != 0) {
+    ASSIGN_OR_RETURN(out.against,
+                     ParseSources(block_size, size, header, reader));
+  }
+  if ((flags & kBlocksShared) != 0) {
+    ASSIGN_OR_RETURN(out.shared_distance, reader.Varint());
+    if (out.shared_distance == 0) return reader.Error("nothing is shared");
+  }
   ASSIGN_OR_RETURN(uint64_t params_count, reader.Varint(256));
   for (uint64_t i = 0; i < params_count; ++i) {
     CodecParams params;
@@ -353,6 +529,40 @@ absl::StatusOr<BlocksHead> ParseBlocksHead(ByteSpan head, uint32_t data_size,
     return reader.Error("coded blocks do not add up to the data");
   RETURN_IF_ERROR(reader.ExpectEnd());
   return out;
+}
+
+void WriteReferences(const std::vector<OutsideReference>& references,
+                     Buffer* out) {
+  ByteWriter writer(out);
+  writer.Varint(references.size());
+  for (const OutsideReference& reference : references) {
+    writer.Bytes(reference.sha256);
+    writer.Varint(reference.length);
+    writer.Varint(reference.depth);
+    writer.String(reference.tensor);
+    writer.String(reference.model);
+  }
+}
+
+absl::StatusOr<std::vector<OutsideReference>> ParseReferences(ByteSpan head) {
+  ByteReader reader(head, "References frame");
+  // A record takes at least 36 bytes.
+  ASSIGN_OR_RETURN(const uint64_t count,
+                   reader.Varint(reader.remaining() / 36));
+  if (count == 0) return reader.Error("no references");
+  std::vector<OutsideReference> references(count);
+  for (OutsideReference& reference : references) {
+    ASSIGN_OR_RETURN(const ByteSpan digest,
+                     reader.Bytes(reference.sha256.size()));
+    std::ranges::copy(digest, reference.sha256.begin());
+    ASSIGN_OR_RETURN(reference.length, reader.Varint(kMaxFileSize));
+    ASSIGN_OR_RETURN(const uint64_t depth, reader.Varint(kMaxDepth - 1));
+    reference.depth = static_cast<uint8_t>(depth);
+    ASSIGN_OR_RETURN(reference.tensor, reader.String(kMaxName));
+    ASSIGN_OR_RETURN(reference.model, reader.String(kMaxPath));
+  }
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return references;
 }
 
 void WriteEntryEnd(const EntryEnd& end, Buffer* out) {

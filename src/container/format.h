@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "codecs/codec.h"
 #include "zipllm/archive.h"
 #include "zipllm/types.h"
 
@@ -31,6 +32,8 @@ inline constexpr uint32_t kMaxBlock = uint32_t{1} << 26;
 inline constexpr uint32_t kMaxFrame = uint32_t{1} << 27;
 inline constexpr size_t kMaxPath = 4096;
 inline constexpr size_t kMaxPathPart = 255;
+/// Outside references may lead from archive to archive so often.
+inline constexpr uint8_t kMaxDepth = 4;
 inline constexpr size_t kMaxIndexPiece = size_t{1} << 20;
 
 /// Codec number of a block that equals an earlier one.
@@ -54,7 +57,9 @@ enum class FrameType : uint8_t {
   kBlocks = 2,
   kEntryEnd = 3,
   kIndex = 4,
-  kTrailer = 5
+  kTrailer = 5,
+  kShared = 6,
+  kReferences = 7
 };
 
 /// First 12 bytes of a frame.
@@ -67,7 +72,7 @@ struct FramePrefix {
   /// One of FrameType.
   bool Known() const {
     return type >= static_cast<uint8_t>(FrameType::kEntry) &&
-           type <= static_cast<uint8_t>(FrameType::kTrailer);
+           type <= static_cast<uint8_t>(FrameType::kReferences);
   }
   bool Is(FrameType wanted) const {
     return type == static_cast<uint8_t>(wanted);
@@ -107,17 +112,74 @@ struct CodecParams {
   ByteSpan bytes;  ///< a view into the head that was parsed, or the caller's
                    ///< bytes to write
 };
+
+/// Elements of another tensor, the source, that lie beside those of a frame
+/// (container.md, "Sources").
+struct FrameSource {
+  enum class Order : uint8_t {
+    kSame = 0,        ///< (i, j) is the source's (row_offset + i, column_offset
+                      ///< + j)
+    kTransposed = 1,  ///< (i, j) is (row_offset + j, column_offset + i)
+    kRows = 2,        ///< (i, j) is (rows[i], column_offset + j)
+    kWhole = 3,       ///< all of the source: of the role kFactor
+  };
+  codecs::Role role = codecs::Role::kBase;
+  DType dtype = DType::kBytes;
+  bool outside = false;
+  /// Outside: number of the reference. Else how many blocks before the frame's
+  /// first one the source begins.
+  uint64_t where = 0;
+  uint64_t block_size = 0;  ///< bytes of the source's blocks; not outside
+  uint64_t elements = 0;    ///< of the source
+  uint64_t row = 1;         ///< elements of a row of the source
+  Order order = Order::kSame;
+  uint64_t row_offset = 0;
+  uint64_t column_offset = 0;
+  std::vector<uint32_t> rows;
+
+  bool operator==(const FrameSource&) const = default;
+};
+/// The elements of a frame are `width` bytes each and stand in rows of `row`
+/// elements (0: one row); the first is element `position` of the tensor. Row i
+/// of a frame is the i-th of which it has elements.
+struct FrameSources {
+  uint8_t width = 0;
+  uint64_t row = 0;
+  uint64_t position = 0;
+  std::vector<FrameSource> sources;  ///< none: the frame has no sources
+};
+
 struct BlocksHead {
-  bool kept = false;  ///< later duplicates may refer to its blocks
+  bool kept = false;  ///< later blocks may refer to its blocks
   uint32_t block_size = 0;
   uint32_t size = 0;  ///< decoded bytes of the frame
+  FrameSources against;
   std::vector<CodecParams> params;
   std::vector<BlockRecord> blocks;
+  /// Bytes from the Shared frame that its blocks need to the start of this one;
+  /// 0: none.
+  uint64_t shared_distance = 0;
 };
+/// The number of rows of which elements `position` to `position + count` of
+/// the tensor are.
+uint64_t RowsTouched(const FrameSources& against, uint64_t count);
 void WriteBlocksHead(const BlocksHead& blocks, Buffer* out);
 /// The result has views into `head`.
 absl::StatusOr<BlocksHead> ParseBlocksHead(ByteSpan head, uint32_t data_size,
                                            const Header& header);
+
+/// A tensor outside of the archive that blocks are coded against.
+struct OutsideReference {
+  Sha256Digest sha256{};
+  uint64_t length = 0;  ///< bytes
+  /// How many more archives it takes to decode it; 0: it is plain.
+  uint8_t depth = 0;
+  std::string tensor;  ///< its name, for messages and to find it sooner
+  std::string model;   ///< the file it was in, likewise
+};
+void WriteReferences(const std::vector<OutsideReference>& references,
+                     Buffer* out);
+absl::StatusOr<std::vector<OutsideReference>> ParseReferences(ByteSpan head);
 
 struct EntryEnd {
   uint64_t size = 0;

@@ -172,6 +172,13 @@ absl::Status ArchiveWriter::Begin(const Header& header) {
   return Write(WriteHeader(header));
 }
 
+absl::Status ArchiveWriter::WriteReferences(
+    const std::vector<OutsideReference>& references) {
+  Buffer head;
+  container::WriteReferences(references, &head);
+  return WriteFrame(FrameType::kReferences, head.span(), {});
+}
+
 absl::Status ArchiveWriter::WriteEntry(const Entry& entry) {
   current_ = {};
   current_.entry = entry;

@@ -79,7 +79,13 @@ class ArchiveWriter {
   explicit ArchiveWriter(Sink& out) : out_(out) {}
 
   absl::Status Begin(const Header& header);
+  /// Directly after Begin, if at all.
+  absl::Status WriteReferences(const std::vector<OutsideReference>& references);
   absl::Status WriteEntry(const Entry& entry);
+  /// `head` comes from WriteBlocksHead.
+  absl::Status WriteShared(ByteSpan head, ByteSpan data) {
+    return WriteFrame(FrameType::kShared, head, data);
+  }
   /// `head` comes from WriteBlocksHead; `size` and `blocks` repeat what it
   /// says.
   absl::Status WriteBlocks(ByteSpan head, ByteSpan data, uint32_t size,

@@ -177,7 +177,8 @@ class Blocks : public BlockFetcher {
  public:
   Blocks(Bytes bytes, size_t block_size)
       : bytes_(std::move(bytes)), block_size_(block_size) {}
-  absl::Status Fetch(uint64_t number, MutableByteSpan out) override {
+  absl::Status Fetch(uint64_t number, MutableByteSpan out, bool /*any*/,
+                     FetchLimits& /*limits*/) override {
     const uint64_t start = (number - 5) * block_size_;
     if (number < 5 || start >= bytes_.size() ||
         out.size() != std::min(block_size_, bytes_.size() - start)) {
@@ -206,7 +207,8 @@ TEST(TwinTest, HostileBytesAreRefusedOrFillTheBlock) {
   Buffer coded;
   AppendTwin(recipe, 15, 1024, 1024, &coded);
   Bytes out(1024);
-  ASSERT_TRUE(DecodeTwin(coded.span(), 20, 0, 512, blocks, out).ok());
+  FetchLimits limits;
+  ASSERT_TRUE(DecodeTwin(coded.span(), 20, 0, 512, blocks, limits, out).ok());
 
   std::mt19937 random(6);
   for (int i = 0; i < 200000; ++i) {
@@ -215,16 +217,16 @@ TEST(TwinTest, HostileBytesAreRefusedOrFillTheBlock) {
       damaged[random() % damaged.size()] = static_cast<uint8_t>(random());
     }
     if (i % 3 == 0) damaged.resize(random() % damaged.size());
-    (void)DecodeTwin(damaged, 20, 0, 512, blocks, out).ok();
+    (void)DecodeTwin(damaged, 20, 0, 512, blocks, limits, out).ok();
   }
   // Blocks that come later, blocks of this frame, work without end.
-  EXPECT_FALSE(DecodeTwin(coded.span(), 15, 0, 512, blocks, out).ok());
-  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 8, 512, blocks, out).ok());
-  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 0, 256, blocks, out).ok());
+  EXPECT_FALSE(DecodeTwin(coded.span(), 15, 0, 512, blocks, limits, out).ok());
+  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 8, 512, blocks, limits, out).ok());
+  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 0, 256, blocks, limits, out).ok());
   Bytes small(2);
   coded.Clear();
   AppendTwin(recipe, 15, 1024, 2, &coded);
-  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 0, 512, blocks, small).ok());
+  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 0, 512, blocks, limits, small).ok());
 }
 
 }  // namespace

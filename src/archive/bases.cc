@@ -1,0 +1,214 @@
+#include "archive/bases.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "archive/duplicates.h"
+#include "archive/input_tree.h"
+#include "archive/open_archive.h"
+#include "base/file.h"
+
+namespace zipllm::archive {
+namespace {
+
+constexpr size_t kHashStep = size_t{1} << 20;
+
+std::string Hex(const Sha256Digest& digest) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : digest) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+std::string FileName(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+}  // namespace
+
+absl::Status BaseTensor::Read(uint64_t offset, MutableByteSpan out) {
+  if (offset > length || out.size() > length - offset) {
+    return DataLoss("base tensor ", name, " of ", model, " has no ", out.size(),
+                    " bytes from ", offset, " on");
+  }
+  if (archive_ != nullptr) {
+    return archive_->ReadRange(entry_, offset_ + offset, out);
+  }
+  return ReadAtExactly(*file_, offset_ + offset, out);
+}
+
+absl::StatusOr<Sha256Digest> BaseTensor::Digest() {
+  // What this may wait for has a smaller depth: no circle.
+  std::lock_guard lock(mutex_);
+  if (digest_.has_value()) return *digest_;
+  Sha256 sha256;
+  Buffer piece;
+  for (uint64_t at = 0; at < length; at += piece.size()) {
+    piece.Resize(std::min<uint64_t>(kHashStep, length - at));
+    RETURN_IF_ERROR(Read(at, piece.mutable_span()));
+    sha256.Update(piece.span());
+  }
+  digest_ = sha256.Finish();
+  return *digest_;
+}
+
+absl::StatusOr<std::unique_ptr<Bases>> Bases::Open(
+    const DecompressOptions& options) {
+  std::unique_ptr<Bases> made(new Bases(options));
+  for (const std::string& path : options.bases) {
+    RETURN_IF_ERROR(made->AddPath(path));
+  }
+  return made;
+}
+
+absl::Status Bases::AddPath(const std::string& path) {
+  ASSIGN_OR_RETURN(
+      const std::vector<Input> inputs,
+      ListInputs(path, /*follow_symlinks=*/true, [](const std::string&) {}));
+  for (const Input& input : inputs) {
+    if (input.entry.kind != EntryKind::kFile) continue;
+    RETURN_IF_ERROR(AddFile(input.path, input.entry.path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Source> file, OpenFileSource(path));
+  if (!file->Seekable()) {
+    return InvalidArgument(path, ": a base must be a file, not a pipe");
+  }
+  const auto add = [&](const Layout& layout, const std::string& name,
+                       auto set_place) {
+    for (const Segment& segment : layout.segments) {
+      if (segment.dtype == DType::kBytes || segment.length == 0) continue;
+      BaseTensor& tensor = tensors_.emplace_back();
+      tensor.name = segment.name;
+      tensor.dtype = segment.dtype;
+      tensor.shape = segment.shape;
+      tensor.length = segment.length;
+      tensor.model = name;
+      tensor.offset_ = segment.offset;
+      set_place(tensor);
+    }
+  };
+  std::array<uint8_t, container::kHeaderSize> start;
+  ASSIGN_OR_RETURN(const size_t n, file->ReadAt(0, start));
+  if (!container::LooksLikeArchive({start.data(), n})) {
+    std::vector<uint8_t> prefix;
+    ASSIGN_OR_RETURN(const Layout layout, ReadLayout(*file, &prefix));
+    // What the header says beyond the file's end is not there.
+    const uint64_t size = file->Size().value_or(0);
+    Layout there;
+    for (const Segment& segment : layout.segments) {
+      if (segment.offset + segment.length <= size) {
+        there.segments.push_back(segment);
+      }
+    }
+    add(there, model, [&](BaseTensor& tensor) { tensor.file_ = file; });
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenFileSource(path));
+  ASSIGN_OR_RETURN(OpenedArchive opened,
+                   OpenArchive(std::move(source), options_, this));
+  if (opened.depth >= container::kMaxDepth) return absl::OkStatus();
+  const auto archive =
+      std::make_shared<const Archive>(std::move(opened.archive));
+  for (size_t i = 0; i < archive->entries().size(); ++i) {
+    const Entry& entry = archive->entries()[i];
+    if (entry.kind != EntryKind::kFile) continue;
+    add(entry.layout, model + (entry.path.empty() ? "" : ":" + entry.path),
+        [&](BaseTensor& tensor) {
+          tensor.archive_ = archive;
+          tensor.entry_ = i;
+          tensor.depth = opened.depth;
+        });
+  }
+  return absl::OkStatus();
+}
+
+// What cannot be read there is no base: the one that is missed is named later.
+void Bases::AddDirectories() {
+  std::set<std::string> seen;
+  for (const std::string& directory : options_.base_directories) {
+    std::set<std::string> paths;
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(directory, error), end;
+         !error && it != end; it.increment(error)) {
+      std::error_code ignored;
+      if (it->is_regular_file(ignored)) paths.insert(it->path().string());
+    }
+    for (const std::string& path : paths) {
+      if (seen.insert(path).second) (void)AddFile(path, FileName(path)).ok();
+    }
+  }
+}
+
+absl::StatusOr<BaseTensor*> Bases::Find(
+    const container::OutsideReference& reference) {
+  const auto find = [&]() -> absl::StatusOr<BaseTensor*> {
+    // Those that are most likely first: of the same name and file, of the same
+    // name, any. A depth above the reference's could lead back to it.
+    std::multimap<int, BaseTensor*> candidates;
+    {
+      std::lock_guard lock(mutex_);
+      for (BaseTensor& tensor : tensors_) {
+        if (tensor.length != reference.length) continue;
+        if (tensor.depth > reference.depth) continue;
+        const bool name = tensor.name == reference.tensor;
+        const bool model = FileName(tensor.model) == FileName(reference.model);
+        candidates.emplace((name ? 0 : 2) + (model ? 0 : 1), &tensor);
+      }
+    }
+    for (const auto& [rank, tensor] : candidates) {
+      const absl::StatusOr<Sha256Digest> digest = tensor->Digest();
+      if (digest.ok() && *digest == reference.sha256) return tensor;
+    }
+    return nullptr;
+  };
+  ASSIGN_OR_RETURN(BaseTensor * found, find());
+  if (found != nullptr) return found;
+  bool more = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (!directories_added_) {
+      more = !options_.base_directories.empty();
+      directories_added_ = true;
+      AddDirectories();
+    }
+  }
+  if (more) {
+    ASSIGN_OR_RETURN(found, find());
+    if (found != nullptr) return found;
+  }
+  return MakeStatus(absl::StatusCode::kFailedPrecondition, "needs tensor ",
+                    reference.tensor, " of ", reference.model, " (SHA-256 ",
+                    Hex(reference.sha256), ", ", reference.length,
+                    " bytes), which none of the bases has: give the one "
+                    "that it was compressed with (--base PATH)");
+}
+
+absl::StatusOr<TensorBytes*> Outside::Get(uint64_t number) {
+  if (number >= references_.size()) {
+    return DataLoss("a block refers to reference ", number, " of ",
+                    references_.size());
+  }
+  {
+    std::lock_guard lock(mutex_);
+    if (found_[number] != nullptr) return found_[number];
+  }
+  if (bases_ == nullptr) {
+    return DataLoss("a block needs a reference from outside");
+  }
+  ASSIGN_OR_RETURN(BaseTensor * tensor, bases_->Find(references_[number]));
+  std::lock_guard lock(mutex_);
+  found_[number] = tensor;
+  return tensor;
+}
+
+}  // namespace zipllm::archive

@@ -1,0 +1,100 @@
+// Tensors outside of an archive that it is coded against: in files, folders and
+// other archives.
+#ifndef ZIPLLM_ARCHIVE_BASES_H_
+#define ZIPLLM_ARCHIVE_BASES_H_
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/frame_decoder.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "container/format.h"
+#include "zipllm/archive.h"
+#include "zipllm/options.h"
+
+namespace zipllm::archive {
+
+/// A tensor that others may be coded against. Thread-safe.
+class BaseTensor : public TensorBytes {
+ public:
+  std::string name;
+  DType dtype = DType::kBytes;
+  std::vector<uint64_t> shape;
+  uint64_t length = 0;  ///< bytes
+  std::string model;    ///< the file that it is in, for messages and hints
+  uint8_t depth = 0;    ///< as in container::OutsideReference
+
+  absl::Status Read(uint64_t offset, MutableByteSpan out) override;
+  /// SHA-256 of its bytes; reads them all, once.
+  absl::StatusOr<Sha256Digest> Digest();
+
+ private:
+  friend class Bases;
+  // One of the two: a plain file, or a file of an archive.
+  std::shared_ptr<Source> file_;
+  std::shared_ptr<const Archive> archive_;
+  size_t entry_ = 0;
+  uint64_t offset_ = 0;
+  std::mutex mutex_;  // of digest_
+  std::optional<Sha256Digest> digest_;
+};
+
+/// Where bases are looked for. Thread-safe once made.
+class Bases {
+ public:
+  /// `options.bases`: files, folders and archives, which must be there;
+  /// `options.base_directories`: folders that are looked into, not below, where
+  /// those do not have what is needed. The other options are for archives.
+  static absl::StatusOr<std::unique_ptr<Bases>> Open(
+      const DecompressOptions& options);
+
+  /// The tensors of `options.bases`.
+  const std::deque<BaseTensor>& tensors() const { return tensors_; }
+  std::deque<BaseTensor>& tensors() { return tensors_; }
+
+  /// The tensor with these bytes; FAILED_PRECONDITION, naming it, where there
+  /// is none.
+  absl::StatusOr<BaseTensor*> Find(
+      const container::OutsideReference& reference);
+
+ private:
+  explicit Bases(const DecompressOptions& options) : options_(options) {}
+  absl::Status AddPath(const std::string& path);
+  absl::Status AddFile(const std::string& path, const std::string& model);
+  void AddDirectories();
+
+  const DecompressOptions options_;
+  std::mutex mutex_;  // while tensors are added
+  std::deque<BaseTensor> tensors_;
+  bool directories_added_ = false;
+};
+
+/// The references of one archive, each looked for when it is needed, and proved
+/// then. Thread-safe.
+class Outside : public OutsideTensors {
+ public:
+  /// `bases` must outlive it; null: there are none.
+  Outside(std::vector<container::OutsideReference> references, Bases* bases)
+      : references_(std::move(references)),
+        bases_(bases),
+        found_(references_.size()) {}
+  absl::StatusOr<TensorBytes*> Get(uint64_t number) override;
+  const std::vector<container::OutsideReference>& references() const {
+    return references_;
+  }
+
+ private:
+  const std::vector<container::OutsideReference> references_;
+  Bases* const bases_;
+  std::mutex mutex_;
+  std::vector<BaseTensor*> found_;
+};
+
+}  // namespace zipllm::archive
+
+#endif  // ZIPLLM_ARCHIVE_BASES_H_

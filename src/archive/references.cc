@@ -1,0 +1,404 @@
+#include "archive/references.h"
+
+#include <algorithm>
+#include <set>
+
+#include "archive/gather.h"
+#include "base/dtype.h"
+#include "base/file.h"
+
+namespace zipllm::archive {
+namespace {
+
+using container::FrameSource;
+using container::FrameSources;
+
+// A part of an input file.
+class InputTensor : public TensorBytes {
+ public:
+  InputTensor(std::shared_ptr<Source> in, uint64_t offset)
+      : in_(std::move(in)), offset_(offset) {}
+  absl::Status Read(uint64_t offset, MutableByteSpan out) override {
+    return ReadAtExactly(*in_, offset_ + offset, out);
+  }
+
+ private:
+  std::shared_ptr<Source> in_;
+  const uint64_t offset_;
+};
+
+// A part of an outside base.
+class OffsetTensor : public TensorBytes {
+ public:
+  OffsetTensor(TensorBytes& in, uint64_t offset) : in_(in), offset_(offset) {}
+  absl::Status Read(uint64_t offset, MutableByteSpan out) override {
+    return in_.Read(offset_ + offset, out);
+  }
+
+ private:
+  TensorBytes& in_;
+  const uint64_t offset_;
+};
+
+uint64_t WidthOf(DType dtype) { return FindDType(dtype)->block_bytes; }
+
+// Whether elements are values that can be looked at one by one.
+bool IsEligible(DType dtype, uint64_t length) {
+  const DTypeInfo* info = FindDType(dtype);
+  return dtype != DType::kBytes && dtype != DType::kC64 && info != nullptr &&
+         info->block_elements == 1 && info->block_bytes <= 8 && length != 0 &&
+         length % info->block_bytes == 0;
+}
+
+FrameSource::Order OrderOf(SourceView::Order order) {
+  switch (order) {
+    case SourceView::Order::kSame:
+      return FrameSource::Order::kSame;
+    case SourceView::Order::kTransposed:
+      return FrameSource::Order::kTransposed;
+    case SourceView::Order::kRows:
+      return FrameSource::Order::kRows;
+  }
+  return FrameSource::Order::kSame;
+}
+
+}  // namespace
+
+class References::Reader : public LineageReader {
+ public:
+  explicit Reader(const References& references) : references_(references) {}
+  bool Read(size_t tensor, uint64_t begin, MutableByteSpan out) override {
+    if (tensor != opened_) {
+      opened_ = tensor;
+      bytes_ = references_.Open(tensor, 0);
+    }
+    const uint64_t width = WidthOf(references_.info_[tensor].dtype);
+    return bytes_ != nullptr && bytes_->Read(begin * width, out).ok();
+  }
+
+ private:
+  const References& references_;
+  size_t opened_ = SIZE_MAX;
+  std::unique_ptr<TensorBytes> bytes_;
+};
+
+class References::PartView : public codecs::TensorView {
+ public:
+  PartView(const References& all, size_t tensor, const Part& part,
+           int level_asked)
+      : all_(all), target_(all.Open(tensor, part.begin)), part_(part) {
+    dtype = all.info_[tensor].dtype;
+    elements = part.elements;
+    row = part.row;
+    level = level_asked;
+    for (const Part::Source& source : part.sources) {
+      const LineageTensor& info = all.info_[source.tensor];
+      const bool factor = source.role == codecs::Role::kFactor;
+      references.push_back({source.role, info.dtype,
+                            factor ? info.elements : part.elements,
+                            factor ? source.view.source_columns : 0});
+    }
+  }
+
+  absl::Status Read(int which, uint64_t begin,
+                    MutableByteSpan out) const override {
+    if (which < 0) {
+      if (target_ == nullptr) return absl::NotFoundError("the file is gone");
+      return target_->Read(begin * WidthOf(dtype), out);
+    }
+    const auto k = static_cast<size_t>(which);
+    Part one = part_;
+    one.sources = {part_.sources[k]};
+    const uint64_t count = out.size() / WidthOf(references[k].dtype);
+    const bool factor = references[k].role == codecs::Role::kFactor;
+    std::vector<Buffer> read;
+    RETURN_IF_ERROR(
+        all_.Load(one,
+                  all_.SourcesOf(one, dtype, factor ? 0 : begin,
+                                 factor ? part_.elements : count, 0),
+                  factor ? part_.elements : count, &read));
+    const uint64_t from = factor ? begin * WidthOf(references[k].dtype) : 0;
+    if (read[0].size() < from + out.size()) {
+      return absl::OutOfRangeError("no such elements");
+    }
+    std::copy_n(read[0].data() + from, out.size(), out.begin());
+    return absl::OkStatus();
+  }
+
+ private:
+  const References& all_;
+  const std::unique_ptr<TensorBytes> target_;
+  const Part part_;
+};
+
+std::unique_ptr<TensorBytes> References::Open(size_t tensor,
+                                              uint64_t begin) const {
+  const Tensor& place = tensors_[tensor];
+  const uint64_t offset = begin * WidthOf(info_[tensor].dtype);
+  if (place.base != nullptr) {
+    return std::make_unique<OffsetTensor>(*place.base, offset);
+  }
+  std::shared_ptr<Source> in = inputs_->Share(place.input);
+  if (in == nullptr) return nullptr;
+  return std::make_unique<InputTensor>(std::move(in), place.offset + offset);
+}
+
+absl::Status References::Scan(Inputs& inputs, Bases* bases,
+                              Executor& executor) {
+  inputs_ = &inputs;
+  const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
+    info.elements = length / WidthOf(info.dtype);
+    info_.push_back(std::move(info));
+    tensors_.push_back(std::move(place));
+  };
+  std::map<std::string, size_t> files;
+  if (bases != nullptr) {
+    for (BaseTensor& base : bases->tensors()) {
+      if (!IsEligible(base.dtype, base.length)) continue;
+      const size_t file = files.emplace(base.model, files.size()).first->second;
+      add({base.name, base.dtype, base.shape, 0, file, 0}, base.length,
+          {.base = &base, .runs = {}});
+    }
+  }
+  const size_t first_target = info_.size();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Source* in = inputs.Open(i);
+    if (in == nullptr) continue;
+    std::vector<uint8_t> prefix;
+    absl::StatusOr<Layout> layout = ReadLayout(*in, &prefix);
+    if (!layout.ok()) continue;
+    const uint64_t size = in->Size().value_or(0);
+    for (Segment& segment : layout->segments) {
+      if (!IsEligible(segment.dtype, segment.length) ||
+          segment.offset + segment.length > size) {
+        continue;
+      }
+      by_place_[{i, segment.offset}] = info_.size();
+      add({std::move(segment.name), segment.dtype, std::move(segment.shape), 0,
+           files.size() + i, 0},
+          segment.length, {.input = i, .offset = segment.offset, .runs = {}});
+    }
+  }
+  Reader reader(*this);
+  lineage_ = FindLineage(info_, first_target, reader);
+  return NumberOutside(executor);
+}
+
+// Only what is used is needed later.
+absl::Status References::NumberOutside(Executor& executor) {
+  std::vector<size_t> used;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const auto use = [&](size_t source) {
+      if (!tensors_[source].is_source && tensors_[source].base != nullptr) {
+        used.push_back(source);
+      }
+      tensors_[source].is_source = true;
+    };
+    for (const SourceView& view : lineage_[i].base) use(view.source);
+    for (const SourceView& view : lineage_[i].merge) use(view.source);
+    if (lineage_[i].adapter.has_value()) {
+      use(lineage_[i].adapter->a);
+      use(lineage_[i].adapter->b);
+    }
+  }
+  std::vector<absl::StatusOr<Sha256Digest>> digests(used.size(),
+                                                    absl::UnknownError(""));
+  std::vector<Executor::TaskPtr> tasks;
+  for (size_t k = 0; k < used.size(); ++k) {
+    tasks.push_back(executor.Submit([this, &used, &digests, k] {
+      digests[k] = tensors_[used[k]].base->Digest();
+    }));
+  }
+  for (const Executor::TaskPtr& task : tasks) executor.Wait(task);
+  for (size_t k = 0; k < used.size(); ++k) {
+    Tensor& tensor = tensors_[used[k]];
+    RETURN_IF_ERROR(Annotate(digests[k].status(), tensor.base->model, ": "));
+    tensor.outside_number = outside_.size();
+    outside_.push_back({*digests[k], tensor.base->length, tensor.base->depth,
+                        tensor.base->name, tensor.base->model});
+  }
+  return absl::OkStatus();
+}
+
+size_t References::Find(size_t input, uint64_t offset) const {
+  const auto found = by_place_.find({input, offset});
+  return found == by_place_.end() ? SIZE_MAX : found->second;
+}
+
+std::vector<Part> References::Parts(size_t tensor) const {
+  const Lineage& lineage = lineage_[tensor];
+  const uint64_t elements = info_[tensor].elements;
+  std::vector<Part> parts;
+  uint64_t done = 0;
+  const auto alone = [&](uint64_t end) {
+    if (end > done) {
+      parts.push_back({.begin = done, .elements = end - done, .sources = {}});
+    }
+    done = end;
+  };
+  for (const SourceView& view : lineage.base) {
+    alone(view.target_begin);
+    Part part = {.begin = view.target_begin,
+                 .elements = view.target_elements,
+                 .row = view.columns,
+                 .sources = {}};
+    part.sources.push_back({codecs::Role::kBase, view.source, 0, view});
+    if (lineage.base.size() == 1) {
+      for (const SourceView& merged : lineage.merge) {
+        part.sources.push_back({codecs::Role::kBase, merged.source, 0, merged});
+      }
+      if (lineage.adapter.has_value()) {
+        for (const size_t factor : {lineage.adapter->a, lineage.adapter->b}) {
+          SourceView whole;
+          whole.source = factor;
+          whole.source_columns = info_[factor].shape.empty()
+                                     ? info_[factor].elements
+                                     : info_[factor].shape.back();
+          part.sources.push_back({codecs::Role::kFactor, factor, 0, whole});
+        }
+      }
+    }
+    // Those that are not coded in one run are cut where their runs are.
+    std::set<uint64_t> cuts;  // elements of the part
+    bool usable = part.sources.size() <= codecs::kMaxReferences;
+    for (const Part::Source& source : part.sources) {
+      const Tensor& place = tensors_[source.tensor];
+      if (place.base != nullptr) continue;
+      usable = usable && !place.runs.empty();
+      if (place.runs.size() < 2) continue;
+      const SourceView& seen = source.view;
+      const bool plain = source.role != codecs::Role::kFactor &&
+                         seen.order == SourceView::Order::kSame &&
+                         seen.source_columns == seen.columns &&
+                         seen.column_offset == 0;
+      usable = usable && plain;
+      for (const Run& run : place.runs) {
+        const uint64_t at = seen.row_offset * seen.columns;
+        if (run.begin > at && run.begin - at < part.elements) {
+          cuts.insert(run.begin - at);
+        }
+        usable = usable && run.begin % seen.columns == 0;
+      }
+    }
+    if (!usable) {
+      alone(view.target_begin + view.target_elements);
+      continue;
+    }
+    cuts.insert(part.elements);
+    uint64_t from = 0;
+    for (const uint64_t to : cuts) {
+      Part piece = part;
+      piece.begin = part.begin + from;
+      piece.elements = to - from;
+      for (Part::Source& source : piece.sources) {
+        const std::vector<Run>& runs = tensors_[source.tensor].runs;
+        SourceView& seen = source.view;
+        if (runs.size() > 1) {
+          const uint64_t first = seen.row_offset * seen.columns + from;
+          while (source.run + 1 < runs.size() &&
+                 runs[source.run + 1].begin <= first) {
+            ++source.run;
+          }
+          seen.row_offset = (first - runs[source.run].begin) / seen.columns;
+        } else if (from > 0) {
+          const uint64_t row = from / seen.columns;
+          if (seen.order == SourceView::Order::kTransposed) {
+            seen.column_offset += row;
+          } else if (seen.order == SourceView::Order::kRows) {
+            seen.rows.erase(seen.rows.begin(),
+                            seen.rows.begin() + static_cast<ptrdiff_t>(row));
+          } else {
+            seen.row_offset += row;
+          }
+        }
+      }
+      parts.push_back(std::move(piece));
+      from = to;
+    }
+    done = part.begin + part.elements;
+  }
+  alone(elements);
+  return parts;
+}
+
+void References::AddRun(size_t tensor, uint64_t begin, uint64_t elements,
+                        uint64_t first_block, uint32_t block_size) {
+  tensors_[tensor].runs.push_back({begin, elements, first_block, block_size});
+}
+
+FrameSources References::SourcesOf(const Part& part, DType dtype,
+                                   uint64_t begin, uint64_t count,
+                                   uint64_t first_block) const {
+  FrameSources against;
+  against.width = static_cast<uint8_t>(WidthOf(dtype));
+  against.row = part.row;
+  against.position = begin;
+  const uint64_t first_row = part.row == 0 ? 0 : against.position / part.row;
+  const uint64_t rows = RowsTouched(against, count);
+  for (const Part::Source& from : part.sources) {
+    const Tensor& tensor = tensors_[from.tensor];
+    const LineageTensor& info = info_[from.tensor];
+    FrameSource source;
+    source.role = from.role;
+    source.dtype = info.dtype;
+    source.outside = tensor.base != nullptr;
+    source.elements = info.elements;
+    if (source.outside) {
+      source.where = tensor.outside_number;
+    } else {
+      const Run& run = tensor.runs[from.run];
+      source.where = first_block - run.first_block;
+      source.block_size = run.block_size;
+      source.elements = run.elements;
+    }
+    source.row = from.view.source_columns;
+    if (from.role == codecs::Role::kFactor) {
+      source.order = FrameSource::Order::kWhole;
+      against.sources.push_back(std::move(source));
+      continue;
+    }
+    source.order = OrderOf(from.view.order);
+    source.row_offset = from.view.row_offset;
+    source.column_offset = from.view.column_offset;
+    switch (from.view.order) {
+      case SourceView::Order::kSame:
+        source.row_offset += first_row;
+        break;
+      case SourceView::Order::kTransposed:
+        source.column_offset += first_row;
+        break;
+      case SourceView::Order::kRows:
+        source.row_offset = 0;
+        source.rows.assign(
+            from.view.rows.begin() + static_cast<ptrdiff_t>(first_row),
+            from.view.rows.begin() + static_cast<ptrdiff_t>(first_row + rows));
+        break;
+    }
+    against.sources.push_back(std::move(source));
+  }
+  return against;
+}
+
+absl::Status References::Load(const Part& part, const FrameSources& against,
+                              uint64_t count, std::vector<Buffer>* out) const {
+  out->clear();
+  out->resize(against.sources.size());
+  for (size_t k = 0; k < against.sources.size(); ++k) {
+    const Part::Source& from = part.sources[k];
+    const Tensor& tensor = tensors_[from.tensor];
+    const std::unique_ptr<TensorBytes> bytes = Open(
+        from.tensor, tensor.base != nullptr ? 0 : tensor.runs[from.run].begin);
+    if (bytes == nullptr) return absl::NotFoundError("the file is gone");
+    RETURN_IF_ERROR(
+        Gather(against, against.sources[k], 0, count, *bytes, &(*out)[k]));
+  }
+  return absl::OkStatus();
+}
+
+std::unique_ptr<codecs::TensorView> References::View(size_t tensor,
+                                                     const Part& part,
+                                                     int level) const {
+  return std::make_unique<PartView>(*this, tensor, part, level);
+}
+
+}  // namespace zipllm::archive

@@ -1,0 +1,101 @@
+// What the tensors of an archive that is being made are coded against.
+#ifndef ZIPLLM_ARCHIVE_REFERENCES_H_
+#define ZIPLLM_ARCHIVE_REFERENCES_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "archive/bases.h"
+#include "archive/duplicates.h"
+#include "archive/frame_encoder.h"
+#include "archive/lineage.h"
+#include "base/executor.h"
+
+namespace zipllm::archive {
+
+/// Elements of a tensor that are coded against the same sources, in order.
+struct Part {
+  uint64_t begin = 0;  ///< elements of the tensor before it
+  uint64_t elements = 0;
+  uint64_t row = 0;  ///< elements of a row; it begins with a whole one
+  struct Source {
+    codecs::Role role;
+    size_t tensor = 0;  ///< by number
+    size_t run = 0;     ///< of the tensor, if it is not outside
+    SourceView view;    ///< relative to the run
+  };
+  std::vector<Source> sources;  ///< none: coded alone
+};
+
+/// Thread-compatible, but for what is said.
+class References {
+ public:
+  /// Looks for what the segments of `inputs` may be coded against, among
+  /// themselves and in `bases` (or null), and reads what is used of `bases`.
+  absl::Status Scan(Inputs& inputs, Bases* bases, Executor& executor);
+
+  /// What the archive must say that it needs.
+  const std::vector<container::OutsideReference>& outside() const {
+    return outside_;
+  }
+
+  /// The tensor at `offset` of input number `input`; SIZE_MAX if it is none.
+  size_t Find(size_t input, uint64_t offset) const;
+  /// Whether others are coded against it.
+  bool IsSource(size_t tensor) const { return tensors_[tensor].is_source; }
+  /// The parts that it is coded in.
+  std::vector<Part> Parts(size_t tensor) const;
+
+  /// Says that elements from `begin` on have been coded in blocks of
+  /// `block_size` bytes from number `first_block` on.
+  void AddRun(size_t tensor, uint64_t begin, uint64_t elements,
+              uint64_t first_block, uint32_t block_size);
+
+  /// The sources of `count` elements of `part` from its element `begin` on, in
+  /// a frame whose first block has number `first_block`.
+  container::FrameSources SourcesOf(const Part& part, DType dtype,
+                                    uint64_t begin, uint64_t count,
+                                    uint64_t first_block) const;
+  /// Reads those elements of the sources. May be called by several threads.
+  absl::Status Load(const Part& part, const container::FrameSources& against,
+                    uint64_t count, std::vector<Buffer>* out) const;
+  /// The elements of a part and its sources; must not outlive this.
+  std::unique_ptr<codecs::TensorView> View(size_t tensor, const Part& part,
+                                           int level) const;
+
+ private:
+  struct Run {
+    uint64_t begin;
+    uint64_t elements;
+    uint64_t first_block;
+    uint32_t block_size;
+  };
+  struct Tensor {
+    BaseTensor* base = nullptr;  // outside; else:
+    size_t input = 0;
+    uint64_t offset = 0;
+    uint64_t outside_number = 0;
+    bool is_source = false;
+    std::vector<Run> runs;  // once it is coded
+  };
+  class Reader;
+  class PartView;
+
+  /// Its bytes; null where it cannot be read.
+  std::unique_ptr<TensorBytes> Open(size_t tensor, uint64_t begin) const;
+  absl::Status NumberOutside(Executor& executor);
+
+  Inputs* inputs_ = nullptr;
+  std::vector<LineageTensor> info_;  // outside ones first
+  std::vector<Tensor> tensors_;      // likewise
+  std::vector<Lineage> lineage_;
+  std::vector<container::OutsideReference> outside_;
+  std::map<std::pair<size_t, uint64_t>, size_t> by_place_;
+};
+
+}  // namespace zipllm::archive
+
+#endif  // ZIPLLM_ARCHIVE_REFERENCES_H_
