@@ -1,0 +1,378 @@
+// Residuals: the encoder.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/log2.h"
+#include "codecs/reference/residuals.h"
+#include "entropy/bits.h"
+#include "kernels/kernels.h"
+
+namespace zipllm::codecs::residuals {
+namespace {
+
+using entropy::BitWriter;
+using entropy::ByteCounts;
+using kernels::kProbabilityBits;
+using kernels::kSlots;
+using kernels::kStateLow;
+
+// ---- Symbols ----
+
+/// How an element differs from its prediction.
+struct Difference {
+  uint64_t magnitude;
+  bool negative;
+  bool crosses;
+};
+
+template <typename Word>
+Difference DifferenceOf(Number number, Word element, Word prediction) {
+  constexpr int kBits = 8 * sizeof(Word);
+  // The lowest bits are the difference; above, its sign.
+  uint64_t wide = uint64_t{element} - prediction;
+  int shift = 64 - kBits;
+  bool crosses = false;
+  if (number == Number::kFloat) {
+    ++shift;
+    crosses = ((element ^ prediction) >> (kBits - 1)) != 0;
+  }
+  const auto difference = static_cast<int64_t>(wide << shift) >> shift;
+  const bool negative = difference < 0;
+  return {negative ? 0 - static_cast<uint64_t>(difference)
+                   : static_cast<uint64_t>(difference),
+          negative, crosses};
+}
+
+uint8_t SymbolOf(const Alphabet& alphabet, const Difference& d) {
+  if (d.crosses) {
+    return static_cast<uint8_t>(alphabet.crossing +
+                                std::bit_width(d.magnitude));
+  }
+  if (d.magnitude < uint64_t{1} << kDirectBits) {
+    return static_cast<uint8_t>(2 * d.magnitude -
+                                uint64_t{d.magnitude != 0 && !d.negative});
+  }
+  const int octave = static_cast<int>(std::bit_width(d.magnitude)) - 1;
+  const Alphabet::Octave& of = alphabet.octaves[static_cast<size_t>(octave)];
+  const uint64_t sub =
+      (d.magnitude >> (octave - of.sub_bits)) - (uint64_t{1} << of.sub_bits);
+  return static_cast<uint8_t>(
+      of.first + (alphabet.raw_signs ? sub : 2 * sub + uint64_t{d.negative}));
+}
+
+/// Calls body.operator()<Word>() with the type of elements.
+template <typename Body>
+void ForWord(const Alphabet& alphabet, const Body& body) {
+  switch (alphabet.element_size) {
+    case 1:
+      return body.template operator()<uint8_t>();
+    case 2:
+      return body.template operator()<uint16_t>();
+    case 4:
+      return body.template operator()<uint32_t>();
+    default:
+      return body.template operator()<uint64_t>();
+  }
+}
+
+// ---- Classes ----
+
+/// log2 of 1 to 2^32 - 1 in 1/65536, a little too small above 4096.
+uint32_t FastLog2(uint32_t x) {
+  static const auto* const table = [] {
+    auto* const made = new std::array<uint32_t, 8192>;
+    for (uint32_t i = 1; i < made->size(); ++i) (*made)[i] = Log2Q16(i);
+    return made;
+  }();
+  const int shift = std::max(static_cast<int>(std::bit_width(x)) - 13, 0);
+  return (*table)[x >> shift] + (static_cast<uint32_t>(shift) << 16);
+}
+
+/// Symbols of some contexts together. Costs are in 1/65536 bit.
+struct Cluster {
+  ByteCounts counts{};
+  uint64_t cost = 0;  // of the symbols, and of their table
+  bool empty = true;
+
+  /// What a cluster of these counts takes.
+  static uint64_t Cost(const ByteCounts& a, const ByteCounts& b, size_t size) {
+    // A table tells what symbols occur in about as many bits each.
+    constexpr uint64_t kSymbolBits = 4;
+    constexpr uint64_t kTableBits = 8;
+    uint64_t total = 0;
+    uint64_t sum = 0;
+    uint64_t used = 0;
+    for (size_t s = 0; s < size; ++s) {
+      const uint32_t count = a[s] + b[s];
+      if (count == 0) continue;
+      ++used;
+      total += count;
+      sum += uint64_t{count} * FastLog2(count);
+    }
+    if (total == 0) return 0;
+    return total * FastLog2(static_cast<uint32_t>(total)) - sum +
+           ((used * kSymbolBits + kTableBits) << 16);
+  }
+};
+
+/// Two clusters that may become one, and what that saves.
+struct Edge {
+  size_t a;
+  size_t b;
+  int64_t gain;
+};
+
+/// Merges contexts of the grid, best first, as long as it pays or there are too
+/// many; returns by context one that stands for its cluster.
+std::vector<size_t> MergeContexts(const ResidualCounts& counts,
+                                  const ContextGrid& grid, size_t symbols,
+                                  std::vector<Cluster>* clusters) {
+  static constexpr ByteCounts kNone{};
+  const size_t contexts = counts.contexts();
+  clusters->resize(contexts);
+  size_t left = 0;
+  for (size_t c = 0; c < contexts; ++c) {
+    Cluster& cluster = (*clusters)[c];
+    cluster.counts = counts[c];
+    cluster.cost = Cluster::Cost(cluster.counts, kNone, symbols);
+    cluster.empty = cluster.cost == 0;
+    left += !cluster.empty;
+  }
+  const auto gain = [&](size_t a, size_t b) {
+    const Cluster& x = (*clusters)[a];
+    const Cluster& y = (*clusters)[b];
+    return static_cast<int64_t>(x.cost + y.cost) -
+           static_cast<int64_t>(Cluster::Cost(x.counts, y.counts, symbols));
+  };
+  std::vector<Edge> edges;
+  // To the next that is not empty, along the row and along the column.
+  const size_t columns = std::min(grid.columns, contexts);
+  for (size_t c = 0; c < contexts; ++c) {
+    if ((*clusters)[c].empty) continue;
+    const auto link = [&](size_t step, size_t end) {
+      for (size_t d = c + step; d < end; d += step) {
+        if ((*clusters)[d].empty) continue;
+        edges.push_back({c, d, gain(c, d)});
+        break;
+      }
+    };
+    link(1, std::min(c / columns * columns + columns, contexts));
+    link(columns, contexts);
+  }
+  std::vector<size_t> leader(contexts);
+  for (size_t c = 0; c < contexts; ++c) leader[c] = c;
+  const size_t most = std::min(grid.max_classes, entropy::kMaxClasses);
+  while (!edges.empty()) {
+    const auto best = std::max_element(
+        edges.begin(), edges.end(),
+        [](const Edge& x, const Edge& y) { return x.gain < y.gain; });
+    if (best->gain <= 0 && left <= most) break;
+    const size_t a = best->a;
+    const size_t b = best->b;
+    Cluster& into = (*clusters)[a];
+    Cluster& from = (*clusters)[b];
+    for (size_t s = 0; s < symbols; ++s) into.counts[s] += from.counts[s];
+    into.cost = static_cast<uint64_t>(
+        static_cast<int64_t>(into.cost + from.cost) - best->gain);
+    from.empty = true;
+    --left;
+    for (size_t& of : leader) {
+      if (of == b) of = a;
+    }
+    std::vector<Edge> kept;
+    for (Edge edge : edges) {
+      const bool touches =
+          edge.a == a || edge.b == a || edge.a == b || edge.b == b;
+      if (edge.a == b) edge.a = a;
+      if (edge.b == b) edge.b = a;
+      if (edge.a == edge.b) continue;
+      if (touches) {
+        if (edge.a > edge.b) std::swap(edge.a, edge.b);
+        const bool known = std::any_of(
+            kept.begin(), kept.end(),
+            [&](const Edge& x) { return x.a == edge.a && x.b == edge.b; });
+        if (known) continue;
+        edge.gain = gain(edge.a, edge.b);
+      }
+      kept.push_back(edge);
+    }
+    edges = std::move(kept);
+  }
+  return leader;
+}
+
+void WriteGamma(uint32_t value, BitWriter* bits) {
+  const int n = static_cast<int>(std::bit_width(value)) - 1;
+  bits->Put(uint32_t{1} << n, n + 1);
+  bits->Put(value & ((uint32_t{1} << n) - 1), n);
+}
+
+// ---- Blocks ----
+
+/// Appends raw bits, lowest first.
+class RawWriter {
+ public:
+  /// `room` bytes and 16 more are there at `to`.
+  explicit RawWriter(uint8_t* to) : start_(to), to_(to) {}
+  /// At most 56 bits.
+  void Put(uint64_t value, int count) {
+    held_ |= value << held_bits_;
+    held_bits_ += count;
+    StoreLe(to_, held_);
+    const int bytes = held_bits_ / 8;
+    to_ += bytes;
+    held_ = bytes == 8 ? 0 : held_ >> (8 * bytes);
+    held_bits_ %= 8;
+  }
+  size_t Finish() {
+    StoreLe(to_, held_);
+    return static_cast<size_t>(to_ - start_) + (held_bits_ != 0);
+  }
+
+ private:
+  uint8_t* start_;
+  uint8_t* to_;
+  uint64_t held_ = 0;
+  int held_bits_ = 0;  // below 8
+};
+
+void EncodeFew(const kernels::ClassRanges* tables, const uint8_t* classes,
+               const uint8_t* symbols, size_t count, Buffer* scratch,
+               Buffer* out) {
+  scratch->Resize(2 * count);
+  uint8_t* const end = scratch->data() + scratch->size();
+  uint8_t* words = end;
+  uint32_t state = kStateLow;
+  for (size_t i = count; i-- > 0;) {
+    const uint32_t range = tables[classes[i]][symbols[i]];
+    const uint32_t frequency = (range & (kSlots - 1)) + 1;
+    if (state >> (32 - kProbabilityBits) >= frequency) {
+      words -= 2;
+      StoreLe(words, static_cast<uint16_t>(state));
+      state >>= 16;
+    }
+    state = (state / frequency << kProbabilityBits) +
+            (range >> kProbabilityBits) + state % frequency;
+  }
+  ByteWriter writer(out);
+  writer.Varint(static_cast<uint64_t>(end - words) / 2);
+  writer.Le(state);
+  writer.Bytes({words, end});
+}
+
+}  // namespace
+
+void ToSymbols(const Alphabet& alphabet, const uint8_t* elements,
+               const uint8_t* predictions, size_t count, uint8_t* symbols) {
+  ForWord(alphabet, [&]<typename Word>() {
+    for (size_t i = 0; i < count; ++i) {
+      symbols[i] = SymbolOf(
+          alphabet, DifferenceOf(alphabet.number,
+                                 LoadLe<Word>(elements + i * sizeof(Word)),
+                                 LoadLe<Word>(predictions + i * sizeof(Word))));
+    }
+  });
+}
+
+ResidualEncoder::ResidualEncoder(const Alphabet& alphabet,
+                                 const ResidualCounts& counts,
+                                 const ContextGrid& grid)
+    : alphabet_(&alphabet), contexts_(counts.contexts()) {
+  std::vector<Cluster> clusters;
+  const std::vector<size_t> leader =
+      MergeContexts(counts, grid, alphabet.size, &clusters);
+  // Classes are numbered as they come; contexts that do not occur go with the
+  // one before.
+  std::array<uint8_t, kMaxContexts> number;
+  number.fill(entropy::kMaxClasses);
+  uint8_t last = 0;
+  for (size_t c = 0; c < contexts_; ++c) {
+    const Cluster& cluster = clusters[leader[c]];
+    if (!cluster.empty) {
+      uint8_t& of = number[leader[c]];
+      if (of == entropy::kMaxClasses) {
+        of = static_cast<uint8_t>(frequencies_.size());
+        frequencies_.push_back(entropy::NormalizeBytes(cluster.counts));
+        cost_ += entropy::CodingCost(cluster.counts, frequencies_.back()) >> 16;
+        for (size_t s = 0; s < alphabet.size; ++s) {
+          cost_ += uint64_t{cluster.counts[s]} * alphabet.symbols[s].raw_bits();
+        }
+      }
+      last = of;
+    }
+    class_of_[c] = last;
+  }
+  if (frequencies_.empty()) frequencies_.push_back({});
+  tables_ = std::make_unique<const entropy::ClassEncodeTables>(frequencies_);
+  Buffer written;
+  Write(&written);
+  table_cost_ = 8 * uint64_t{written.size()};
+}
+
+void ResidualEncoder::Write(Buffer* out) const {
+  Buffer coded;
+  BitWriter bits(&coded);
+  uint32_t classes = 0;
+  for (size_t c = 0; c < contexts_;) {
+    const size_t start = c;
+    const uint32_t number = class_of_[c];
+    while (c < contexts_ && class_of_[c] == number) ++c;
+    if (classes != 0) {
+      bits.Put(number != classes, 1);
+      if (number != classes)
+        bits.Put(number, static_cast<int>(std::bit_width(classes - 1)));
+    }
+    classes = std::max(classes, number + 1);
+    WriteGamma(static_cast<uint32_t>(c - start), &bits);
+  }
+  bits.Finish();
+  ByteWriter(out).Varint(coded.size());
+  out->Append(coded.span());
+  entropy::WriteClassFrequencies(frequencies_, out);
+}
+
+void ResidualEncoder::Encode(const uint8_t* contexts, const uint8_t* symbols,
+                             const uint8_t* elements,
+                             const uint8_t* predictions, size_t count,
+                             Buffer* a, Buffer* b, Buffer* out) const {
+  a->Resize(count);
+  uint8_t* const classes = a->data();
+  for (size_t i = 0; i < count; ++i) classes[i] = class_of_[contexts[i]];
+  if (count >= kFewElements) {
+    entropy::EncodeClassRans(*tables_, symbols, classes, count, b, out);
+  } else {
+    EncodeFew(tables_->ranges(), classes, symbols, count, b, out);
+  }
+
+  std::array<uint8_t, 256> raw_bits;
+  for (size_t s = 0; s < raw_bits.size(); ++s) {
+    raw_bits[s] = alphabet_->symbols[s].raw_bits();
+  }
+  ForWord(*alphabet_, [&]<typename Word>() {
+    b->Resize(count * sizeof(Word) + 16);
+    RawWriter raw(b->data());
+    for (size_t i = 0; i < count; ++i) {
+      const int width = raw_bits[symbols[i]];
+      if (width == 0) continue;
+      const Alphabet::Symbol& symbol = alphabet_->symbols[symbols[i]];
+      const Difference d = DifferenceOf(
+          alphabet_->number, LoadLe<Word>(elements + i * sizeof(Word)),
+          LoadLe<Word>(predictions + i * sizeof(Word)));
+      uint64_t value = d.magnitude - symbol.base;
+      if (symbol.raw_sign) value |= uint64_t{d.negative} << symbol.low_bits;
+      if (sizeof(Word) == 8) {
+        const int low = std::min(width, 32);
+        raw.Put(value & ((uint64_t{1} << low) - 1), low);
+        if (width > low) raw.Put(value >> low, width - low);
+      } else {
+        raw.Put(value, width);
+      }
+    }
+    b->Resize(raw.Finish());
+  });
+  ByteWriter(out).Varint(b->size());
+  out->Append(b->span());
+}
+
+}  // namespace zipllm::codecs::residuals
