@@ -1,9 +1,11 @@
 #include "archive/lineage.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <string_view>
 
+#include "archive/combine.h"
 #include "archive/sketch.h"
 
 namespace zipllm::archive {
@@ -36,6 +38,14 @@ constexpr uint32_t kNamesakeGain = 96;
 constexpr uint32_t kTie = 64;
 // As much is counted where a file has no source for a tensor.
 constexpr uint32_t kMissing = 512;
+// A product is of low rank if rows and columns are as many times more.
+constexpr uint64_t kRankDivisor = 4;
+constexpr uint64_t kMaxFactor = uint64_t{1} << 22;
+constexpr size_t kAdaptersTried = 32;
+// What a product must explain of the differences: far beyond what one that has
+// nothing to do with them does, 1 / kSampled; and what ends the search.
+constexpr double kExplained = 0.1;
+constexpr double kSurelyExplained = 0.5;
 constexpr uint64_t kMaxValues = (uint64_t{64} << 20) / sizeof(int32_t);
 
 /// Tensors of one kind with equally many elements.
@@ -53,6 +63,25 @@ struct Relative {
 
 uint16_t Band(const Sketch& sketch, size_t band) {
   return static_cast<uint16_t>(sketch.bits[band / 4] >> (band % 4 * kBandBits));
+}
+
+// How many of the last parts of a tensor's name, but for "weight", the name of
+// another has in it: "layers.0.key.weight" and "x_layers_0_key.lora_A" have
+// three.
+size_t CommonParts(std::string_view name, std::string other) {
+  std::string stem(name);
+  std::ranges::replace(stem, '.', '_');
+  std::ranges::replace(other, '.', '_');
+  if (stem.ends_with("_weight")) stem.resize(stem.size() - 7);
+  size_t common = 0;
+  for (size_t end = stem.size(); end != std::string::npos && end != 0;) {
+    end = stem.rfind('_', end - 1);
+    const std::string_view last =
+        std::string_view(stem).substr(end == std::string::npos ? 0 : end + 1);
+    if (other.find(last) == std::string::npos) break;
+    ++common;
+  }
+  return common;
 }
 
 class Finder {
@@ -95,6 +124,12 @@ class Finder {
     return found_[source].depth < options_.max_depth;
   }
   void Choose(size_t t);
+  std::vector<size_t> Merge(size_t t);
+  void GroupAdapters();
+  bool ReadFloats(size_t t, uint64_t begin, uint64_t count,
+                  std::vector<double>* out);
+  std::vector<double> SampleProduct(const Lineage::Adapter& adapter);
+  std::optional<Lineage::Adapter> FindAdapter(size_t t, size_t base);
 
   const std::vector<LineageTensor>& tensors_;
   const size_t first_target_;
@@ -104,6 +139,8 @@ class Finder {
   std::vector<Lineage> found_;
   std::map<std::pair<bool, uint64_t>, Class> classes_;
   std::map<std::pair<uint64_t, std::string_view>, std::vector<size_t>> names_;
+  std::map<std::pair<uint64_t, uint64_t>, std::vector<Lineage::Adapter>>
+      adapters_;
   uint64_t kept_values_ = 0;
   std::vector<uint8_t> bytes_;
 };
@@ -325,9 +362,150 @@ void Finder::Choose(size_t t) {
     return view;
   };
   Lineage& lineage = found_[t];
-  const size_t nearest = relatives[0].tensor;
-  lineage.base.push_back(whole(nearest));
-  lineage.depth = found_[nearest].depth + 1;
+  lineage.base.push_back(whole(relatives[0].tensor));
+  if (relatives[0].cost != 0) {
+    for (const size_t parent : Merge(t)) {
+      lineage.merge.push_back(whole(parent));
+    }
+    if (!lineage.merge.empty()) {
+      lineage.base[0] = std::move(lineage.merge[0]);
+      lineage.merge.erase(lineage.merge.begin());
+    } else {
+      lineage.adapter = FindAdapter(t, lineage.base[0].source);
+    }
+  }
+  const auto deepen = [&](size_t source) {
+    lineage.depth = std::max(lineage.depth, found_[source].depth + 1);
+  };
+  for (const SourceView& view : lineage.base) deepen(view.source);
+  for (const SourceView& view : lineage.merge) deepen(view.source);
+  if (lineage.adapter) {
+    deepen(lineage.adapter->a);
+    deepen(lineage.adapter->b);
+  }
+}
+
+// The parents of which `t` seems to be a sum, that which serves best first.
+std::vector<size_t> Finder::Merge(size_t t) {
+  const std::vector<Relative>& relatives = states_[t].relatives;
+  const size_t count = std::min(relatives.size(), kMaxParents);
+  if (count < 2) return {};
+  std::vector<int32_t> room;
+  std::array<std::vector<int32_t>, kMaxParents> rooms;
+  std::vector<std::span<const int32_t>> parents;
+  for (size_t i = 0; i < count; ++i) {
+    parents.push_back(Values(relatives[i].tensor, &rooms[i]));
+  }
+  uint32_t single = relatives[0].cost;
+  for (const Relative& relative : relatives) {
+    single = std::min(single, relative.cost);
+  }
+  const auto sum =
+      FindWeightedSum(*states_[t].format, Values(t, &room), parents, single);
+  std::vector<size_t> merged;
+  if (sum) {
+    for (const size_t i : sum->parents) merged.push_back(relatives[i].tensor);
+  }
+  return merged;
+}
+
+// Small matrices A (rank x columns) and B (rows x rank) that lie together in a
+// file, by rows and columns of their product.
+void Finder::GroupAdapters() {
+  const auto is_matrix = [&](size_t t) {
+    const auto format = FindElementFormat(tensors_[t].dtype);
+    return format && format->is_float && tensors_[t].shape.size() == 2;
+  };
+  const auto add = [&](size_t a, size_t b) {
+    const std::vector<uint64_t>& of_a = tensors_[a].shape;
+    const std::vector<uint64_t>& of_b = tensors_[b].shape;
+    const uint64_t rank = of_a[0];
+    if (rank == 0 || rank != of_b[1] || of_a[1] / kRankDivisor < rank ||
+        of_b[0] / kRankDivisor < rank || rank * of_a[1] > kMaxFactor) {
+      return;
+    }
+    adapters_[{of_b[0], of_a[1]}].push_back({a, b});
+  };
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    if (!is_matrix(t)) continue;
+    // A scale may stand between them.
+    for (size_t u = t + 1; u < std::min(t + 3, tensors_.size()); ++u) {
+      if (tensors_[u].file != tensors_[t].file || !is_matrix(u)) continue;
+      add(t, u);
+      add(u, t);
+    }
+  }
+}
+
+bool Finder::ReadFloats(size_t t, uint64_t begin, uint64_t count,
+                        std::vector<double>* out) {
+  const auto format = FindElementFormat(tensors_[t].dtype);
+  std::vector<int32_t> ordered(count);
+  bytes_.resize(count * format->size);
+  if (!reader_.Read(t, begin, bytes_)) return false;
+  ToOrdered(*format, bytes_.data(), ordered);
+  for (const int32_t value : ordered) out->push_back(FromOrdered(value));
+  return true;
+}
+
+// The elements of B·A that are sampled; empty if they cannot be read.
+std::vector<double> Finder::SampleProduct(const Lineage::Adapter& adapter) {
+  const uint64_t rank = tensors_[adapter.a].shape[0];
+  const uint64_t columns = tensors_[adapter.a].shape[1];
+  std::vector<double> a;
+  if (!ReadFloats(adapter.a, 0, rank * columns, &a)) return {};
+  std::vector<double> product;
+  std::vector<double> b;
+  uint64_t row = UINT64_MAX;
+  for (const Run& run : SampleRuns(columns * tensors_[adapter.b].shape[0])) {
+    for (uint64_t i = run.begin; i < run.begin + run.count; ++i) {
+      if (i / columns != row) {
+        row = i / columns;
+        b.clear();
+        if (!ReadFloats(adapter.b, row * rank, rank, &b)) return {};
+      }
+      double sum = 0;
+      for (uint64_t k = 0; k < rank; ++k) {
+        sum += b[k] * a[k * columns + i % columns];
+      }
+      product.push_back(sum);
+    }
+  }
+  return product;
+}
+
+std::optional<Lineage::Adapter> Finder::FindAdapter(size_t t, size_t base) {
+  if (tensors_[t].shape.size() != 2) return std::nullopt;
+  const auto found =
+      adapters_.find({tensors_[t].shape[0], tensors_[t].shape[1]});
+  if (found == adapters_.end()) return std::nullopt;
+  // Those whose names have most in common first.
+  std::vector<std::pair<size_t, Lineage::Adapter>> tried;
+  for (const Lineage::Adapter& adapter : found->second) {
+    if (std::max(adapter.a, adapter.b) > t) continue;
+    tried.push_back(
+        {CommonParts(tensors_[t].name, tensors_[adapter.a].name), adapter});
+  }
+  std::ranges::stable_sort(tried, std::ranges::greater(),
+                           [](const auto& entry) { return entry.first; });
+  if (tried.size() > kAdaptersTried) tried.resize(kAdaptersTried);
+  std::vector<int32_t> rooms[2];
+  const std::span<const int32_t> values = Values(t, &rooms[0]);
+  const std::span<const int32_t> before = Values(base, &rooms[1]);
+  std::optional<Lineage::Adapter> best;
+  double most = kExplained;
+  for (const auto& [common, adapter] : tried) {
+    if (!Allowed(adapter.a) || !Allowed(adapter.b)) continue;
+    const std::vector<double> product = SampleProduct(adapter);
+    if (product.size() != values.size()) continue;
+    const double explained = Explained(values, before, product);
+    if (explained > most) {
+      most = explained;
+      best = adapter;
+    }
+    if (most > kSurelyExplained) break;
+  }
+  return best;
 }
 
 std::vector<Lineage> Finder::Find() {
@@ -335,6 +513,7 @@ std::vector<Lineage> Finder::Find() {
     found_[t].depth = tensors_[t].depth;
   }
   Group();
+  GroupAdapters();
   for (size_t begin = first_target_; begin < tensors_.size();) {
     size_t end = begin;
     for (; end < tensors_.size() && tensors_[end].file == tensors_[begin].file;
