@@ -6,7 +6,9 @@
 #include <string_view>
 
 #include "archive/combine.h"
+#include "archive/ordered_reader.h"
 #include "archive/sketch.h"
+#include "archive/structure.h"
 
 namespace zipllm::archive {
 namespace {
@@ -90,7 +92,8 @@ class Finder {
          LineageReader& reader, const LineageOptions& options)
       : tensors_(tensors),
         first_target_(first_target),
-        reader_(reader),
+        reader_(tensors, reader),
+        structure_(tensors, reader_),
         options_(options),
         states_(tensors.size()),
         found_(tensors.size()) {}
@@ -133,7 +136,8 @@ class Finder {
 
   const std::vector<LineageTensor>& tensors_;
   const size_t first_target_;
-  LineageReader& reader_;
+  OrderedReader reader_;
+  StructureFinder structure_;
   const LineageOptions& options_;
   std::vector<State> states_;
   std::vector<Lineage> found_;
@@ -142,7 +146,6 @@ class Finder {
   std::map<std::pair<uint64_t, uint64_t>, std::vector<Lineage::Adapter>>
       adapters_;
   uint64_t kept_values_ = 0;
-  std::vector<uint8_t> bytes_;
 };
 
 // Only tensors that share their size with another are sampled, file by file.
@@ -180,14 +183,12 @@ void Finder::Group() {
 }
 
 bool Finder::ReadValues(size_t t, std::vector<int32_t>* values) {
-  const ElementFormat& format = *states_[t].format;
-  const std::vector<Run> runs = SampleRuns(tensors_[t].elements);
   values->clear();
-  for (const Run& run : runs) {
-    bytes_.resize(run.count * format.size);
-    if (!reader_.Read(t, run.begin, bytes_)) return false;
+  for (const Run& run : SampleRuns(tensors_[t].elements)) {
     values->resize(values->size() + run.count);
-    ToOrdered(format, bytes_.data(), std::span(*values).last(run.count));
+    if (!reader_.Read(t, run.begin, std::span(*values).last(run.count))) {
+      return false;
+    }
   }
   return true;
 }
@@ -352,7 +353,7 @@ void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
 
 void Finder::Choose(size_t t) {
   const std::vector<Relative>& relatives = states_[t].relatives;
-  if (relatives.empty()) return;
+  Lineage& lineage = found_[t];
   const auto whole = [&](size_t source) {
     SourceView view;
     view.source = source;
@@ -361,9 +362,12 @@ void Finder::Choose(size_t t) {
     view.source_columns = view.columns;
     return view;
   };
-  Lineage& lineage = found_[t];
-  lineage.base.push_back(whole(relatives[0].tensor));
-  if (relatives[0].cost != 0) {
+  if (!relatives.empty()) {
+    lineage.base.push_back(whole(relatives[0].tensor));
+  } else {
+    lineage.base = structure_.Find(t, [&](size_t s) { return Allowed(s); });
+  }
+  if (!relatives.empty() && relatives[0].cost != 0) {
     for (const size_t parent : Merge(t)) {
       lineage.merge.push_back(whole(parent));
     }
@@ -413,7 +417,7 @@ std::vector<size_t> Finder::Merge(size_t t) {
 // file, by rows and columns of their product.
 void Finder::GroupAdapters() {
   const auto is_matrix = [&](size_t t) {
-    const auto format = FindElementFormat(tensors_[t].dtype);
+    const auto format = reader_.format(t);
     return format && format->is_float && tensors_[t].shape.size() == 2;
   };
   const auto add = [&](size_t a, size_t b) {
@@ -439,11 +443,8 @@ void Finder::GroupAdapters() {
 
 bool Finder::ReadFloats(size_t t, uint64_t begin, uint64_t count,
                         std::vector<double>* out) {
-  const auto format = FindElementFormat(tensors_[t].dtype);
   std::vector<int32_t> ordered(count);
-  bytes_.resize(count * format->size);
-  if (!reader_.Read(t, begin, bytes_)) return false;
-  ToOrdered(*format, bytes_.data(), ordered);
+  if (!reader_.Read(t, begin, ordered)) return false;
   for (const int32_t value : ordered) out->push_back(FromOrdered(value));
   return true;
 }

@@ -1,0 +1,425 @@
+#include "archive/structure.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <tuple>
+#include <unordered_map>
+
+namespace zipllm::archive {
+namespace {
+
+using Order = SourceView::Order;
+
+// Rows that two tensors have in common before they are looked at closely.
+constexpr size_t kMinMatches = 3;
+// Of the tensors that have most in common, as many are compared by values.
+constexpr size_t kCompared = 16;
+// Rows that are aligned one by one.
+constexpr uint64_t kMaxRows = uint64_t{1} << 18;
+constexpr size_t kMaxAligned = 8;  // sources
+constexpr size_t kMaxViews = 1024;
+// Sources are cut into up to so many equal parts.
+constexpr uint64_t kMaxParts = 8;
+constexpr uint64_t kSide = 8;  // of a block
+constexpr uint64_t kBlocks = 8;
+constexpr size_t kMaxBlocks = 4096;
+// In 1/256 bit an element, beyond chance.
+constexpr uint32_t kGain = 384;
+
+}  // namespace
+
+StructureFinder::StructureFinder(const std::vector<LineageTensor>& tensors,
+                                 OrderedReader& reader)
+    : tensors_(tensors),
+      reader_(reader),
+      matrices_(tensors.size()),
+      file_begins_(tensors.size()) {
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    const bool same_file = t > 0 && tensors[t].file == tensors[t - 1].file;
+    file_begins_[t] = same_file ? file_begins_[t - 1] : t;
+    const auto format = reader.format(t);
+    if (!format) continue;
+    matrices_[t] = MatrixOf(tensors[t]);
+    if (matrices_[t]) {
+      classes_[{format->is_float, matrices_[t]->columns}].members.push_back(t);
+    }
+  }
+}
+
+bool StructureFinder::Comparable(size_t t, size_t source) const {
+  return source < t && matrices_[source] &&
+         tensors_[source].file != tensors_[t].file &&
+         reader_.format(source)->is_float == reader_.format(t)->is_float;
+}
+
+SourceView StructureFinder::RowsView(size_t t, size_t source,
+                                     uint64_t target_row, uint64_t source_row,
+                                     uint64_t rows) const {
+  SourceView view;
+  view.source = source;
+  view.columns = matrices_[t]->columns;
+  view.source_columns = matrices_[source]->columns;
+  view.target_begin = target_row * view.columns;
+  view.target_elements = rows * view.columns;
+  view.row_offset = source_row;
+  return view;
+}
+
+// Compares the values of some blocks of a view.
+void StructureFinder::Propose(size_t t, SourceView view,
+                              std::vector<Candidate>* found) {
+  const uint64_t columns = view.columns;
+  const uint64_t rows = view.target_elements / columns;
+  const uint64_t height = std::min(rows, kSide);
+  std::vector<int32_t> values;
+  std::vector<int32_t> predicted;
+  for (uint64_t block = 0; block < kBlocks; ++block) {
+    const uint64_t top = (rows - height) * block / (kBlocks - 1);
+    const uint64_t left = (columns - kSide) * (block * 3 % kBlocks) / kBlocks;
+    const size_t at = values.size();
+    values.resize(at + height * kSide);
+    predicted.resize(values.size());
+    for (uint64_t i = 0; i < height; ++i) {
+      const std::span<int32_t> row(&values[at + i * kSide], kSide);
+      const uint64_t begin = view.target_begin + (top + i) * columns + left;
+      if (!reader_.Read(t, begin, row)) return;
+    }
+    std::vector<int32_t> run(height);
+    if (view.order == Order::kTransposed) {
+      for (uint64_t j = 0; j < kSide; ++j) {
+        const uint64_t begin =
+            (left + j + view.row_offset) * view.source_columns + top +
+            view.column_offset;
+        if (!reader_.Read(view.source, begin, run)) return;
+        for (uint64_t i = 0; i < height; ++i) {
+          predicted[at + i * kSide + j] = run[i];
+        }
+      }
+      continue;
+    }
+    for (uint64_t i = 0; i < height; ++i) {
+      const uint64_t row = view.order == Order::kRows
+                               ? view.rows[top + i]
+                               : top + i + view.row_offset;
+      const uint64_t begin =
+          row * view.source_columns + left + view.column_offset;
+      if (!reader_.Read(view.source, begin,
+                        std::span(&predicted[at + i * kSide], kSide))) {
+        return;
+      }
+    }
+  }
+  const ElementFormat format = *reader_.format(t);
+  const uint32_t cost = MeanCost(format, values, predicted);
+  const uint32_t chance = ChanceCost(format, values, predicted);
+  if (cost + kGain > chance && (cost >= chance || 2 * cost > chance)) return;
+  const uint64_t saved = (chance - cost) * view.target_elements;
+  found->push_back({std::move(view), saved});
+}
+
+// ---- Rows
+
+void StructureFinder::FindMatches(size_t t, const std::vector<Row>& rows,
+                                  const std::function<bool(size_t)>& allowed,
+                                  std::vector<Match>* matches) const {
+  const uint64_t columns = matrices_[t]->columns;
+  std::vector<RowIndex::Entry> near;
+  for (const Row& row : rows) {
+    near.clear();
+    index_.Find(row.signature, columns, &near);
+    for (const RowIndex::Entry& entry : near) {
+      if (Comparable(t, entry.tensor) &&
+          matrices_[entry.tensor]->columns == columns &&
+          allowed(entry.tensor)) {
+        matches->push_back({entry.tensor, entry.row, row.number});
+      }
+    }
+  }
+}
+
+void StructureFinder::FindRows(size_t t,
+                               const std::function<bool(size_t)>& allowed,
+                               std::vector<Candidate>* found) {
+  const Matrix& matrix = *matrices_[t];
+  Class& alike = classes_[{reader_.format(t)->is_float, matrix.columns}];
+  const bool has_partner = std::ranges::any_of(
+      alike.members, [&](size_t s) { return Comparable(t, s); });
+  if (!has_partner) return;
+  std::vector<Row> rows;
+  for (; alike.members[alike.indexed] < file_begins_[t]; ++alike.indexed) {
+    const size_t source = alike.members[alike.indexed];
+    rows.clear();
+    if (!SampleRows(reader_, source, *matrices_[source], &rows)) continue;
+    for (const Row& row : rows) index_.Add(source, matrix.columns, row);
+  }
+  rows.clear();
+  if (!SampleRows(reader_, t, matrix, &rows)) return;
+
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Match> matches;
+    FindMatches(t, rows, allowed, &matches);
+    // By source, and there by how far its rows are from the target's.
+    std::map<uint32_t, std::map<int64_t, size_t>> shifts;
+    std::map<uint32_t, size_t> counts;
+    for (const Match& match : matches) {
+      ++shifts[match.source][int64_t{match.row} - match.source_row];
+      ++counts[match.source];
+    }
+    std::vector<std::pair<size_t, uint32_t>> most;
+    for (const auto& [source, count] : counts) {
+      const uint64_t enough = std::min<uint64_t>(
+          {kMinMatches, matrices_[source]->rows, matrix.rows});
+      if (count >= enough) most.push_back({count, source});
+    }
+    std::ranges::stable_sort(most, std::ranges::greater(),
+                             [](const auto& entry) { return entry.first; });
+    if (most.size() > kCompared) most.resize(kCompared);
+    std::vector<size_t> scattered;
+    const size_t before = found->size();
+    for (const auto& [count, source] : most) {
+      const auto& [shift, times] = *std::ranges::max_element(
+          shifts[source], {}, [](const auto& entry) { return entry.second; });
+      if (2 * times < count) {
+        scattered.push_back(source);
+        continue;
+      }
+      const uint64_t first = static_cast<uint64_t>(std::max<int64_t>(shift, 0));
+      const uint64_t end = static_cast<uint64_t>(
+          std::min(static_cast<int64_t>(matrix.rows),
+                   static_cast<int64_t>(matrices_[source]->rows) + shift));
+      Propose(t,
+              RowsView(t, source, first, first - static_cast<uint64_t>(shift),
+                       end - first),
+              found);
+    }
+    if (!scattered.empty()) {
+      if (scattered.size() > kMaxAligned) scattered.resize(kMaxAligned);
+      AlignRows(t, scattered, found);
+      return;
+    }
+    if (found->size() == before) return;
+    // More may lie where none was found yet: all rows are looked at there.
+    uint64_t covered = 0;
+    std::vector<bool> is_covered(matrix.rows);
+    for (const Candidate& candidate : *found) {
+      const uint64_t begin = candidate.view.target_begin / matrix.columns;
+      const uint64_t count = candidate.view.target_elements / matrix.columns;
+      for (uint64_t r = begin; r < begin + count; ++r) {
+        covered += is_covered[r] ? 0 : 1;
+        is_covered[r] = true;
+      }
+    }
+    if (covered == matrix.rows || matrix.rows > kMaxRows) return;
+    rows.clear();
+    for (uint64_t r = 0; r < matrix.rows;) {
+      uint64_t end = r;
+      while (end < matrix.rows && !is_covered[end]) ++end;
+      if (end > r && !ReadRows(reader_, t, matrix, r, end, &rows)) return;
+      r = end + 1;
+    }
+  }
+}
+
+// Finds for each row of `t` the one that it seems to be. Runs of them become
+// views; too many runs become one view with all rows, of a single source.
+void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
+                                std::vector<Candidate>* found) {
+  const Matrix& matrix = *matrices_[t];
+  uint64_t all = matrix.rows;
+  for (const size_t source : sources) all += matrices_[source]->rows;
+  if (all > kMaxRows) return;
+  const uint64_t columns = matrix.columns;
+  // By source, the signatures of its rows.
+  std::unordered_map<uint32_t, std::unordered_map<uint32_t, RowSignature>> of;
+  RowIndex index;
+  std::vector<Row> rows;
+  for (const size_t source : sources) {
+    rows.clear();
+    if (!ReadRows(reader_, source, *matrices_[source], 0,
+                  matrices_[source]->rows, &rows)) {
+      continue;
+    }
+    auto& signatures = of[static_cast<uint32_t>(source)];
+    for (const Row& row : rows) {
+      index.Add(source, columns, row);
+      signatures.emplace(row.number, row.signature);
+    }
+  }
+  rows.clear();
+  if (!ReadRows(reader_, t, matrix, 0, matrix.rows, &rows)) return;
+
+  std::vector<Match> matches;
+  std::vector<RowIndex::Entry> near;
+  for (const Row& row : rows) {
+    // The one after that of the row before, if it fits.
+    if (!matches.empty() && matches.back().row + 1 == row.number) {
+      const auto& signatures = of[matches.back().source];
+      const auto next = signatures.find(matches.back().source_row + 1);
+      if (next != signatures.end() &&
+          AreNear(next->second, row.signature, columns)) {
+        matches.push_back({matches.back().source, next->first, row.number});
+        continue;
+      }
+    }
+    near.clear();
+    index.Find(row.signature, columns, &near);
+    const auto best =
+        std::ranges::min_element(near, {}, [&](const RowIndex::Entry& entry) {
+          return std::tuple(std::popcount(entry.signature ^ row.signature),
+                            entry.tensor, entry.row);
+        });
+    if (best != near.end()) {
+      matches.push_back({best->tensor, best->row, row.number});
+    }
+  }
+  std::vector<SourceView> views;
+  for (const Match& match : matches) {
+    if (!views.empty()) {
+      SourceView& last = views.back();
+      const uint64_t count = last.target_elements / columns;
+      if (last.source == match.source &&
+          last.target_begin + last.target_elements == match.row * columns &&
+          last.row_offset + count == match.source_row) {
+        last.target_elements += columns;
+        continue;
+      }
+    }
+    views.push_back(RowsView(t, match.source, match.row, match.source_row, 1));
+  }
+  if (views.size() <= kMaxViews && views.size() * 8 <= matches.size()) {
+    for (SourceView& view : views) Propose(t, std::move(view), found);
+    return;
+  }
+  std::map<uint32_t, size_t> counts;
+  for (const Match& match : matches) ++counts[match.source];
+  for (const auto& [source, count] : counts) {
+    if (2 * count < matrix.rows) continue;
+    SourceView view = RowsView(t, source, 0, 0, matrix.rows);
+    view.order = Order::kRows;
+    // Rows that are not there are as near to the first as to any other.
+    view.rows.resize(matrix.rows);
+    for (const Match& match : matches) {
+      if (match.source == source) view.rows[match.row] = match.source_row;
+    }
+    Propose(t, std::move(view), found);
+  }
+}
+
+// ---- Blocks
+
+std::optional<RowSignature> StructureFinder::BlockBits(size_t t, uint64_t row,
+                                                       uint64_t column,
+                                                       bool transposed) {
+  std::array<int32_t, kSide * kSide> values;
+  std::array<int32_t, kSide> run;
+  for (uint64_t i = 0; i < kSide; ++i) {
+    if (!reader_.Read(t, (row + i) * matrices_[t]->columns + column, run)) {
+      return std::nullopt;
+    }
+    for (uint64_t j = 0; j < kSide; ++j) {
+      values[transposed ? j * kSide + i : i * kSide + j] = run[j];
+    }
+  }
+  return SignatureOf(values);
+}
+
+// Parts of `source` that have `shape`, as they are or transposed: columns, and
+// of a transposed one rows, too.
+void StructureFinder::AddBlocks(size_t source, const Shape& shape,
+                                std::vector<Block>* blocks) {
+  const auto [rows, columns] = shape;
+  const Matrix& matrix = *matrices_[source];
+  const auto add = [&](Order order, uint64_t row, uint64_t column) {
+    if (blocks->size() == kMaxBlocks) return;
+    const bool transposed = order == Order::kTransposed;
+    const uint64_t down = (rows - kSide) / 2;
+    const uint64_t right = (columns - kSide) / 2;
+    const auto bits =
+        BlockBits(source, row + (transposed ? right : down),
+                  column + (transposed ? down : right), transposed);
+    if (!bits) return;
+    SourceView view;
+    view.source = source;
+    view.order = order;
+    view.target_elements = rows * columns;
+    view.columns = columns;
+    view.source_columns = matrix.columns;
+    view.row_offset = row;
+    view.column_offset = column;
+    blocks->push_back({source, *bits, std::move(view)});
+  };
+  // How many parts of `part` there are in `whole`; 0 if they do not fit.
+  const auto parts = [](uint64_t whole, uint64_t part) {
+    return whole % part == 0 && whole / part <= kMaxParts ? whole / part : 0;
+  };
+  if (matrix.rows == rows && matrix.columns != columns) {
+    for (uint64_t k = 0; k < parts(matrix.columns, columns); ++k) {
+      add(Order::kSame, 0, k * columns);
+    }
+  }
+  if (matrix.rows == columns) {
+    for (uint64_t k = 0; k < parts(matrix.columns, rows); ++k) {
+      add(Order::kTransposed, 0, k * rows);
+    }
+  } else if (matrix.columns == rows) {
+    for (uint64_t k = 0; k < parts(matrix.rows, columns); ++k) {
+      add(Order::kTransposed, k * columns, 0);
+    }
+  }
+}
+
+const std::vector<StructureFinder::Block>& StructureFinder::BlocksOf(
+    const Shape& shape, size_t before) {
+  Blocks& known = blocks_[shape];
+  for (; known.looked_at < before; ++known.looked_at) {
+    if (matrices_[known.looked_at]) {
+      AddBlocks(known.looked_at, shape, &known.blocks);
+    }
+  }
+  return known.blocks;
+}
+
+void StructureFinder::FindBlocks(size_t t,
+                                 const std::function<bool(size_t)>& allowed,
+                                 std::vector<Candidate>* found) {
+  const auto [rows, columns] = *matrices_[t];
+  if (tensors_[t].shape.size() < 2 || rows < kSide) return;
+  const std::vector<Block>& blocks = BlocksOf({rows, columns}, file_begins_[t]);
+  if (blocks.empty()) return;
+  const auto bits =
+      BlockBits(t, (rows - kSide) / 2, (columns - kSide) / 2, false);
+  if (!bits) return;
+  size_t compared = 0;
+  for (const Block& block : blocks) {
+    if (compared == kCompared) break;
+    if (!AreNear(*bits, block.bits, kSignatureBits) ||
+        !Comparable(t, block.tensor) || !allowed(block.tensor)) {
+      continue;
+    }
+    ++compared;
+    Propose(t, block.view, found);
+  }
+}
+
+std::vector<SourceView> StructureFinder::Find(
+    size_t t, const std::function<bool(size_t)>& allowed) {
+  if (!matrices_[t]) return {};
+  std::vector<Candidate> found;
+  FindRows(t, allowed, &found);
+  if (found.empty()) FindBlocks(t, allowed, &found);
+  std::ranges::stable_sort(found, std::ranges::greater(), &Candidate::saved);
+  std::vector<SourceView> views;
+  for (Candidate& candidate : found) {
+    const SourceView& view = candidate.view;
+    const bool overlaps = std::ranges::any_of(views, [&](const auto& other) {
+      return view.target_begin < other.target_begin + other.target_elements &&
+             other.target_begin < view.target_begin + view.target_elements;
+    });
+    if (!overlaps) views.push_back(std::move(candidate.view));
+  }
+  std::ranges::sort(views, {}, &SourceView::target_begin);
+  return views;
+}
+
+}  // namespace zipllm::archive
