@@ -1,0 +1,619 @@
+// Codec 17, moments: checkpoints of a training run, each against the one
+// before.
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "base/bytes.h"
+#include "codecs/codec.h"
+#include "codecs/reference/moments_models.h"
+#include "entropy/binary_coder.h"
+
+namespace zipllm::codecs {
+namespace {
+
+using mix::Fixed;
+using mix::kUnitBits;
+using moments::Arrays;
+using moments::Expected;
+using moments::Kind;
+using moments::Map;
+using moments::Params;
+
+constexpr int kFirstLevel = 3;
+constexpr int kMixedLevel = 9;
+constexpr size_t kMinElements = 64;
+/// Elements that parameters are fitted to, and those that try them.
+constexpr size_t kFitted = size_t{1} << 17;
+constexpr size_t kTried = size_t{1} << 15;
+
+uint32_t LoadElement(const Kind& kind, ByteSpan data, size_t i) {
+  uint32_t element = 0;
+  std::memcpy(&element, data.data() + i * kind.size, kind.size);
+  return element;
+}
+
+/// Some elements of a tensor with what lies beside them.
+struct Piece {
+  const Kind* kind;
+  ByteSpan data;
+  std::vector<Reference> references;
+  uint64_t row = 0;
+  uint64_t position = 0;
+
+  size_t elements() const { return data.size() / kind->size; }
+  uint64_t phase() const { return row == 0 ? 0 : position % row; }
+  Arrays arrays() const { return Arrays(references, elements()); }
+  Piece Part(size_t begin, size_t count) const;
+};
+
+/// `count` elements from `begin` on.
+Piece Piece::Part(size_t begin, size_t count) const {
+  Piece part{kind,
+             data.subspan(begin * kind->size, count * kind->size),
+             {},
+             row,
+             position + begin};
+  for (const Reference& reference : references) {
+    const size_t size = reference.data.size() / elements();
+    if (reference.role == Role::kFactor ||
+        reference.data.size() != size * elements()) {
+      continue;
+    }
+    part.references.push_back(
+        {reference.role, reference.dtype,
+         reference.data.subspan(begin * size, count * size), 0});
+  }
+  return part;
+}
+
+template <template <class> class Engine>
+void EncodeElements(const Params& params, const Piece& piece,
+                    const Expected& expected, entropy::BinaryEncoder& coder,
+                    entropy::BitWriter& raw) {
+  const mix::Grid grid(piece.row, piece.phase(), piece.elements());
+  moments::CodeBlock<entropy::BinaryEncoder, moments::RawWriter, Engine>(
+      params, grid, expected, coder, moments::RawWriter{&raw},
+      [&](uint64_t i) { return LoadElement(*piece.kind, piece.data, i); },
+      [](uint64_t, uint32_t) {});
+}
+
+void AppendBlock(const Params& params, const Piece& block, Buffer* out) {
+  Buffer code, tails;
+  entropy::BinaryEncoder coder(&code);
+  entropy::BitWriter raw(&tails);
+  const Expected expected = moments::Expect(
+      params, block.arrays(), block.elements(), block.row, block.phase());
+  if (params.engine == moments::Engine::kMixed) {
+    EncodeElements<moments::Mixed>(params, block, expected, coder, raw);
+  } else {
+    EncodeElements<moments::Single>(params, block, expected, coder, raw);
+  }
+  coder.Finish();
+  raw.Finish();
+  ByteWriter writer(out);
+  writer.Varint(code.size());
+  writer.Bytes(code.span());
+  writer.Bytes(tails.span());
+}
+
+uint64_t CodedSize(const Params& params, const Piece& block) {
+  Buffer coded;
+  AppendBlock(params, block, &coded);
+  return coded.size();
+}
+
+// ---- Fitting ----
+
+/// Least squares with a few terms, by normal equations.
+class LeastSquares {
+ public:
+  explicit LeastSquares(size_t terms)
+      : terms_(terms), matrix_(terms * (terms + 1), 0.0) {}
+  void Add(const double* x, double y, double weight) {
+    for (size_t a = 0; a < terms_; ++a) {
+      const double scaled = weight * x[a];
+      double* row = &matrix_[a * (terms_ + 1)];
+      for (size_t b = 0; b < terms_; ++b) row[b] += scaled * x[b];
+      row[terms_] += scaled * y;
+    }
+  }
+  /// By Gauss and Jordan; terms that depend on those before them get 0.
+  std::vector<double> Solve();
+
+ private:
+  size_t terms_;
+  std::vector<double> matrix_;
+};
+
+std::vector<double> LeastSquares::Solve() {
+  const size_t width = terms_ + 1;
+  std::vector<double> diagonal(terms_);
+  for (size_t a = 0; a < terms_; ++a) diagonal[a] = matrix_[a * width + a];
+  std::vector<bool> used(terms_, false);
+  for (size_t a = 0; a < terms_; ++a) {
+    double* pivot = &matrix_[a * width];
+    if (!(pivot[a] > 1e-9 * diagonal[a])) continue;
+    used[a] = true;
+    const double inverse = 1 / pivot[a];
+    for (size_t b = 0; b < width; ++b) pivot[b] *= inverse;
+    for (size_t other = 0; other < terms_; ++other) {
+      if (other == a) continue;
+      double* row = &matrix_[other * width];
+      const double factor = row[a];
+      for (size_t b = 0; b < width; ++b) row[b] -= factor * pivot[b];
+    }
+  }
+  std::vector<double> solution(terms_, 0.0);
+  for (size_t a = 0; a < terms_; ++a) {
+    const double value = matrix_[a * width + terms_];
+    if (used[a] && std::isfinite(value)) solution[a] = value;
+  }
+  return solution;
+}
+
+float ToFactor(double value) {
+  return static_cast<float>(std::clamp(value, -1e30, 1e30));
+}
+
+/// Finds the parameters that code a piece of a tensor best.
+class Fitter {
+ public:
+  explicit Fitter(const Piece& piece)
+      : piece_(piece), arrays_(piece.arrays()), n_(piece.elements()) {
+    values_.resize(n_);
+    for (size_t i = 0; i < n_; ++i) {
+      const uint32_t element = LoadElement(*piece.kind, piece.data, i);
+      const bool finite =
+          (element & (piece.kind->sign_bit() - 1)) < piece.kind->infinity();
+      values_[i] = finite ? moments::ToDouble(*piece.kind, element) : 0.0;
+      if ((element & piece.kind->sign_bit()) != 0) negative_ = true;
+    }
+  }
+
+  /// Null where no parameters make sense.
+  std::optional<Params> Best();
+
+ private:
+  struct Scale {
+    uint8_t terms = 0;
+    std::array<int16_t, moments::kScaleTerms> factors{};
+    bool fitted = false;  // the factors are to be found
+  };
+
+  Params Start(Map map) const {
+    Params params;
+    params.kind = piece_.kind;
+    params.map = map;
+    params.ridge = {2, 64};
+    return params;
+  }
+  const std::vector<double>& Mean(int term);
+  const std::vector<Fixed>& Log(int term);
+  void FitMean(Params& params, const std::vector<Fixed>* log_scale);
+  void FitScale(Params& params);
+  void FitDecay(Params& params);
+  std::vector<Fixed> LogScale(const Params& params);
+  std::vector<double> Centers(const Params& params);
+  void TryLinear(const Scale& scale);
+  void TryLogarithmic(bool above_base);
+  void Try(const Params& params);
+  double LeastRatio(const std::vector<double>& values,
+                    const std::vector<double>& base) const;
+
+  const Piece& piece_;
+  const Arrays arrays_;
+  const size_t n_;
+  std::vector<double> values_;
+  bool negative_ = false;
+  std::array<std::vector<double>, moments::kMeanTerms> mean_;
+  std::array<std::vector<Fixed>, moments::kScaleTerms> log_;
+  float decay_ = 0;
+  std::optional<Params> best_;
+  uint64_t best_size_ = 0;
+};
+
+const std::vector<double>& Fitter::Mean(int term) {
+  std::vector<double>& values = mean_[static_cast<size_t>(term)];
+  if (values.empty()) {
+    values = moments::MeanValues(arrays_, static_cast<moments::MeanTerm>(term));
+  }
+  return values;
+}
+
+const std::vector<Fixed>& Fitter::Log(int term) {
+  std::vector<Fixed>& logs = log_[static_cast<size_t>(term)];
+  if (logs.empty()) {
+    const bool means = term % 2 != 0;
+    logs = means ? moments::RowAndColumnMeans(Log(term - 1), piece_.row,
+                                              piece_.phase())
+                 : moments::ScaleLogs(
+                       arrays_, static_cast<moments::ScaleTerm>(term), decay_);
+  }
+  return logs;
+}
+
+/// The least of values / base, where both are above 0; 0 if there are few.
+double Fitter::LeastRatio(const std::vector<double>& values,
+                          const std::vector<double>& base) const {
+  double least = 1e30;
+  size_t count = 0;
+  for (size_t i = 0; i < n_; ++i) {
+    if (!(base[i] > 1e-30) || !(values[i] > 1e-30)) continue;
+    ++count;
+    least = std::min(least, values[i] / base[i]);
+  }
+  return count * 8 > n_ ? least : 0.0;
+}
+
+std::vector<double> Fitter::Centers(const Params& params) {
+  std::vector<double> centers = Mean(moments::kMeanBase);
+  for (int term = 0; term < moments::kMeanTerms; ++term) {
+    if (!params.HasMean(term)) continue;
+    const std::vector<double>& values = Mean(term);
+    const double factor = params.mean[static_cast<size_t>(term)];
+    for (size_t i = 0; i < n_; ++i) centers[i] += factor * values[i];
+  }
+  return centers;
+}
+
+std::vector<Fixed> Fitter::LogScale(const Params& params) {
+  std::vector<Fixed> scale(n_, params.log_scale);
+  for (int term = 0; term < moments::kScaleTerms; ++term) {
+    if (!params.HasScale(term)) continue;
+    const std::vector<Fixed>& logs = Log(term);
+    const int64_t factor = params.scale[static_cast<size_t>(term)];
+    for (size_t i = 0; i < n_; ++i) scale[i] += (factor * logs[i]) >> 8;
+  }
+  return scale;
+}
+
+/// Factors of the center's terms, where elements count by how exactly they are
+/// expected to be known.
+void Fitter::FitMean(Params& params, const std::vector<Fixed>* log_scale) {
+  std::vector<int> terms;
+  if (arrays_.Has(Role::kBase)) terms.push_back(moments::kMeanBase);
+  if (arrays_.Has(Role::kFirstMoment)) terms.push_back(moments::kMeanStep);
+  if (arrays_.Has(Role::kBaseFirstMoment)) {
+    terms.push_back(moments::kMeanBaseStep);
+  }
+  if (terms.empty()) return;
+  const std::vector<double>& base = Mean(moments::kMeanBase);
+  LeastSquares fit(terms.size());
+  Fixed typical = 0;
+  if (log_scale != nullptr) {
+    int64_t sum = 0;
+    for (const Fixed log : *log_scale) sum += log;
+    typical = sum / static_cast<int64_t>(n_);
+  }
+  constexpr Fixed kMost = Fixed{20} << kUnitBits;
+  for (size_t i = 0; i < n_; ++i) {
+    double x[moments::kMeanTerms];
+    for (size_t k = 0; k < terms.size(); ++k) x[k] = Mean(terms[k])[i];
+    const double weight =
+        log_scale == nullptr
+            ? 1.0
+            : moments::Exp(
+                  std::clamp(2 * (typical - (*log_scale)[i]), -kMost, kMost));
+    fit.Add(x, values_[i] - base[i], weight);
+  }
+  const std::vector<double> factors = fit.Solve();
+  params.mean_terms = 0;
+  for (size_t k = 0; k < terms.size(); ++k) {
+    params.mean_terms |= static_cast<uint8_t>(1u << terms[k]);
+    params.mean[static_cast<size_t>(terms[k])] = ToFactor(factors[k]);
+  }
+}
+
+/// Factors of the scale's terms in params.scale_terms: of the logarithm of how
+/// far from the center elements are.
+void Fitter::FitScale(Params& params) {
+  const std::vector<double> centers = Centers(params);
+  std::vector<int> terms;
+  for (int term = 0; term < moments::kScaleTerms; ++term) {
+    if (params.HasScale(term)) terms.push_back(term);
+  }
+  constexpr double kUnit = 1.0 / double{Fixed{1} << kUnitBits};
+  LeastSquares fit(terms.size() + 1);
+  for (size_t i = 0; i < n_; ++i) {
+    const double distance = values_[i] - centers[i];
+    const Fixed log = moments::Log(
+        params.map == Map::kLinear ? std::abs(distance) : distance);
+    if (log == moments::kLogOfZero) continue;
+    double x[moments::kScaleTerms + 1];
+    bool whole = true;
+    x[0] = 1;
+    for (size_t k = 0; k < terms.size(); ++k) {
+      const Fixed term = Log(terms[k])[i];
+      whole = whole && term != moments::kLogOfZero;
+      x[k + 1] = static_cast<double>(term) * kUnit;
+    }
+    if (whole) fit.Add(x, static_cast<double>(log) * kUnit, 1.0);
+  }
+  const std::vector<double> factors = fit.Solve();
+  for (size_t k = 0; k < terms.size(); ++k) {
+    params.scale[static_cast<size_t>(terms[k])] =
+        static_cast<int16_t>(std::clamp(factors[k + 1] * 256, -1024.0, 1024.0));
+  }
+}
+
+/// Moves the scale so that elements are about 1 from the center (linear), or
+/// as far as it says on average (logarithmic).
+void FitLevel(const std::vector<double>& values,
+              const std::vector<double>& centers,
+              const std::vector<Fixed>& log_scale, Params& params) {
+  int64_t sum = 0, count = 0;
+  double level = 0;
+  const bool linear = params.map == Map::kLinear;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double distance = values[i] - centers[i];
+    const Fixed log = moments::Log(linear ? std::abs(distance) : distance);
+    if (log == moments::kLogOfZero || log_scale[i] < -(Fixed{190} << kUnitBits))
+      continue;
+    sum += log - log_scale[i];
+    ++count;
+  }
+  if (count == 0) return;
+  const Fixed middle = sum / count;
+  Fixed moved = middle;
+  if (linear) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double distance = std::abs(values[i] - centers[i]);
+      const Fixed log = moments::Log(distance) - log_scale[i] - middle;
+      level += moments::Exp(std::min<Fixed>(log, Fixed{4} << kUnitBits));
+    }
+    moved += moments::Log(1.25 * level / static_cast<double>(values.size()));
+  }
+  constexpr Fixed kMost = INT32_MAX;
+  params.log_scale =
+      static_cast<int32_t>(std::clamp<Fixed>(moved, -kMost, kMost));
+}
+
+void Fitter::TryLinear(const Scale& scale) {
+  Params params = Start(Map::kLinear);
+  params.decay = decay_;
+  params.scale_terms = scale.terms;
+  params.scale = scale.factors;
+  if (scale.fitted) {
+    FitMean(params, nullptr);
+    FitScale(params);
+  }
+  const std::vector<Fixed> log_scale = LogScale(params);
+  FitMean(params, &log_scale);
+  FitLevel(values_, Centers(params), log_scale, params);
+  Try(params);
+}
+
+void Fitter::TryLogarithmic(bool above_base) {
+  Params params = Start(Map::kLogarithmic);
+  if (arrays_.Has(Role::kBase)) {
+    double ratio = 0;
+    if (above_base) {
+      ratio = LeastRatio(values_, Mean(moments::kMeanBase)) * (1 - 0x1p-20);
+      if (!(ratio > 0.02 && ratio < 16)) return;
+    }
+    params.mean_terms = 1u << moments::kMeanBase;
+    params.mean[moments::kMeanBase] = ToFactor(ratio - 1);
+    params.scale_terms =
+        1u << moments::kScaleBase | 1u << moments::kScaleBaseMeans;
+    FitScale(params);
+  }
+  FitLevel(values_, Centers(params), LogScale(params), params);
+  Try(params);
+}
+
+void Fitter::Try(const Params& params) {
+  const Piece part = piece_.Part(0, std::min(n_, kTried));
+  const uint64_t size = CodedSize(params, part);
+  if (!best_.has_value() || size < best_size_) {
+    best_ = params;
+    best_size_ = size;
+  }
+}
+
+std::optional<Params> Fitter::Best() {
+  using moments::kScaleTerms;
+  const auto scale = [](std::initializer_list<std::pair<int, int>> terms) {
+    Scale result;
+    for (const auto& [term, factor] : terms) {
+      result.terms |= static_cast<uint8_t>(1u << term);
+      result.factors[static_cast<size_t>(term)] = static_cast<int16_t>(factor);
+      result.fitted = factor == 0;
+    }
+    return result;
+  };
+  const bool has_base = arrays_.Has(Role::kBase);
+  if (!negative_) {
+    TryLogarithmic(false);
+    if (has_base) TryLogarithmic(true);
+  }
+  const bool has_second = arrays_.Has(Role::kSecondMoment);
+  if (has_base || has_second) TryLinear(scale({}));
+  if (has_second) {
+    TryLinear(scale({{moments::kScaleSecond, 128}}));
+    TryLinear(
+        scale({{moments::kScaleSecond, 64}, {moments::kScaleSecondMeans, 64}}));
+    TryLinear(scale({{moments::kScaleSecondMeans, 128}}));
+    TryLinear(
+        scale({{moments::kScaleSecond, 0}, {moments::kScaleSecondMeans, 0}}));
+  }
+  if (has_second && arrays_.Has(Role::kBaseSecondMoment)) {
+    const double ratio = LeastRatio(arrays_.Load(Role::kSecondMoment),
+                                    arrays_.Load(Role::kBaseSecondMoment));
+    decay_ = ToFactor(ratio - 1);
+    TryLinear(scale({{moments::kScaleEnergy, 128}}));
+    TryLinear(
+        scale({{moments::kScaleEnergy, 64}, {moments::kScaleEnergyMeans, 64}}));
+    TryLinear(scale({{moments::kScaleSecond, 0},
+                     {moments::kScaleSecondMeans, 0},
+                     {moments::kScaleEnergy, 0},
+                     {moments::kScaleEnergyMeans, 0}}));
+  }
+  return best_;
+}
+
+/// The parameters for a tensor.
+class Model final : public TensorModel {
+ public:
+  explicit Model(const Params& found) : params(found) {}
+  const Params params;
+};
+
+bool Suits(DType dtype, int level, size_t elements) {
+  return level >= kFirstLevel && elements >= kMinElements &&
+         moments::FindKind(dtype) != nullptr;
+}
+
+std::unique_ptr<const TensorModel> Learn(const TensorView& tensor,
+                                         Scratch& /*scratch*/) {
+  if (!Suits(tensor.dtype, tensor.level, tensor.elements)) return nullptr;
+  // Whole rows from the middle.
+  const uint64_t count = std::min<uint64_t>(tensor.elements, kFitted);
+  uint64_t begin = (tensor.elements - count) / 2;
+  if (tensor.row != 0) begin -= begin % tensor.row;
+  Piece piece{moments::FindKind(tensor.dtype), {}, {}, tensor.row, begin};
+  std::vector<Buffer> arrays;
+  const auto read = [&](int which, size_t size) -> std::optional<ByteSpan> {
+    Buffer& data = arrays.emplace_back(static_cast<size_t>(count) * size);
+    if (!tensor.Read(which, begin, data.mutable_span()).ok()) {
+      return std::nullopt;
+    }
+    return data.span();
+  };
+  const std::optional<ByteSpan> data = read(-1, piece.kind->size);
+  if (!data.has_value()) return nullptr;
+  piece.data = *data;
+  for (size_t k = 0; k < tensor.references.size(); ++k) {
+    const TensorView::Beside& beside = tensor.references[k];
+    const Kind* kind = moments::FindKind(beside.dtype);
+    if (beside.role == Role::kFactor || kind == nullptr) continue;
+    const std::optional<ByteSpan> array = read(static_cast<int>(k), kind->size);
+    if (!array.has_value()) return nullptr;
+    piece.references.push_back({beside.role, beside.dtype, *array, 0});
+  }
+  const std::optional<Params> best = Fitter(piece).Best();
+  return best.has_value() ? std::make_unique<Model>(*best) : nullptr;
+}
+
+void WriteParams(const Params& params, Buffer* out) {
+  ByteWriter writer(out);
+  writer.Le(params.kind->number);
+  writer.Le(static_cast<uint8_t>(params.map));
+  writer.Le(static_cast<uint8_t>(params.engine));
+  for (const uint8_t ridge : params.ridge) writer.Le(ridge);
+  writer.Le(params.mean_terms);
+  writer.Le(params.scale_terms);
+  for (int term = 0; term < moments::kMeanTerms; ++term) {
+    if (params.HasMean(term)) {
+      writer.Le(
+          std::bit_cast<uint32_t>(params.mean[static_cast<size_t>(term)]));
+    }
+  }
+  if (params.HasEnergy()) writer.Le(std::bit_cast<uint32_t>(params.decay));
+  writer.Le(params.log_scale);
+  for (int term = 0; term < moments::kScaleTerms; ++term) {
+    if (params.HasScale(term)) {
+      writer.Le(params.scale[static_cast<size_t>(term)]);
+    }
+  }
+}
+
+class Plan final : public EncodePlan {
+ public:
+  Plan(const EncodeRequest& request, const Params& params)
+      : request_(request), model_(params) {
+    WriteParams(params, &params_);
+    if (request.level < kMixedLevel) {
+      const Piece all = All();
+      const size_t tried = std::min(all.elements(), kTried);
+      estimate_ =
+          CodedSize(params, all.Part(0, tried)) * all.elements() / tried;
+      return;
+    }
+    // How well mixing does is only known afterwards: the blocks are coded here.
+    for (size_t at = 0; at < request.data.size(); at += request.block_size) {
+      Buffer& coded = blocks_.emplace_back();
+      const ByteSpan block = BlockAt(at);
+      if (IsWhole(block)) AppendBlock(model_, PieceOf(block), &coded);
+      estimate_ += coded.empty() ? block.size() : coded.size();
+    }
+  }
+  ByteSpan params() const override { return params_.span(); }
+  uint64_t estimate() const override { return estimate_; }
+  bool Encode(ByteSpan block, Scratch& /*scratch*/,
+              Buffer* out) const override {
+    if (!IsWhole(block)) return false;
+    const size_t start = out->size();
+    if (blocks_.empty()) {
+      AppendBlock(model_, PieceOf(block), out);
+    } else {
+      out->Append(blocks_[Offset(block) / request_.block_size].span());
+    }
+    const bool smaller = out->size() - start < block.size();
+    if (!smaller) out->Resize(start);
+    return smaller;
+  }
+
+ private:
+  size_t Offset(ByteSpan block) const {
+    return static_cast<size_t>(block.data() - request_.data.data());
+  }
+  ByteSpan BlockAt(size_t at) const {
+    return request_.data.subspan(
+        at, std::min(request_.block_size, request_.data.size() - at));
+  }
+  bool IsWhole(ByteSpan block) const {
+    return block.size() % model_.kind->size == 0 &&
+           block.size() <= moments::kMaxBlockBytes;
+  }
+  Piece All() const {
+    return {model_.kind,
+            request_.data,
+            {request_.references.begin(), request_.references.end()},
+            request_.row,
+            request_.position};
+  }
+  Piece PieceOf(ByteSpan block) const {
+    const size_t size = model_.kind->size;
+    return All().Part(Offset(block) / size, block.size() / size);
+  }
+
+  const EncodeRequest request_;
+  const Params model_;
+  Buffer params_;
+  std::vector<Buffer> blocks_;
+  uint64_t estimate_ = 0;
+};
+
+std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
+                                     Scratch& /*scratch*/) {
+  const Kind* kind = moments::FindKind(request.dtype);
+  if (kind == nullptr ||
+      !Suits(request.dtype, request.level, request.data.size() / kind->size) ||
+      request.data.size() % kind->size != 0) {
+    return nullptr;
+  }
+  std::optional<Params> params;
+  if (request.model != nullptr) {
+    params = static_cast<const Model*>(request.model)->params;
+  } else if (!request.references.empty()) {
+    const Piece all{kind,
+                    request.data,
+                    {request.references.begin(), request.references.end()},
+                    request.row,
+                    request.position};
+    params = Fitter(all.Part(0, std::min(all.elements(), kFitted))).Best();
+  }
+  if (!params.has_value()) return nullptr;
+  if (request.level >= kMixedLevel) params->engine = moments::Engine::kMixed;
+  auto plan = std::make_unique<Plan>(request, *params);
+  if (plan->estimate() >= request.data.size()) return nullptr;
+  return plan;
+}
+
+}  // namespace
+
+extern const Encoder kMomentsEncoder = {
+    .id = 17, .name = "moments", .plan = MakePlan, .learn = Learn};
+
+}  // namespace zipllm::codecs
