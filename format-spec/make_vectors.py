@@ -1968,7 +1968,7 @@ def too_new():
     yield "frame-unknown", "an unknown frame that may not be skipped", after_header(
         frame(77, b"h", b"d"))
     yield "frame-unknown-in-file", "an unknown mandatory frame inside a file", one_file(
-        X, between=frame(6))
+        X, between=frame(66))
     yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
     yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
         Blocks(stored(b"x"), parameters=[(200, b"")]))

@@ -120,7 +120,7 @@ class CommandLineBuilder {
                        "Do not decode each block and compare it with its "
                        "input before it counts.");
     command_->add_flag("--no-dedup", options_.no_dedup,
-                       "Do not look for tensors that are equal.");
+                       "Do not look for tensors that are equal or alike.");
     Sync();
     Replacing();
     Reporting("Report on standard output as JSON.");
@@ -269,7 +269,7 @@ class CommandLineBuilder {
     command_->add_flag("--no-verify", options_.no_verify,
                        "Compress without decoding each block to compare it.");
     command_->add_flag("--no-dedup", options_.no_dedup,
-                       "Do not look for tensors that are equal.");
+                       "Do not look for tensors that are equal or alike.");
     Reporting("Write the measurements as JSON.");
   }
 

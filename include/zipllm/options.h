@@ -40,7 +40,9 @@ struct CompressOptions {
   int level = kDefaultLevel;  ///< kMinLevel (fastest) to kMaxLevel (smallest)
   int threads = 0;     ///< 0: one a core. The archive does not depend on it
   bool verify = true;  ///< decode every block and compare before it counts
-  bool deduplicate = true;  ///< store equal blocks once
+  /// Store equal blocks once, and code tensors against those before them that
+  /// they are like.
+  bool deduplicate = true;
   /// Sync a file before it gets its name, so that it survives a power loss.
   bool sync = true;
   /// Files, folders and archives whose tensors new ones are coded against,

@@ -104,7 +104,9 @@ class Compression {
       ASSIGN_OR_RETURN(bases_, archive::Bases::Open(
                                    {.threads = 1, .bases = options_.bases}));
     }
-    return references_.Scan(inputs, bases_.get(), executor_);
+    if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
+    return references_.Scan(inputs, bases_.get(), options_.deduplicate,
+                            executor_);
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);
@@ -464,7 +466,9 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
     Place place;
     place.family = duplicates_.Find(input, segment.offset);
     place.twin = duplicates_.FindTwin(input, segment.offset);
-    const size_t tensor = references_.Find(input, segment.offset);
+    const size_t tensor =
+        segment.length == 0 ? SIZE_MAX
+                            : references_.Find(input, segment.offset);
     place.is_source = tensor != SIZE_MAX && references_.IsSource(tensor);
     RETURN_IF_ERROR(AddSegment(in, file, segment, tensor, place, &read));
     if (read == 0 && segment.length != 0) return absl::OkStatus();

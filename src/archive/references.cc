@@ -143,7 +143,7 @@ std::unique_ptr<TensorBytes> References::Open(size_t tensor,
   return std::make_unique<InputTensor>(std::move(in), place.offset + offset);
 }
 
-absl::Status References::Scan(Inputs& inputs, Bases* bases,
+absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
                               Executor& executor) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
@@ -181,6 +181,15 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases,
   }
   Reader reader(*this);
   lineage_ = FindLineage(info_, first_target, reader);
+  if (!inside) {
+    for (Lineage& lineage : lineage_) {
+      const auto is_inside = [&](const SourceView& view) {
+        return view.source >= first_target;
+      };
+      std::erase_if(lineage.base, is_inside);
+      std::erase_if(lineage.merge, is_inside);
+    }
+  }
   return NumberOutside(executor);
 }
 

@@ -33,9 +33,11 @@ struct Part {
 /// Thread-compatible, but for what is said.
 class References {
  public:
-  /// Looks for what the segments of `inputs` may be coded against, among
-  /// themselves and in `bases` (or null), and reads what is used of `bases`.
-  absl::Status Scan(Inputs& inputs, Bases* bases, Executor& executor);
+  /// Looks for what the segments of `inputs` may be coded against, in `bases`
+  /// (or null) and, if `inside`, among themselves; reads what is used of
+  /// `bases`.
+  absl::Status Scan(Inputs& inputs, Bases* bases, bool inside,
+                    Executor& executor);
 
   /// What the archive must say that it needs.
   const std::vector<container::OutsideReference>& outside() const {
