@@ -1,11 +1,12 @@
 """Runs one peer for bench/run in a process of its own, so that neither the interpreter's start
 nor an import counts.
 
-usage: peer_worker.py PEER METHOD DTYPE THREADS
+usage: peer_worker.py PEER METHOD DTYPE THREADS [BASE]
 
+With a base it codes against that file.
 A line "compress|decompress, input, output" (tabs between) is answered by a line of JSON:
 seconds of wall and of CPU, file to file; the greatest memory above what the process held before,
-in bytes; for a peer that works on bytes also the seconds of its work alone and those of memcpy.
+in bytes; what it packed to, if it says so itself; for a peer that works on bytes also the seconds of its work alone and those of memcpy.
 The first line says which version was loaded, or the error.
 """
 import importlib.metadata
@@ -51,11 +52,15 @@ def step(function, on_files, source, target):
     """One step, file to file, measured."""
     with open("/proc/self/clear_refs", "w", encoding="ascii") as f:
         f.write("5")  # VmHWM starts anew
+    if hasattr(function, "prepare"):
+        function.prepare(source, target)
     before = memory("VmRSS")
     answer, data = {}, b""
     cpu, start = cpu_seconds(), time.perf_counter()
     if on_files:
-        function(source, target)
+        size = function(source, target)
+        if isinstance(size, int):
+            answer["size"] = size
     else:
         with open(source, "rb") as f:
             data = f.read()
@@ -73,7 +78,7 @@ def step(function, on_files, source, target):
     return answer
 
 
-def main(name, method, dtype, threads):
+def main(name, method, dtype, threads, base=None):
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the peer prints is not an answer
 
@@ -82,7 +87,9 @@ def main(name, method, dtype, threads):
 
     module = peer(name)
     try:
-        compress, decompress = module.load(method, dtype, int(threads))
+        compress, decompress = (
+            module.load(method, dtype, int(threads)) if base is None
+            else module.load_against(method, dtype, int(threads), base))
         answer({"version": importlib.metadata.version(module.PACKAGES[0])})
     except Exception as error:  # whatever a library raises
         answer({"error": f"{type(error).__name__}: {error}"})

@@ -1,7 +1,6 @@
 """Measurements as markdown tables. Pure functions: tests/bench/tables_test.py."""
 import re
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 LEVELS = ("-1", "-3", "-6", "-9")
 # Columns of the ratio table after zipllm's levels; a tool's best method stands for it.
 PEERS = ("glyd", "OpenZL", "lmz", "ZipNN", "bigsmall", "z4ai", "pcodec", "hf-xet", "zstd", "xz")
@@ -158,10 +157,12 @@ def markdown(data):
     return lines
 
 
-def between_markers(text, lines):
-    """The README's text with `lines` between the markers. Raises ValueError without them."""
-    if BEGIN not in text or END not in text:
-        raise ValueError("no markers")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return before + BEGIN + "\n" + "\n".join(lines).rstrip() + "\n" + END + after
+def between_markers(text, lines, name="bench"):
+    """The README's text with `lines` between its markers of this name. Raises ValueError without
+    them."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"no markers {begin} and {end}")
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    return before + begin + "\n" + "\n".join(lines).rstrip() + "\n" + end + after

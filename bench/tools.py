@@ -138,15 +138,15 @@ class Program(Tool):
 
 
 class Peer(Tool):
-    """A library, by peer_worker.py."""
+    """A library, by peer_worker.py; with `base` it codes against that file."""
 
-    def __init__(self, module_name, method, dtype, threads):
+    def __init__(self, module_name, method, dtype, threads, base=None):
         self.module = peer(module_name)
         super().__init__(self.module.NAME, method, threads)
         with cpus(threads):
             self.process = subprocess.Popen(
                 [peers_python(), os.path.join(BENCH, "peer_worker.py"), module_name, method,
-                 dtype, str(threads)],
+                 dtype, str(threads)] + ([base] if base else []),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 text=True)
         try:
@@ -178,6 +178,9 @@ class Peer(Tool):
         return super().same(source, unpacked)
 
     def size_of(self, packed):
+        told = self.measured[STEPS[0]][-1].get("size")
+        if told is not None:
+            return told
         if hasattr(self.module, "size"):
             return self.module.size(packed)
         return super().size_of(packed)
@@ -233,6 +236,21 @@ def peers(dtype, suffix, threads, accept=lambda module, method: True, wanted=Non
                         yield Peer(name, method, dtype, count)
                     except Failed as why:
                         warn(module.NAME, str(why))
+
+
+def peers_against(base, dtype, wanted=None):
+    """The peers that code a safetensors file against a base, on one thread, opened one by one."""
+    if peers_python() is None:
+        warn("peers", "bench/peers/setup was not run")
+        return
+    for name in peer_names():
+        module = peer(name)
+        for method in getattr(module, "methods_against", lambda _: [])(dtype):
+            if is_wanted(wanted, module.NAME, method):
+                try:
+                    yield Peer(name, method, dtype, 1, base)
+                except Failed as why:
+                    warn(module.NAME, str(why))
 
 
 def warn(name, why):

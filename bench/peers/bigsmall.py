@@ -40,3 +40,21 @@ def load(method, dtype, threads):
         bigsmall.decompress(packed, unpacked, progress=False)
 
     return compress, decompress
+
+
+def methods_against(dtype):
+    return ["delta"]
+
+
+def load_against(method, dtype, threads, base_path):
+    import bigsmall
+
+    def compress(source, packed):
+        bigsmall.compress_delta(source, base_path, packed + ".bs", mode="storage",
+                                workers=threads, progress=False)
+        os.replace(packed + ".bs", packed)
+
+    def decompress(packed, unpacked):
+        bigsmall.decompress_delta(packed, base_path, unpacked, progress=False)
+
+    return compress, decompress

@@ -20,3 +20,15 @@ def load(method, dtype, threads):
     effort = "max" if method == "effort max" else None
     return (lambda data: z4ai.compress(data, dtype=name, threads=threads, effort=effort),
             z4ai.decompress)
+
+
+def methods_against(dtype):
+    return ["model delta"]
+
+
+def load_against(method, dtype, threads, base_path):
+    from z4ai import model_delta
+    with open(base_path, "rb") as f:
+        base = f.read()
+    return ((lambda data: model_delta.compress(data, base, threads=threads)),
+            lambda data: model_delta.decompress(data, base))

@@ -22,3 +22,21 @@ def load(method, dtype, threads):
                      **OPTIONS[method])
 
     return lambda data: codec().compress(data), lambda data: codec().decompress(data)
+
+
+def methods_against(dtype):
+    return ["delta"] if dtype in DTYPES else []
+
+
+def load_against(method, dtype, threads, base_path):
+    """XOR of files of one length."""
+    from zipnn import ZipNN
+    with open(base_path, "rb") as f:
+        base = f.read()
+
+    def codec():
+        return ZipNN(input_format="byte", bytearray_dtype=DTYPES[dtype], threads=threads,
+                     delta_compressed_type="byte")
+
+    return ((lambda data: codec().compress(data, delta_second_data=base)),
+            lambda data: codec().decompress(data, delta_second_data=base))

@@ -6,6 +6,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
+import pair_tables  # noqa: E402
 import tables  # noqa: E402
 import tools  # noqa: E402
 
@@ -80,9 +81,14 @@ class Markdown(unittest.TestCase):
 
 class Readme(unittest.TestCase):
     def test_replaces_what_is_between_the_markers(self):
-        text = f"a\n{tables.BEGIN}\nold\n{tables.END}\nb\n"
-        self.assertEqual(tables.between_markers(text, ["x", "y", ""]),
-                         f"a\n{tables.BEGIN}\nx\ny\n{tables.END}\nb\n")
+        def text(of):
+            return (f"a\n<!-- pairs:begin -->\nold\n<!-- pairs:end -->\n"
+                    f"<!-- bench:begin -->\n{of}\n<!-- bench:end -->\nb\n")
+        self.assertEqual(tables.between_markers(text("old"), ["x", "y", ""]), text("x\ny"))
+
+    def test_markers_have_names(self):
+        self.assertEqual(tables.between_markers("<!-- p:begin --><!-- p:end -->", ["x"], "p"),
+                         "<!-- p:begin -->\nx\n<!-- p:end -->")
 
     def test_markers_must_be_there(self):
         with self.assertRaises(ValueError):
@@ -94,10 +100,14 @@ class Peers(unittest.TestCase):
         for name in tools.peer_names():
             module = tools.peer(name)
             with self.subTest(peer=name):
-                self.assertIn(module.NAME, tables.PEERS)
                 self.assertTrue(module.PACKAGES)
                 self.assertIn(1, module.THREADS)
-                self.assertTrue(callable(module.load))
+                if module.methods("bf16"):
+                    self.assertIn(module.NAME, tables.PEERS)
+                    self.assertTrue(callable(module.load))
+                if hasattr(module, "methods_against"):
+                    self.assertIn(module.NAME, pair_tables.PEERS)
+                    self.assertTrue(callable(module.load_against))
                 for dtype in ("bf16", "fp16", "fp32", "fp8", "quant"):
                     self.assertEqual(len(set(module.methods(dtype))), len(module.methods(dtype)))
 
