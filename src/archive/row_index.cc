@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 namespace zipllm::archive {
 namespace {
 
 // Rows that are read together.
-constexpr uint64_t kBlock = 4;
+constexpr uint64_t kBlock = 8;
 // The sample has kShare times the root of all rows.
 constexpr uint64_t kShare = 6;
 constexpr size_t kMaxEntries = size_t{1} << 20;
@@ -80,12 +81,21 @@ bool ReadRows(OrderedReader& reader, size_t t, const Matrix& matrix,
   return true;
 }
 
+bool IsSampled(uint64_t row, uint64_t rows) {
+  // hash / 2^20 <= kShare / root of rows
+  const uint64_t hash = Hash(row / kBlock);
+  return hash * hash <= (kShare * kShare << 40) / rows;
+}
+
+uint64_t SampleSize(uint64_t rows) {
+  const double size = kShare * std::sqrt(static_cast<double>(rows));
+  return std::min(rows, static_cast<uint64_t>(size));
+}
+
 bool SampleRows(OrderedReader& reader, size_t t, const Matrix& matrix,
                 std::vector<Row>* rows) {
   for (uint64_t r = 0; r < matrix.rows; r += kBlock) {
-    // hash / 2^20 <= kShare / root of rows
-    const uint64_t hash = Hash(r / kBlock);
-    if (hash * hash > (kShare * kShare << 40) / matrix.rows) continue;
+    if (!IsSampled(r, matrix.rows)) continue;
     if (!ReadRows(reader, t, matrix, r, std::min(r + kBlock, matrix.rows),
                   rows)) {
       return false;

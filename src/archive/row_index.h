@@ -42,6 +42,9 @@ struct Row {
 /// added at the end do not change that. False if they cannot be read.
 bool SampleRows(OrderedReader& reader, size_t t, const Matrix& matrix,
                 std::vector<Row>* rows);
+/// Whether they have row `row` of `rows`, and about how many they have.
+bool IsSampled(uint64_t row, uint64_t rows);
+uint64_t SampleSize(uint64_t rows);
 /// Signatures of the rows `begin` to `end`.
 bool ReadRows(OrderedReader& reader, size_t t, const Matrix& matrix,
               uint64_t begin, uint64_t end, std::vector<Row>* rows);

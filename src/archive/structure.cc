@@ -34,7 +34,8 @@ StructureFinder::StructureFinder(const std::vector<LineageTensor>& tensors,
     : tensors_(tensors),
       reader_(reader),
       matrices_(tensors.size()),
-      file_begins_(tensors.size()) {
+      file_begins_(tensors.size()),
+      is_indexed_(tensors.size()) {
   for (size_t t = 0; t < tensors.size(); ++t) {
     const bool same_file = t > 0 && tensors[t].file == tensors[t - 1].file;
     file_begins_[t] = same_file ? file_begins_[t - 1] : t;
@@ -138,6 +139,16 @@ void StructureFinder::FindMatches(size_t t, const std::vector<Row>& rows,
   }
 }
 
+// Samples the rows of `t` and makes them known, once.
+bool StructureFinder::Index(size_t t, std::vector<Row>* rows) {
+  rows->clear();
+  if (is_indexed_[t]) return false;
+  is_indexed_[t] = true;
+  if (!SampleRows(reader_, t, *matrices_[t], rows)) return false;
+  for (const Row& row : *rows) index_.Add(t, matrices_[t]->columns, row);
+  return true;
+}
+
 void StructureFinder::FindRows(size_t t,
                                const std::function<bool(size_t)>& allowed,
                                std::vector<Candidate>* found) {
@@ -148,23 +159,22 @@ void StructureFinder::FindRows(size_t t,
   if (!has_partner) return;
   std::vector<Row> rows;
   for (; alike.members[alike.indexed] < file_begins_[t]; ++alike.indexed) {
-    const size_t source = alike.members[alike.indexed];
-    rows.clear();
-    if (!SampleRows(reader_, source, *matrices_[source], &rows)) continue;
-    for (const Row& row : rows) index_.Add(source, matrix.columns, row);
+    Index(alike.members[alike.indexed], &rows);
   }
-  rows.clear();
-  if (!SampleRows(reader_, t, matrix, &rows)) return;
+  if (!Index(t, &rows)) return;
 
   for (int round = 0; round < 2; ++round) {
     std::vector<Match> matches;
     FindMatches(t, rows, allowed, &matches);
     // By source, and there by how far its rows are from the target's.
     std::map<uint32_t, std::map<int64_t, size_t>> shifts;
-    std::map<uint32_t, size_t> counts;
+    std::map<uint32_t, size_t> counts;  // rows of the target with a match
+    std::map<uint32_t, uint32_t> last;
     for (const Match& match : matches) {
       ++shifts[match.source][int64_t{match.row} - match.source_row];
-      ++counts[match.source];
+      const auto [place, is_new] = last.emplace(match.source, match.row);
+      if (is_new || place->second != match.row) ++counts[match.source];
+      place->second = match.row;
     }
     std::vector<std::pair<size_t, uint32_t>> most;
     for (const auto& [source, count] : counts) {
@@ -180,8 +190,17 @@ void StructureFinder::FindRows(size_t t,
     for (const auto& [count, source] : most) {
       const auto& [shift, times] = *std::ranges::max_element(
           shifts[source], {}, [](const auto& entry) { return entry.second; });
-      if (2 * times < count) {
-        scattered.push_back(source);
+      const uint64_t source_rows = matrices_[source]->rows;
+      // How many rows would be found if all were so far away.
+      const auto expected = std::ranges::count_if(rows, [&](const Row& row) {
+        const auto other = static_cast<uint64_t>(row.number - shift);
+        return other < source_rows && IsSampled(other, source_rows);
+      });
+      if (times * 4 < static_cast<size_t>(expected) * 3) {
+        // How many if they stood in any order.
+        const uint64_t scattered_rows = rows.size() * SampleSize(source_rows) /
+                                        std::max(source_rows, matrix.rows);
+        if (count * 4 >= scattered_rows) scattered.push_back(source);
         continue;
       }
       const uint64_t first = static_cast<uint64_t>(std::max<int64_t>(shift, 0));

@@ -64,6 +64,7 @@ class StructureFinder {
   void FindMatches(size_t t, const std::vector<Row>& rows,
                    const std::function<bool(size_t)>& allowed,
                    std::vector<Match>* matches) const;
+  bool Index(size_t t, std::vector<Row>* rows);
   void FindRows(size_t t, const std::function<bool(size_t)>& allowed,
                 std::vector<Candidate>* found);
   void AlignRows(size_t t, const std::vector<size_t>& sources,
@@ -76,6 +77,7 @@ class StructureFinder {
   OrderedReader& reader_;
   std::vector<std::optional<Matrix>> matrices_;
   std::vector<size_t> file_begins_;  // first tensor of the file of each
+  std::vector<bool> is_indexed_;
   std::map<std::pair<bool, uint64_t>, Class> classes_;
   RowIndex index_;
   struct Blocks {
