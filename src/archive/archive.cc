@@ -249,6 +249,7 @@ absl::Status Archive::Impl::ForEachFrame(
     const uint64_t start =
         frame_end == file.frame_ends.begin() ? 0 : *(frame_end - 1);
     if (start >= end) break;
+    if (*frame_end == start) continue;  // an Ahead frame
     const size_t frame =
         file.first_frame +
         static_cast<size_t>(frame_end - file.frame_ends.begin());

@@ -71,7 +71,8 @@ absl::StatusOr<BlockStore::Frame> BlockStore::Open(size_t frame) {
   }
   ASSIGN_OR_RETURN(container::Frame read,
                    container::ReadFrameAt(source_, place.offset));
-  if (!read.prefix.Is(container::FrameType::kBlocks)) {
+  if (!read.prefix.Is(container::FrameType::kBlocks) &&
+      !read.prefix.Is(container::FrameType::kAhead)) {
     return DataLoss("the archive has no blocks at byte ", place.offset,
                     ", where its index says so");
   }

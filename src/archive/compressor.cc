@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <set>
 
 #include "archive/duplicates.h"
 #include "archive/frame_encoder.h"
@@ -148,9 +149,17 @@ class Compression {
     Executor::TaskPtr learn;  // makes `models`
   };
 
-  absl::Status AddSegment(Prefixed& in, const std::shared_ptr<File>& file,
+  // Reads the next bytes; fewer only at the end.
+  using Read = std::function<absl::StatusOr<size_t>(MutableByteSpan)>;
+  // `file` is null for what is coded ahead.
+  absl::Status AddSegment(const Read& read_next,
+                          const std::shared_ptr<File>& file,
                           const Segment& segment, size_t tensor, Place place,
                           uint64_t* read);
+  // Codes the sources of a tensor that come only after it, ahead of their
+  // place.
+  absl::Status AddSourcesAhead(size_t tensor);
+  absl::Status AddAhead(size_t tensor);
   // Codes `job`, which has its bytes and their type, as what comes next.
   void AddFrame(const std::shared_ptr<File>& file,
                 std::shared_ptr<FrameJob> job, Place& place);
@@ -180,6 +189,7 @@ class Compression {
   Duplicates duplicates_;
   std::unique_ptr<archive::Bases> bases_;
   archive::References references_;
+  std::set<size_t> coding_ahead_;  // tensors for which it was tried
   // Of the last Shared frame.
   std::shared_ptr<const archive::TensorModels> shared_models_;
   const codecs::TensorModel* shared_model_ = nullptr;
@@ -225,7 +235,7 @@ absl::Status Compression::WriteShared(const FrameJob& job) {
 absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
                                       FrameJob& job) {
   if (job.verify_failed) {
-    Warn(StrCat(file->path,
+    Warn(StrCat(file == nullptr ? "input" : file->path,
                 ": a block did not decode to itself and was stored as it is; "
                 "please report this"));
   }
@@ -236,6 +246,10 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
   }
   Buffer head;
   container::WriteBlocksHead(job.head, &head);
+  if (job.ahead) {
+    return writer_.WriteAhead(head.span(), job.data->span(),
+                              static_cast<uint32_t>(job.head.blocks.size()));
+  }
   RETURN_IF_ERROR(
       writer_.WriteBlocks(head.span(), job.data->span(), size,
                           static_cast<uint32_t>(job.head.blocks.size())));
@@ -309,8 +323,10 @@ std::vector<Part> Compression::PartsOf(const Segment& segment, size_t tensor,
 
 void Compression::StartPart(size_t tensor, const Part& part,
                             uint32_t block_size, Place& place) {
-  references_.AddRun(tensor, part.begin, part.elements, next_block_,
-                     block_size);
+  if (!coding_ahead_.contains(tensor) || place.original) {
+    references_.AddRun(tensor, part.begin, part.elements, next_block_,
+                       block_size);
+  }
   place.part = nullptr;
   place.models = nullptr;
   place.learn = nullptr;
@@ -346,7 +362,46 @@ void Compression::AddSources(FrameJob& job, const Place& place) {
   };
 }
 
-absl::Status Compression::AddSegment(Prefixed& in,
+absl::Status Compression::AddSourcesAhead(size_t tensor) {
+  for (const size_t source : references_.SourcesInside(tensor)) {
+    if (!references_.IsCoded(source)) RETURN_IF_ERROR(AddAhead(source));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Compression::AddAhead(size_t tensor) {
+  if (!coding_ahead_.insert(tensor).second) return absl::OkStatus();
+  const size_t input = references_.InputOf(tensor);
+  const Segment segment = references_.SegmentOf(tensor);
+  Place place;
+  place.family = duplicates_.Find(input, segment.offset);
+  const bool is_original =
+      place.family == nullptr ||
+      (!place.family->coded && place.family->original.input == input &&
+       place.family->original.offset == segment.offset);
+  // What is made of others is coded where its place is.
+  if (!is_original || duplicates_.FindTwin(input, segment.offset) != nullptr) {
+    return absl::OkStatus();
+  }
+  const std::shared_ptr<Source> in = inputs_->Share(input);
+  if (in == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(AddSourcesAhead(tensor));
+  if (place.family == nullptr) {
+    place.family = duplicates_.AddFamily(input, segment.offset);
+  }
+  place.is_source = true;
+  uint64_t at = segment.offset;
+  uint64_t read = 0;
+  return AddSegment(
+      [&](MutableByteSpan out) -> absl::StatusOr<size_t> {
+        RETURN_IF_ERROR(ReadAtExactly(*in, at, out));
+        at += out.size();
+        return out.size();
+      },
+      nullptr, segment, tensor, place, &read);
+}
+
+absl::Status Compression::AddSegment(const Read& read_next,
                                      const std::shared_ptr<File>& file,
                                      const Segment& segment, size_t tensor,
                                      Place place, uint64_t* read) {
@@ -379,7 +434,7 @@ absl::Status Compression::AddSegment(Prefixed& in,
         std::min<uint64_t>(frame_size - held.size(), part_end - *read);
     plain->Resize(held.size() + wanted);
     ASSIGN_OR_RETURN(const size_t n,
-                     in.Read(plain->mutable_span().subspan(held.size())));
+                     read_next(plain->mutable_span().subspan(held.size())));
     plain->Resize(held.size() + n);
     held.Clear();
     const uint64_t start = *read - (plain->size() - n);
@@ -435,12 +490,15 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
   const size_t size = job->plain->size();
   next_block_ += (size + job->block_size - 1) / job->block_size;
   place.size += size;
-  file->size += size;
+  job->ahead = file == nullptr;
   Item item;
-  item.hash = executor_.Submit(
-      [file, plain = job->plain] { file->sha256.Update(plain->span()); },
-      file->last_hash);
-  file->last_hash = item.hash;
+  if (file != nullptr) {
+    file->size += size;
+    item.hash = executor_.Submit(
+        [file, plain = job->plain] { file->sha256.Update(plain->span()); },
+        file->last_hash);
+    file->last_hash = item.hash;
+  }
   item.encode =
       executor_.Submit([job] { archive::EncodeFrame(*job); }, place.learn);
   item.finish = [this, file, job] { return FinishFrame(file, *job); };
@@ -464,13 +522,17 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
     uint64_t read = 0;
     segment.offset = file->size;
     Place place;
-    place.family = duplicates_.Find(input, segment.offset);
     place.twin = duplicates_.FindTwin(input, segment.offset);
-    const size_t tensor =
-        segment.length == 0 ? SIZE_MAX
-                            : references_.Find(input, segment.offset);
+    const size_t tensor = segment.length == 0
+                              ? SIZE_MAX
+                              : references_.Find(input, segment.offset);
     place.is_source = tensor != SIZE_MAX && references_.IsSource(tensor);
-    RETURN_IF_ERROR(AddSegment(in, file, segment, tensor, place, &read));
+    if (tensor != SIZE_MAX) RETURN_IF_ERROR(AddSourcesAhead(tensor));
+    // It may have been coded meanwhile.
+    place.family = duplicates_.Find(input, segment.offset);
+    RETURN_IF_ERROR(
+        AddSegment([&](MutableByteSpan out) { return in.Read(out); }, file,
+                   segment, tensor, place, &read));
     if (read == 0 && segment.length != 0) return absl::OkStatus();
     if (read <
         segment.length) {  // the file ends here, whatever its header said

@@ -208,6 +208,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
     return DataLoss("the frame at byte ", frame.offset,
                     " shares what is not there");
   }
+  const bool ahead = frame.prefix.Is(FrameType::kAhead);
+  if (ahead && !decoder->head().kept) {
+    return DataLoss("the frame at byte ", frame.offset, " is ahead of nothing");
+  }
   const bool spooled = decoder->head().kept && !in_.Seekable();
   const uint64_t first_block = next_block_;
   const uint64_t place = spooled ? *spool_.Size() : frame.offset;
@@ -218,7 +222,7 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
         {.offset = frame.offset - archive_start_,
          .head_size = frame.prefix.head_size,
          .data_size = frame.prefix.data_size,
-         .size = decoder->head().size,
+         .size = ahead ? 0 : decoder->head().size,
          .blocks = static_cast<uint32_t>(decoder->head().blocks.size())});
   }
   for (size_t i = 0; i < decoder->head().blocks.size(); ++i) {
@@ -236,6 +240,10 @@ absl::Status Decompression::AddBlocks(const Frame& frame,
       RETURN_IF_ERROR(reader_.ReadData(coded_size, block->coded.get()));
     }
     if (spooled) RETURN_IF_ERROR(spool_.Append(block->coded->span()));
+    if (ahead) {  // decoded where a block says that it is of a file
+      ++next_block_;
+      continue;
+    }
     block->store = store_;
     if (distance != 0) block->shared = shared_->content;
     block->index = i;
@@ -356,6 +364,7 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
         break;
       }
       case FrameType::kBlocks:
+      case FrameType::kAhead:
         RETURN_IF_ERROR(InFile(AddBlocks(frame, header)));
         break;
       case FrameType::kShared:

@@ -162,6 +162,11 @@ Family* Duplicates::Find(size_t input, uint64_t offset) {
   return found == members_.end() ? nullptr : found->second;
 }
 
+Family* Duplicates::AddFamily(size_t input, uint64_t offset) {
+  families_.push_back(std::make_unique<Family>());
+  return members_[{input, offset}] = families_.back().get();
+}
+
 const Twin* Duplicates::FindTwin(size_t input, uint64_t offset) const {
   auto found = twins_.find({input, offset});
   return found == twins_.end() ? nullptr : &found->second;

@@ -85,6 +85,9 @@ class Duplicates {
   /// The family of the segment at `offset` of input number `input`; null if it
   /// has none.
   Family* Find(size_t input, uint64_t offset);
+  /// Makes one for the segment that is there, which has none: it will be coded
+  /// twice.
+  Family* AddFamily(size_t input, uint64_t offset);
   const Twin* FindTwin(size_t input, uint64_t offset) const;
 
  private:

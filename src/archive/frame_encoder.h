@@ -44,6 +44,7 @@ struct FrameJob {
   bool find_row = false;  ///< no one knows `row`: measure it
   bool verify = true;
   bool kept = false;
+  bool ahead = false;  ///< of no file until duplicates say where
   uint64_t first_block = 0;
   /// For each block the number of the earlier block that it equals; empty if
   /// there is none.

@@ -181,6 +181,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   }
   Reader reader(*this);
   lineage_ = FindLineage(info_, first_target, reader);
+  beside_.resize(info_.size());
   if (!inside) {
     for (Lineage& lineage : lineage_) {
       const auto is_inside = [&](const SourceView& view) {
@@ -209,6 +210,7 @@ absl::Status References::NumberOutside(Executor& executor) {
       use(lineage_[i].adapter->a);
       use(lineage_[i].adapter->b);
     }
+    for (const Beside& beside : beside_[i]) use(beside.tensor);
   }
   std::vector<absl::StatusOr<Sha256Digest>> digests(used.size(),
                                                     absl::UnknownError(""));
@@ -234,9 +236,68 @@ size_t References::Find(size_t input, uint64_t offset) const {
   return found == by_place_.end() ? SIZE_MAX : found->second;
 }
 
+std::vector<size_t> References::SourcesInside(size_t tensor) const {
+  std::vector<size_t> sources;
+  const auto add = [&](size_t source) {
+    if (tensors_[source].base == nullptr) sources.push_back(source);
+  };
+  const Lineage& lineage = lineage_[tensor];
+  for (const SourceView& view : lineage.base) add(view.source);
+  for (const SourceView& view : lineage.merge) add(view.source);
+  if (lineage.adapter.has_value()) {
+    add(lineage.adapter->a);
+    add(lineage.adapter->b);
+  }
+  for (const Beside& beside : beside_[tensor]) add(beside.tensor);
+  return sources;
+}
+
+Segment References::SegmentOf(size_t tensor) const {
+  const LineageTensor& info = info_[tensor];
+  return {info.name, info.dtype, info.shape, tensors_[tensor].offset,
+          info.elements * WidthOf(info.dtype)};
+}
+
 std::vector<Part> References::Parts(size_t tensor) const {
   const Lineage& lineage = lineage_[tensor];
   const uint64_t elements = info_[tensor].elements;
+  const auto is_there = [&](size_t source) {
+    return tensors_[source].base != nullptr || IsCoded(source);
+  };
+  const auto is_whole = [&](const SourceView& view) {
+    return view.target_begin == 0 && view.target_elements == elements &&
+           is_there(view.source);
+  };
+  std::vector<Part::Source> moments;
+  for (const Beside& beside : beside_[tensor]) {
+    if (!is_there(beside.tensor)) continue;
+    SourceView view;
+    view.source = beside.tensor;
+    view.target_elements = elements;
+    view.columns =
+        info_[tensor].shape.empty() ? elements : info_[tensor].shape.back();
+    view.source_columns = view.columns;
+    moments.push_back({beside.role, beside.tensor, 0, view});
+  }
+  if (!moments.empty()) {
+    Part part = {
+        .elements = elements, .row = moments[0].view.columns, .sources = {}};
+    if (lineage.base.size() == 1 && is_whole(lineage.base[0]) &&
+        lineage.base[0].columns == part.row) {
+      part.sources.push_back(
+          {codecs::Role::kBase, lineage.base[0].source, 0, lineage.base[0]});
+    }
+    part.sources.insert(part.sources.end(), moments.begin(), moments.end());
+    if (part.sources.size() > codecs::kMaxReferences) {
+      part.sources.resize(codecs::kMaxReferences);
+    }
+    // Those that are coded in pieces would have to be cut.
+    const bool usable =
+        std::ranges::all_of(part.sources, [&](const Part::Source& source) {
+          return tensors_[source.tensor].runs.size() <= 1;
+        });
+    if (usable) return {part};
+  }
   std::vector<Part> parts;
   uint64_t done = 0;
   const auto alone = [&](uint64_t end) {

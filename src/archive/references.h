@@ -48,7 +48,15 @@ class References {
   size_t Find(size_t input, uint64_t offset) const;
   /// Whether others are coded against it.
   bool IsSource(size_t tensor) const { return tensors_[tensor].is_source; }
-  /// The parts that it is coded in.
+  /// The tensors of the archive that it would be coded against, if they were
+  /// coded before it.
+  std::vector<size_t> SourcesInside(size_t tensor) const;
+  bool IsCoded(size_t tensor) const { return !tensors_[tensor].runs.empty(); }
+  /// Where it stands: a segment of an input.
+  Segment SegmentOf(size_t tensor) const;
+  size_t InputOf(size_t tensor) const { return tensors_[tensor].input; }
+  /// The parts that it is coded in. Sources that are not coded yet are left
+  /// out.
   std::vector<Part> Parts(size_t tensor) const;
 
   /// Says that elements from `begin` on have been coded in blocks of
@@ -94,6 +102,12 @@ class References {
   std::vector<LineageTensor> info_;  // outside ones first
   std::vector<Tensor> tensors_;      // likewise
   std::vector<Lineage> lineage_;
+  // Beside the base: moments, of the same shape.
+  struct Beside {
+    codecs::Role role;
+    size_t tensor;
+  };
+  std::vector<std::vector<Beside>> beside_;
   std::vector<container::OutsideReference> outside_;
   std::map<std::pair<size_t, uint64_t>, size_t> by_place_;
 };

@@ -118,7 +118,8 @@ absl::Status ReadFrames(ByteReader& reader, MemoryBudget& budget,
     ASSIGN_OR_RETURN(uint64_t head_size, reader.Varint(kMaxHead));
     ASSIGN_OR_RETURN(uint64_t data_size, reader.Varint(kMaxFrame));
     ASSIGN_OR_RETURN(uint64_t size, reader.Varint(kMaxFrame));
-    ASSIGN_OR_RETURN(uint64_t blocks, reader.Varint(size));
+    ASSIGN_OR_RETURN(uint64_t blocks,
+                     reader.Varint(size == 0 ? kMaxFrame : size));
     frame.head_size = static_cast<uint32_t>(head_size);
     frame.data_size = static_cast<uint32_t>(data_size);
     frame.size = static_cast<uint32_t>(size);
@@ -230,7 +231,8 @@ absl::StatusOr<FramePrefix> ParsePrefix(ByteSpan bytes, uint64_t offset) {
   prefix.data_size = LoadLe<uint32_t>(&bytes[8]);
   const bool may_have_data = !prefix.Known() || prefix.Is(FrameType::kBlocks) ||
                              prefix.Is(FrameType::kIndex) ||
-                             prefix.Is(FrameType::kShared);
+                             prefix.Is(FrameType::kShared) ||
+                             prefix.Is(FrameType::kAhead);
   if ((bytes[1] & ~kFrameOptional) != 0 || LoadLe<uint16_t>(&bytes[2]) != 0 ||
       (prefix.Known() && prefix.optional) ||
       (!may_have_data && prefix.data_size != 0) ||

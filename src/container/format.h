@@ -59,7 +59,8 @@ enum class FrameType : uint8_t {
   kIndex = 4,
   kTrailer = 5,
   kShared = 6,
-  kReferences = 7
+  kReferences = 7,
+  kAhead = 8
 };
 
 /// First 12 bytes of a frame.
@@ -72,7 +73,7 @@ struct FramePrefix {
   /// One of FrameType.
   bool Known() const {
     return type >= static_cast<uint8_t>(FrameType::kEntry) &&
-           type <= static_cast<uint8_t>(FrameType::kReferences);
+           type <= static_cast<uint8_t>(FrameType::kAhead);
   }
   bool Is(FrameType wanted) const {
     return type == static_cast<uint8_t>(wanted);
@@ -188,12 +189,13 @@ struct EntryEnd {
 void WriteEntryEnd(const EntryEnd& end, Buffer* out);
 absl::StatusOr<EntryEnd> ParseEntryEnd(ByteSpan head);
 
-/// Where a Blocks frame stands.
+/// Where a Blocks or an Ahead frame stands.
 struct FrameRecord {
   uint64_t offset = 0;  ///< from the start of the archive
   uint32_t head_size = 0;
   uint32_t data_size = 0;
-  uint32_t size = 0;  ///< decoded bytes
+  uint32_t size = 0;  ///< decoded bytes; 0: an Ahead frame, of no bytes of the
+                      ///< file
   uint32_t blocks = 0;
 };
 struct IndexEntry {

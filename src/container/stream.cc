@@ -199,6 +199,16 @@ absl::Status ArchiveWriter::WriteBlocks(ByteSpan head, ByteSpan data,
   return WriteFrame(FrameType::kBlocks, head, data);
 }
 
+absl::Status ArchiveWriter::WriteAhead(ByteSpan head, ByteSpan data,
+                                       uint32_t blocks) {
+  current_.frames.push_back({.offset = offset_,
+                             .head_size = static_cast<uint32_t>(head.size()),
+                             .data_size = static_cast<uint32_t>(data.size()),
+                             .size = 0,
+                             .blocks = blocks});
+  return WriteFrame(FrameType::kAhead, head, data);
+}
+
 absl::Status ArchiveWriter::EndFile(const EntryEnd& end, Layout layout) {
   Buffer head;
   WriteEntryEnd(end, &head);

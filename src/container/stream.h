@@ -90,6 +90,8 @@ class ArchiveWriter {
   /// says.
   absl::Status WriteBlocks(ByteSpan head, ByteSpan data, uint32_t size,
                            uint32_t blocks);
+  /// The same for blocks that are in no file until duplicates say where.
+  absl::Status WriteAhead(ByteSpan head, ByteSpan data, uint32_t blocks);
   /// Ends a file; `layout` must tile its `end.size` bytes.
   absl::Status EndFile(const EntryEnd& end, Layout layout);
   absl::Status Finish();
