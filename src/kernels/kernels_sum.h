@@ -1,0 +1,335 @@
+// The kernels of sums of tensors: loops that compilers vectorize, compiled once
+// for each target. Each double is made by the same operations in the same order
+// everywhere.
+#ifndef ZIPLLM_KERNELS_KERNELS_SUM_H_
+#define ZIPLLM_KERNELS_KERNELS_SUM_H_
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace zipllm::kernels {
+
+#define ZIPLLM_SUM_KERNELS(Target)                                           \
+  void Widen##Target(FloatType type, const uint8_t* elements, size_t count,  \
+                     double* values);                                        \
+  void AddProduct##Target(const double* by, const double* factors,           \
+                          size_t stride, size_t rank, size_t count,          \
+                          double* to);                                       \
+  void AddProductF32##Target(const double* by, const double* factors,        \
+                             size_t stride, size_t rank, bool fused,         \
+                             size_t count, double* to);                      \
+  void AddOuter##Target(const double* by, size_t rank, const double* values, \
+                        size_t count, size_t stride, double* to);            \
+  double Dot##Target(const double* a, const double* b, size_t count);        \
+  void RoundTo##Target(FloatType type, size_t count, double* values);        \
+  void SettleSums##Target(FloatType type, const SettleOptions& options,      \
+                          const double* sums, const double* bases,           \
+                          size_t count, uint8_t* predictions,                \
+                          uint8_t* contexts);
+ZIPLLM_SUM_KERNELS(Scalar)
+ZIPLLM_SUM_KERNELS(Avx2)
+ZIPLLM_SUM_KERNELS(Avx512)
+#undef ZIPLLM_SUM_KERNELS
+
+namespace {
+
+constexpr int kDoubleBits = 52;  // of the fraction
+constexpr uint64_t kExponentMask = 0x7FF;
+/// Exponent field of 2^200: larger numbers are not rounded.
+constexpr uint64_t kHugeExponent = 1023 + 200;
+
+struct FloatFacts {
+  int fraction_bits;
+  uint64_t least_exponent;  // field in a double of the least normal number's
+};
+
+inline FloatFacts FactsOf(FloatType type) {
+  switch (type) {
+    case FloatType::kBF16:
+      return {7, 1023 - 126};
+    case FloatType::kF16:
+      return {10, 1023 - 14};
+    default:
+      return {23, 1023 - 126};
+  }
+}
+
+inline uint64_t ExponentOf(double value) {
+  return (std::bit_cast<uint64_t>(value) >> kDoubleBits) & kExponentMask;
+}
+
+inline uint64_t ClampedExponent(double value, const FloatFacts& facts) {
+  return std::min(std::max(ExponentOf(value), facts.least_exponent),
+                  kHugeExponent);
+}
+
+/// `value`, of that (clamped) exponent, rounded to as many bits as the type
+/// has: adding a number of which the last bit is worth as much does it.
+inline double Rounded(double value, uint64_t exponent, int fraction_bits) {
+  const double magic = std::bit_cast<double>(
+      (exponent + static_cast<uint64_t>(kDoubleBits - fraction_bits))
+          << kDoubleBits |
+      uint64_t{1} << (kDoubleBits - 1));
+  return (value + magic) - magic;
+}
+
+template <typename Element>
+inline double WidenOne(FloatType type, Element element) {
+  if constexpr (sizeof(Element) == 4) {
+    return static_cast<double>(std::bit_cast<float>(element));
+  } else {
+    const uint32_t bits = element;
+    if (type == FloatType::kBF16) {
+      return static_cast<double>(std::bit_cast<float>(bits << 16));
+    }
+    // Magnitude as a float that is too small by 2^112; infinities and NaNs
+    // become infinities and NaNs.
+    const uint32_t magnitude = (bits & 0x7FFF) << 13;
+    const double value =
+        static_cast<double>(std::bit_cast<float>(magnitude)) * 0x1p112;
+    const double special = std::bit_cast<double>(
+        uint64_t{kExponentMask} << kDoubleBits | uint64_t{bits & 0x3FF} << 42);
+    const double positive = (bits & 0x7C00) == 0x7C00 ? special : value;
+    return std::bit_cast<double>(std::bit_cast<uint64_t>(positive) |
+                                 uint64_t{bits & 0x8000} << 48);
+  }
+}
+
+inline void WidenLoop(FloatType type, const uint8_t* elements, size_t count,
+                      double* __restrict values) {
+  const auto all = [&]<typename Element>(FloatType of, Element) {
+    for (size_t i = 0; i < count; ++i) {
+      Element element;
+      std::memcpy(&element, elements + i * sizeof element, sizeof element);
+      values[i] = WidenOne(of, element);
+    }
+  };
+  switch (type) {
+    case FloatType::kBF16:
+      return all(FloatType::kBF16, uint16_t{0});
+    case FloatType::kF16:
+      return all(FloatType::kF16, uint16_t{0});
+    default:
+      return all(FloatType::kF32, uint32_t{0});
+  }
+}
+
+/// Elements that a loop works on at once, so that they stay in registers.
+constexpr size_t kTile = 32;
+
+inline void AddProductLoop(const double* by, const double* factors,
+                           size_t stride, size_t rank, size_t count,
+                           double* __restrict to) {
+  size_t i = 0;
+  for (; i + kTile <= count; i += kTile) {
+    double sums[kTile];
+    for (size_t j = 0; j < kTile; ++j) sums[j] = to[i + j];
+    for (size_t k = 0; k < rank; ++k) {
+      const double* const factor = factors + k * stride + i;
+      for (size_t j = 0; j < kTile; ++j) sums[j] += by[k] * factor[j];
+    }
+    for (size_t j = 0; j < kTile; ++j) to[i + j] = sums[j];
+  }
+  for (; i < count; ++i) {
+    double sum = to[i];
+    for (size_t k = 0; k < rank; ++k) sum += by[k] * factors[k * stride + i];
+    to[i] = sum;
+  }
+}
+
+inline double ToF32(double value) {
+  return static_cast<double>(static_cast<float>(value));
+}
+
+inline void AddProductF32Loop(const double* by, const double* factors,
+                              size_t stride, size_t rank, bool fused,
+                              size_t count, double* __restrict to) {
+  for (size_t k = 0; k < rank; ++k) {
+    const double* const factor = factors + k * stride;
+    if (fused) {
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = ToF32(to[i] + by[k] * factor[i]);
+      }
+    } else {
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = ToF32(to[i] + ToF32(by[k] * factor[i]));
+      }
+    }
+  }
+}
+
+inline void AddOuterLoop(const double* by, size_t rank, const double* values,
+                         size_t count, size_t stride, double* __restrict to) {
+  for (size_t k = 0; k < rank; ++k) {
+    double* const row = to + k * stride;
+    for (size_t i = 0; i < count; ++i) row[i] += by[k] * values[i];
+  }
+}
+
+inline double DotLoop(const double* a, const double* b, size_t count) {
+  constexpr size_t kSums = 16;
+  double sums[kSums] = {};
+  size_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (size_t j = 0; j < kSums; ++j) sums[j] += a[i + j] * b[i + j];
+  }
+  for (size_t j = 0; i < count; ++i, ++j) sums[j] += a[i] * b[i];
+  for (size_t half = kSums / 2; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
+}
+
+inline void RoundToLoop(FloatType type, size_t count, double* values) {
+  const FloatFacts facts = FactsOf(type);
+  for (size_t i = 0; i < count; ++i) {
+    const double value = values[i];
+    const uint64_t exponent = ClampedExponent(value, facts);
+    const double rounded = Rounded(value, exponent, facts.fraction_bits);
+    values[i] = exponent == kHugeExponent ? value : rounded;
+  }
+}
+
+/// By distance to where rounding turns, in 64ths of the last place: one of 16
+/// steps that grow with it.
+constexpr uint8_t kDistanceStep[33] = {
+    0,  1,  2,  3,  4,  5,  6,  7,  8,  8,  9,  9,  10, 10, 11, 11, 12,
+    12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 15};
+
+/// Bits of `rounded`, which the type has unless it is too large, with the sign
+/// that `sum` has.
+inline uint32_t BitsOf(FloatType type, double rounded, double sum) {
+  const auto sign = static_cast<uint32_t>(std::bit_cast<uint64_t>(sum) >> 63);
+  const auto narrow = static_cast<float>(rounded);
+  const uint32_t magnitude = std::bit_cast<uint32_t>(narrow) & 0x7FFFFFFF;
+  switch (type) {
+    case FloatType::kBF16:
+      return magnitude >> 16 | sign << 15;
+    case FloatType::kF16: {
+      const uint32_t normal =
+          std::min((magnitude >> 13) - (112u << 10), 0x7C00u);
+      const auto subnormal = static_cast<uint32_t>(static_cast<int32_t>(
+          std::min(std::bit_cast<float>(magnitude), 0x1p-14f) * 0x1p24f));
+      return (magnitude < 0x38800000 ? subnormal : normal) | sign << 15;
+    }
+    default:
+      return magnitude | sign << 31;
+  }
+}
+
+template <FloatType kType>
+inline void SettleSumsOf(const SettleOptions& options, const double* sums,
+                         const double* bases, size_t count,
+                         uint8_t* predictions, uint8_t* contexts) {
+  constexpr size_t kRun = 64;
+  constexpr FloatFacts kFacts = {
+      kType == FloatType::kBF16  ? 7
+      : kType == FloatType::kF16 ? 10
+                                 : 23,
+      kType == FloatType::kF16 ? 1023 - 14 : 1023 - 126};
+  for (size_t at = 0; at < count; at += kRun) {
+    const size_t n = std::min(kRun, count - at);
+    uint32_t bits[kRun];
+    int32_t steps[kRun];
+    int32_t scales[kRun];
+    for (size_t i = 0; i < n; ++i) {
+      const double sum = sums[at + i];
+      const uint64_t exponent = ClampedExponent(sum, kFacts);
+      const double rounded = Rounded(sum, exponent, kFacts.fraction_bits);
+      const double per_place = std::bit_cast<double>(
+          (uint64_t{2046} + static_cast<uint64_t>(kFacts.fraction_bits) -
+           exponent)
+          << kDoubleBits);
+      // From -32 to 32: how far above (away from zero) the prediction.
+      const double rest = (sum - rounded) * per_place;
+      const double away = sum < 0 ? -rest : rest;
+      const bool huge = exponent == kHugeExponent;
+      const auto distance = static_cast<int32_t>(
+          huge ? 0.0 : 32.0 - (away < 0 ? -away : away) * 64.0);
+      // The sign tells the side.
+      steps[i] = away < 0 ? -1 - distance : distance;
+      const uint64_t noise =
+          std::max(options.noise_exponent,
+                   options.noisy_bases
+                       ? std::min(ExponentOf(bases[at + i]), kHugeExponent)
+                       : 0);
+      const auto scale = static_cast<int32_t>(static_cast<int64_t>(exponent) -
+                                              static_cast<int64_t>(noise)) +
+                         3;
+      scales[i] = huge ? -1 : std::min(std::max(scale, 0), 7);
+      bits[i] = BitsOf(kType, huge ? 0.0 : rounded, huge ? 0.0 : sum);
+    }
+    for (size_t i = 0; i < n; ++i) {
+      const int32_t side = steps[i] >> 31;
+      const int32_t column =
+          kDistanceStep[steps[i] ^ side] ^ (side == 0 ? 31 : 0);
+      contexts[at + i] =
+          static_cast<uint8_t>(scales[i] < 0 ? 0 : scales[i] * 32 + column);
+      if constexpr (kType == FloatType::kF32) {
+        std::memcpy(predictions + (at + i) * 4, &bits[i], 4);
+      } else {
+        const auto narrow = static_cast<uint16_t>(bits[i]);
+        std::memcpy(predictions + (at + i) * 2, &narrow, 2);
+      }
+    }
+  }
+}
+
+inline void SettleSumsLoop(FloatType type, const SettleOptions& options,
+                           const double* sums, const double* bases,
+                           size_t count, uint8_t* predictions,
+                           uint8_t* contexts) {
+  switch (type) {
+    case FloatType::kBF16:
+      return SettleSumsOf<FloatType::kBF16>(options, sums, bases, count,
+                                            predictions, contexts);
+    case FloatType::kF16:
+      return SettleSumsOf<FloatType::kF16>(options, sums, bases, count,
+                                           predictions, contexts);
+    default:
+      return SettleSumsOf<FloatType::kF32>(options, sums, bases, count,
+                                           predictions, contexts);
+  }
+}
+
+}  // namespace
+
+/// What each target's file defines.
+#define ZIPLLM_DEFINE_SUM_KERNELS(Target)                                     \
+  void Widen##Target(FloatType type, const uint8_t* elements, size_t count,   \
+                     double* values) {                                        \
+    WidenLoop(type, elements, count, values);                                 \
+  }                                                                           \
+  void AddProduct##Target(const double* by, const double* factors,            \
+                          size_t stride, size_t rank, size_t count,           \
+                          double* to) {                                       \
+    AddProductLoop(by, factors, stride, rank, count, to);                     \
+  }                                                                           \
+  void AddProductF32##Target(const double* by, const double* factors,         \
+                             size_t stride, size_t rank, bool fused,          \
+                             size_t count, double* to) {                      \
+    AddProductF32Loop(by, factors, stride, rank, fused, count, to);           \
+  }                                                                           \
+  void AddOuter##Target(const double* by, size_t rank, const double* values,  \
+                        size_t count, size_t stride, double* to) {            \
+    AddOuterLoop(by, rank, values, count, stride, to);                        \
+  }                                                                           \
+  double Dot##Target(const double* a, const double* b, size_t count) {        \
+    return DotLoop(a, b, count);                                              \
+  }                                                                           \
+  void RoundTo##Target(FloatType type, size_t count, double* values) {        \
+    RoundToLoop(type, count, values);                                         \
+  }                                                                           \
+  void SettleSums##Target(FloatType type, const SettleOptions& options,       \
+                          const double* sums, const double* bases,            \
+                          size_t count, uint8_t* predictions,                 \
+                          uint8_t* contexts) {                                \
+    SettleSumsLoop(type, options, sums, bases, count, predictions, contexts); \
+  }
+
+}  // namespace zipllm::kernels
+
+#endif  // ZIPLLM_KERNELS_KERNELS_SUM_H_

@@ -1,0 +1,7 @@
+#include "kernels/kernels_sum.h"
+
+namespace zipllm::kernels {
+
+ZIPLLM_DEFINE_SUM_KERNELS(Avx2)
+
+}  // namespace zipllm::kernels
