@@ -259,6 +259,82 @@ using AddScaledFn = void (*)(int32_t by, const int32_t* factor, size_t count,
 using LearnScaledFn = void (*)(int32_t by, int32_t step, int shift,
                                size_t count, int32_t* rest, int32_t* factor);
 
+// ---- Sums of tensors (codec 16) ----
+
+enum class FloatType : uint8_t { kBF16 = 0, kF16 = 1, kF32 = 2 };
+
+/// values[i] = element i; NaNs stay NaNs.
+using WidenFn = void (*)(FloatType type, const uint8_t* elements, size_t count,
+                         double* values);
+
+/// to[i] += by[k] * factors[k * stride + i], for each k below `rank`,
+/// ascending; each product and each sum is rounded. Arrays do not overlap.
+using AddProductFn = void (*)(const double* by, const double* factors,
+                              size_t stride, size_t rank, size_t count,
+                              double* to);
+/// The same, with each sum rounded to an FP32 number, too, and where not
+/// `fused` each product before.
+using AddProductF32Fn = void (*)(const double* by, const double* factors,
+                                 size_t stride, size_t rank, bool fused,
+                                 size_t count, double* to);
+/// to[k * stride + i] += by[k] * values[i].
+using AddOuterFn = void (*)(const double* by, size_t rank, const double* values,
+                            size_t count, size_t stride, double* to);
+/// Sum of a[i] * b[i]: that of i modulo 16 each, ascending; then those of 8
+/// more added to each, those of 4 more, 2 and 1.
+using DotFn = double (*)(const double* a, const double* b, size_t count);
+
+/// Each value of less than 2^200 to the nearest one that the type would have if
+/// it had no greatest number, ties to even. Others stay.
+using RoundToFn = void (*)(FloatType type, size_t count, double* values);
+
+struct SettleOptions {
+  uint64_t noise_exponent = 0;  ///< field in a double
+  bool noisy_bases = false;
+};
+/// predictions[i] = sums[i] in the type, ties to even; contexts[i] tells how
+/// sure that is (format-spec/codecs/16-sum.md, "Contexts"). `bases` are read
+/// where they are noisy alone.
+using SettleSumsFn = void (*)(FloatType type, const SettleOptions& options,
+                              const double* sums, const double* bases,
+                              size_t count, uint8_t* predictions,
+                              uint8_t* contexts);
+
+// ---- Against a reference (format-spec/codecs/15-delta.md) ----
+
+/// How large a typical step is beside a unit of a prediction's last place, in
+/// quarter octaves: steps[i] = scale + columns[i] - 4 * max(exponent, 1), cut to
+/// 0 to 63, the exponent being (prediction >> shift) & mask, a prediction an
+/// integer of `size` (1, 2, 4 or 8) bytes. `columns` may be null: zeros. All
+/// sums fit 16 bits.
+using DeltaStepsFn = void (*)(const uint8_t* predictions, size_t size,
+                              int shift, uint32_t mask, int scale,
+                              const int16_t* columns, size_t count,
+                              uint8_t* steps);
+
+enum class NumberKind {
+  kBf16,
+  kFp16,
+  kFp32,
+  kFp64,
+  kE4m3,
+  kE5m2,
+  kInteger8,
+  kInteger16,
+  kInteger32,
+  kInteger64,
+};
+inline constexpr uint32_t kDeltaMost = uint32_t{1} << 17;
+
+/// For floats far = |element - prediction| * factor, computed in floats (32
+/// bits) and cut to an integer; for integers that difference, the lesser way
+/// around; at most kDeltaMost, which also what is not a number counts for. Adds
+/// far to columns[i], unless that is null; returns the sum.
+using DeltaMeasureFn = uint64_t (*)(const uint8_t* elements,
+                                    const uint8_t* predictions,
+                                    NumberKind kind, float factor, size_t count,
+                                    uint32_t* columns);
+
 struct Table {
   Target target;
   const char* name;  ///< "scalar", "neon", "avx2", "avx512"
@@ -281,8 +357,17 @@ struct Table {
   DecodeUnitsFn decode_units;
   SplitHalvesFn split_halves;
   JoinHalvesFn join_halves;
+  DeltaStepsFn delta_steps;
+  DeltaMeasureFn delta_measure;
   AddScaledFn add_scaled;
   LearnScaledFn learn_scaled;
+  WidenFn widen;
+  AddProductFn add_product;
+  AddProductF32Fn add_product_f32;
+  AddOuterFn add_outer;
+  DotFn dot;
+  RoundToFn round_to;
+  SettleSumsFn settle_sums;
   Xxh3Fn xxh3;
 };
 

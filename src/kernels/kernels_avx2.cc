@@ -4,7 +4,9 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_sum.h"
 
 #if defined(__x86_64__)
 
@@ -650,8 +652,17 @@ constexpr Table kTable = {
     .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .delta_steps = DeltaStepsAvx2,
+    .delta_measure = DeltaMeasureAvx2,
     .add_scaled = AddScaledAvx2,
     .learn_scaled = LearnScaledAvx2,
+    .widen = WidenAvx2,
+    .add_product = AddProductAvx2,
+    .add_product_f32 = AddProductF32Avx2,
+    .add_outer = AddOuterAvx2,
+    .dot = DotAvx2,
+    .round_to = RoundToAvx2,
+    .settle_sums = SettleSumsAvx2,
     .xxh3 = Xxh3,
 };
 

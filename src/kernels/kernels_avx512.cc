@@ -4,7 +4,9 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_sum.h"
 
 #if defined(__x86_64__)
 
@@ -843,8 +845,17 @@ constexpr Table kTable = {
     .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .delta_steps = DeltaStepsAvx512,
+    .delta_measure = DeltaMeasureAvx512,
     .add_scaled = AddScaledAvx512,
     .learn_scaled = LearnScaledAvx512,
+    .widen = WidenAvx512,
+    .add_product = AddProductAvx512,
+    .add_product_f32 = AddProductF32Avx512,
+    .add_outer = AddOuterAvx512,
+    .dot = DotAvx512,
+    .round_to = RoundToAvx512,
+    .settle_sums = SettleSumsAvx512,
     .xxh3 = Xxh3,
 };
 

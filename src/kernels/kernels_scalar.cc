@@ -8,7 +8,9 @@
 #include "kernels/kernels.h"
 #include "kernels/kernels_cascade.h"
 #include "kernels/kernels_class_rans.h"
+#include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_sum.h"
 #include "kernels/kernels_units.h"
 
 namespace zipllm::kernels {
@@ -307,8 +309,17 @@ constexpr Table kTable = {
     .decode_units = DecodeUnits,
     .split_halves = SplitHalves,
     .join_halves = JoinHalves,
+    .delta_steps = DeltaStepsScalar,
+    .delta_measure = DeltaMeasureScalar,
     .add_scaled = AddScaledScalar,
     .learn_scaled = LearnScaledScalar,
+    .widen = WidenScalar,
+    .add_product = AddProductScalar,
+    .add_product_f32 = AddProductF32Scalar,
+    .add_outer = AddOuterScalar,
+    .dot = DotScalar,
+    .round_to = RoundToScalar,
+    .settle_sums = SettleSumsScalar,
     .xxh3 = Xxh3,
 };
 
