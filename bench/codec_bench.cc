@@ -1,6 +1,7 @@
 // Codecs from memory to memory on one thread, beside memcpy in the same run, in
 // CPU time: all tensors of one element type of a file (or the whole file, taken
 // as one) are planned, coded and decoded frame by frame as the archive does it.
+// With --base, beside the elements of the tensor of the same name there.
 #include <time.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ constexpr char kUsage[] =
     "  --dtype NAME   tensors of this type; else of that with most bytes\n"
     "  --raw          the whole file is one tensor of --dtype\n"
     "  --row N        with --raw: elements of a row\n"
+    "  --base FILE    code against this file; may be repeated\n"
     "  --cpu NAME     kernels: scalar, avx2, avx512, neon\n"
     "  --rounds N     rounds that take turns; medians are printed (9)\n";
 
@@ -39,11 +41,65 @@ struct Options {
   bool raw = false;
   uint64_t row = 0;
   int rounds = 9;
+  std::vector<std::string> bases;
   std::vector<std::string> files;
+};
+
+/// A tensor beside its bases, as codecs learn of it.
+class Tensor final : public codecs::TensorView {
+ public:
+  Tensor(const Segment& segment, ByteSpan data, int of_level,
+         std::vector<codecs::Reference> beside)
+      : data_(data), beside_(std::move(beside)) {
+    const DTypeInfo& info = *FindDType(segment.dtype);
+    dtype = segment.dtype;
+    elements = data.size() / info.block_bytes * info.block_elements;
+    row = segment.shape.size() >= 2 ? segment.shape.back() : 0;
+    level = of_level;
+    for (const codecs::Reference& reference : beside_) {
+      references.push_back({reference.role, reference.dtype, elements, 0});
+    }
+  }
+  absl::Status Read(int which, uint64_t begin,
+                    MutableByteSpan out) const override {
+    const ByteSpan data =
+        which < 0 ? data_ : beside_[static_cast<size_t>(which)].data;
+    const DTypeInfo& info = *FindDType(
+        which < 0 ? dtype : beside_[static_cast<size_t>(which)].dtype);
+    const ByteSpan read = data.subspan(
+        begin / info.block_elements * info.block_bytes, out.size());
+    std::ranges::copy(read, out.begin());
+    return absl::OkStatus();
+  }
+
+  /// Those of `count` elements from `begin` on.
+  std::vector<codecs::Reference> Beside(uint64_t begin, uint64_t count) const {
+    std::vector<codecs::Reference> found = beside_;
+    for (codecs::Reference& reference : found) {
+      const size_t width = FindDType(reference.dtype)->block_bytes;
+      reference.data = reference.data.subspan(begin * width, count * width);
+    }
+    return found;
+  }
+
+  /// What each encoder learns of it, by number.
+  std::map<codecs::CodecId, std::unique_ptr<const codecs::TensorModel>> models;
+
+ private:
+  const ByteSpan data_;
+  const std::vector<codecs::Reference> beside_;
+};
+
+/// A file in memory with its layout.
+struct File {
+  Buffer data;
+  Layout layout;
 };
 
 struct Frame {
   codecs::EncodeRequest request;
+  const Tensor* tensor = nullptr;  // where it has references
+  std::vector<codecs::Reference> references;
   size_t out_offset = 0;  // of its bytes among all that are measured
 
   // What encoding makes of it. A block without codec is stored.
@@ -56,9 +112,24 @@ struct Frame {
   uint8_t codec = 0;
   std::unique_ptr<codecs::EncodePlan> plan;
   std::unique_ptr<const codecs::DecodeParams> params;
+  ByteSpan shared;  // of the tensor's model
   Buffer coded;
   std::vector<Block> blocks;
 
+  // The references of one block.
+  struct Context {
+    std::vector<codecs::Reference> references;
+    codecs::BlockContext context;
+  };
+  void SetContext(size_t block, Context& out) const {
+    const DTypeInfo& info = *FindDType(request.dtype);
+    const uint64_t begin = request.position + block * request.block_size /
+                                                  info.block_bytes *
+                                                  info.block_elements;
+    out.references = tensor->Beside(
+        begin, Plain(block).size() / info.block_bytes * info.block_elements);
+    out.context = {out.references, request.row, begin, shared};
+  }
   ByteSpan Plain(size_t block) const {
     const size_t at = block * request.block_size;
     return request.data.subspan(
@@ -114,20 +185,23 @@ void Check(const absl::Status& status, const std::string& what) {
 class Bench {
  public:
   Bench(const Options& options, Source& file) : options_(options) {
-    data_.Resize(file.Size().value_or(0));
-    Check(ReadAtExactly(file, 0, data_.mutable_span()), file.Name());
     Layout layout;
     if (options.raw) {
+      data_ = ReadAll(file);
       layout.segments.push_back({.name = "",
                                  .dtype = FindType(options.dtype),
                                  .shape = {1, options.row},
                                  .offset = 0,
                                  .length = data_.size()});
     } else {
-      std::vector<uint8_t> prefix;
-      auto read = archive::ReadLayout(file, &prefix);
-      Check(read.status(), file.Name());
-      layout = std::move(*read);
+      File read = ReadFile(file);
+      data_ = std::move(read.data);
+      layout = std::move(read.layout);
+    }
+    for (const std::string& path : options.bases) {
+      auto base = OpenFileSource(path);
+      Check(base.status(), path);
+      bases_.push_back(ReadFile(**base));
     }
     dtype_ = options.dtype.empty() ? MostCommonType(layout)
                                    : FindType(options.dtype);
@@ -164,7 +238,43 @@ class Bench {
     return best;
   }
 
+  static Buffer ReadAll(Source& file) {
+    Buffer data;
+    data.Resize(file.Size().value_or(0));
+    Check(ReadAtExactly(file, 0, data.mutable_span()), file.Name());
+    return data;
+  }
+  static File ReadFile(Source& file) {
+    std::vector<uint8_t> prefix;
+    auto layout = archive::ReadLayout(file, &prefix);
+    Check(layout.status(), file.Name());
+    return {ReadAll(file), std::move(*layout)};
+  }
+
+  /// The bases' tensors of the segment's name and shape.
+  std::vector<codecs::Reference> FindReferences(const Segment& segment) const {
+    std::vector<codecs::Reference> found;
+    for (const File& base : bases_) {
+      for (const Segment& other : base.layout.segments) {
+        if (other.name == segment.name && other.shape == segment.shape &&
+            FindDType(other.dtype)->block_elements == 1) {
+          found.push_back({codecs::Role::kBase, other.dtype,
+                           base.data.span().subspan(other.offset, other.length),
+                           0});
+        }
+      }
+    }
+    return found;
+  }
+
   void AddSegment(const Segment& segment) {
+    const Tensor* tensor = nullptr;
+    if (auto beside = FindReferences(segment); !beside.empty()) {
+      tensors_.push_back(std::make_unique<Tensor>(
+          segment, data_.span().subspan(segment.offset, segment.length),
+          options_.level, std::move(beside)));
+      tensor = tensors_.back().get();
+    }
     const uint32_t block = archive::BlockBytes(dtype_, options_.level);
     const uint32_t frame =
         std::max(block, archive::kFrameBytes / block * block);
@@ -177,7 +287,16 @@ class Bench {
                        dtype_,
                        options_.level,
                        segment.shape.size() >= 2 ? segment.shape.back() : 0,
-                       at / info.block_bytes * info.block_elements};
+                       at / info.block_bytes * info.block_elements,
+                       {},
+                       nullptr};
+      if (tensor != nullptr) {
+        added.tensor = tensor;
+        added.references =
+            tensor->Beside(added.request.position,
+                           size / info.block_bytes * info.block_elements);
+        added.request.references = added.references;
+      }
       added.out_offset = plain_;
       plain_ += size;
     }
@@ -189,6 +308,8 @@ class Bench {
 
   const Options& options_;
   Buffer data_;
+  std::vector<File> bases_;
+  std::vector<std::unique_ptr<Tensor>> tensors_;
   DType dtype_ = DType::kBytes;
   std::vector<Frame> frames_;
   size_t plain_ = 0;
@@ -197,18 +318,31 @@ class Bench {
 };
 
 void Bench::Plan() {
+  for (const auto& tensor : tensors_) {
+    tensor->models.clear();
+    for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
+      if (encoder->learn == nullptr) continue;
+      tensor->models[encoder->id] = encoder->learn(*tensor, scratch_);
+    }
+  }
   for (Frame& frame : frames_) {
     frame.plan = nullptr;
     uint64_t best = frame.request.data.size();
     for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
       if (!options_.codec.empty() && encoder->name != options_.codec) continue;
-      auto plan = encoder->plan(frame.request, scratch_);
+      codecs::EncodeRequest request = frame.request;
+      if (frame.tensor != nullptr && encoder->learn != nullptr) {
+        request.model = frame.tensor->models.at(encoder->id).get();
+      }
+      auto plan = encoder->plan(request, scratch_);
       if (plan == nullptr) continue;
       const uint64_t size = plan->estimate() + plan->params().size();
       if (size >= best && options_.codec.empty()) continue;
       best = size;
       frame.codec = encoder->id;
       frame.plan = std::move(plan);
+      frame.shared =
+          request.model != nullptr ? request.model->shared() : ByteSpan();
     }
   }
 }
@@ -235,6 +369,7 @@ void Bench::Encode() {
 
 bool Bench::Decode(bool with_hash) {
   bool good = true;
+  Frame::Context context;
   for (Frame& frame : frames_) {
     const codecs::Decoder* decoder = codecs::FindDecoder(frame.codec);
     frame.params = nullptr;
@@ -252,6 +387,11 @@ bool Bench::Decode(bool with_hash) {
           frame.coded.span().subspan(block.offset, block.size);
       if (block.codec == 0) {
         std::memcpy(out.data(), coded.data(), coded.size());
+      } else if (decoder->decode_against != nullptr) {
+        frame.SetContext(b, context);
+        Check(decoder->decode_against(frame.params.get(), context.context,
+                                      coded, out, scratch_),
+              "block");
       } else {
         Check(decoder->decode(frame.params.get(), coded, out, scratch_),
               "block");
@@ -301,6 +441,7 @@ void Bench::Run(const std::string& name) {
   for (const Frame& frame : frames_) {
     coded += frame.coded.size();
     if (frame.plan != nullptr) coded += frame.plan->params().size();
+    if (frame.request.position == 0) coded += frame.shared.size();
     for (size_t b = 0; b < frame.blocks.size(); ++b) {
       bytes_by_codec[std::string(
           codecs::FindDecoder(frame.blocks[b].codec)->name)] +=
@@ -353,6 +494,8 @@ int Main(int argc, char** argv) {
       options.raw = true;
     } else if (word == "--row") {
       options.row = std::strtoull(value().c_str(), nullptr, 10);
+    } else if (word == "--base") {
+      options.bases.push_back(value());
     } else if (word == "--cpu") {
       setenv("ZIPLLM_CPU", value().c_str(), 1);
     } else if (word == "--rounds") {

@@ -33,7 +33,8 @@ class Pair(NamedTuple):
     inputs: list  # what zipllm compresses, against `bases`
     bases: list
     goals: dict  # by level
-    options: tuple = ()
+    options: tuple = ()  # of zipllm compress
+    tools: tuple = ()  # these alone, and measured for speed
 
 
 def family(name):
@@ -143,9 +144,23 @@ def chain():
     yield "chain", lambda n: Pair(n, parts, listed[1:], [listed[0]], best(0.75), ("--chain",))
 
 
+def large():
+    """For speed: MiniLM and a fine-tune made of it, in which 60 % of the weights stay equal."""
+    def make(name):
+        base = files.fetched("minilm-bf16")(None)
+        target = os.path.join(CACHE, "minilm-finetune.safetensors")
+        if not os.path.exists(target):
+            made("make_finetune.py", base, target + ".tmp")
+            os.rename(target + ".tmp", target)
+        return one(name, target, base, {})._replace(
+            tools=("zipllm", "BitX -3", "lmz", "z4ai", "ZipNN", "glyd with base"))
+    yield "MiniLM, made", make
+
+
 def pairs():
     """(name, function that makes it) of all."""
     yield from fine_tunes()
     yield from low_rank()
     yield from checkpoints()
     yield from chain()
+    yield from large()

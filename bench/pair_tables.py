@@ -74,5 +74,33 @@ def methods_table(data):
                          "decompress MB/s"], rows, left=2)
 
 
+def speed_table(pair):
+    """One pair: sizes and rates of the target's bytes, each beside lmz's."""
+    beside = tables.smallest(pair["results"], "lmz")
+    rows = []
+    for r in pair["results"]:
+        row = [tables.label(r), f"{bits(r['size'], pair['elements']):.3f}"]
+        for step in ("compress", "decompress"):
+            seconds = r[step]["wall"]
+            row += [tables.rate(pair["size"] / seconds),
+                    f"{beside[step]['wall'] / seconds:.1f} x" if beside else ""]
+        rows.append(row)
+    return tables.table(["tool", "bits a weight", "compress MB/s", "of lmz", "decompress MB/s",
+                         "of lmz"], rows)
+
+
+TITLE = ("**Against a base**, bits a weight (the best peer is bold) beside what this was to come "
+         "to, one thread. Fine-tunes and checkpoints of `../shared/data`; of LoRA merges the "
+         "tensors that they changed. BitX: XOR and zstd by planes, the better of -3 and -19. Peers "
+         "take the base of the target's type, and the best of the bases where there are several.")
+
+
 def markdown(data):
-    return pairs_table(data) if data else []
+    """data: {name: what bench/pairs kept}."""
+    pairs = {name: d for name, d in data.items() if not d.get("speed")}
+    lines = [TITLE, ""] + pairs_table(pairs) if pairs else []
+    for name, pair in data.items():
+        if pair.get("speed"):
+            lines += ["", f"Speed: {name}, {pair['size']:,} bytes, file to file on one thread; codecs "
+                      "from memory to memory.", ""] + speed_table(pair)
+    return lines

@@ -57,6 +57,19 @@ class PairsTable(unittest.TestCase):
                          ["BitX -19", "BitX -3", "lmz append"])
 
 
+class SpeedTable(unittest.TestCase):
+    def test_rates_beside_lmz(self):
+        fast = result("zipllm", "-3", 1000) | {"compress": {"wall": 0.125}}
+        rows = pair_tables.speed_table(pair([fast], {}))[2:]
+        self.assertEqual([cell.strip() for cell in rows[-1].split("|")[1:-1]],
+                         ["zipllm -3", "1.000", "0.13", "4.0 x", "0.064", "1.0 x"])
+
+    def test_a_pair_for_speed_is_not_among_the_others(self):
+        lines = pair_tables.markdown({"x": pair([], {}), "y": pair([], {}) | {"speed": True}})
+        self.assertEqual(sum(line.startswith("| y ") for line in lines), 0)
+        self.assertEqual(sum("Speed: y" in line for line in lines), 1)
+
+
 class Safetensors(unittest.TestCase):
     def test_fp32_is_rounded_to_the_nearest_bf16_ties_to_even(self):
         words = [0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0xBF80C000,
