@@ -116,6 +116,18 @@ class CommandLineBuilder {
         "near to one of its tensors take only the difference. Which fits which "
         "is found by content. Whoever decompresses needs PATH too. May be "
         "given several times.");
+    CLI::Option* chain = command_->add_flag(
+        "--chain", options_.chain,
+        "The inputs are checkpoints that follow each other: code each against "
+        "an earlier one that -o DIR holds. Later calls add to DIR; what is "
+        "there is not touched. Reading one takes at most four others.");
+    command_
+        ->add_option("--keyframe", options_.keyframes,
+                     "With --chain: code every N-th checkpoint alone. The "
+                     "default is 16.")
+        ->option_text("N")
+        ->needs(chain)
+        ->check(CLI::Range(1, kMaxKeyframes));
     command_->add_flag("--no-verify", options_.no_verify,
                        "Do not decode each block and compare it with its "
                        "input before it counts.");
@@ -129,6 +141,7 @@ class CommandLineBuilder {
         "  zipllm compress model.safetensors\n"
         "  zipllm compress -6 -L models--A--B/snapshots/C -o b.zllm\n"
         "  zipllm compress --base base.safetensors fine-tune.safetensors\n"
+        "  zipllm compress --chain -o run/ checkpoint-1000\n"
         "  tar c model | zipllm compress - > model.tar.zllm");
   }
 

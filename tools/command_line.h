@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "zipllm/chain.h"
 #include "zipllm/options.h"
 
 namespace CLI {
@@ -38,6 +39,8 @@ struct CommandOptions {
   bool no_sync = false;
   bool follow_symlinks = false;
   std::vector<std::string> bases;
+  bool chain = false;
+  int keyframes = ChainOptions{}.keyframes;
 
   uint64_t memory = DecompressOptions{}.max_memory;
   bool sha256 = false;

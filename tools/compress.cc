@@ -3,6 +3,7 @@
 #include "tools/command.h"
 #include "tools/paths.h"
 #include "tools/report.h"
+#include "zipllm/chain.h"
 #include "zipllm/compressor.h"
 
 namespace zipllm::tools {
@@ -13,6 +14,14 @@ absl::StatusOr<Totals> Compress(const std::string& input, const Target& target,
                                 const CompressOptions& settings,
                                 Console& console) {
   Compressor compressor(settings);
+  if (options.chain) {
+    if (target.kind != Target::Kind::kPath || input == "-") {
+      return InvalidArgument("--chain needs files or folders, and -o DIR");
+    }
+    return AppendToChain(input, target.path,
+                         {.keyframes = options.keyframes, .compress = settings},
+                         target.overwrite);
+  }
   if (target.kind == Target::Kind::kPath) {
     if (input != "-") {
       return compressor.CompressPathToFile(input, target.path,

@@ -6,11 +6,12 @@ an archive front to back as from a pipe, and refuses all that the specification 
 MUST refuse. It is slow. Needs Python 3.9 and, for Zstandard, the package `zstandard` or the
 command `zstd`.
 
-usage: spec_decoder.py [--list | --dump] [-o DIR] [--max-memory MIB] ARCHIVE
+usage: spec_decoder.py [--list | --dump] [-o DIR] [--max-memory MIB] [--base PATH]... ARCHIVE
 
-Without an option it decodes and checks everything and writes nothing. ARCHIVE may be `-`.
-Exit status: 0 done, 1 refused or failed, 2 wrong usage. What is refused is told as `damaged`,
-`too new` or `over the limit`.
+Without an option it decodes and checks everything and writes nothing. ARCHIVE may be `-`. What the
+archive was coded against is looked for in the files and folders given by --base: in tensors of
+safetensors files and of archives. Exit status: 0 done, 1 refused or failed, 2 wrong usage. What is
+refused is told as `damaged`, `too new`, `over the limit` or `needs a base`.
 """
 import argparse
 import collections
@@ -49,6 +50,11 @@ class TooNew(Refused):
 class OverLimit(Refused):
     """Needs more memory than the caller allows."""
     word = "over the limit"
+
+
+class NeedsBase(Refused):
+    """Coded against a tensor that none of the bases has."""
+    word = "needs a base"
 
 
 def check(condition, message):
@@ -1816,7 +1822,30 @@ def decode_palette(coded, parameters, size):
 
 DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
 
-Codec = collections.namedtuple("Codec", "name parse decode")
+# What a codec with `against` set has beside: its `decode` takes a Context as a fourth argument.
+
+BASE, FIRST_MOMENT, SECOND_MOMENT, FACTOR, BASE_FIRST_MOMENT, BASE_SECOND_MOMENT = range(6)
+
+# Elements beside those of the block (role FACTOR: all of the factor, in rows of `row` elements).
+# `dtype` is the name that dtypes.md has, `data` bytes.
+Beside = collections.namedtuple("Beside", "role dtype data row")
+
+# `sources`: a Beside each. `row`: R, elements of a row, 0 if there are none. `position`: elements
+# of the tensor before the block. `shared`: what the Shared frame holds, b"" if there is none.
+Context = collections.namedtuple("Context", "sources row position shared")
+
+
+def decode_copy(coded, parameters, size, context):
+    fields = Fields(coded)
+    which = fields.u8("copy: source")
+    fields.end("copy")
+    check(which < len(context.sources), "copy: no such source")
+    data = context.sources[which].data
+    check(len(data) == size, "copy: a source of another size")
+    return data
+
+
+Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
 CODECS = {
     0: Codec("stored", None, decode_stored),
     1: Codec("fill", None, decode_fill),
@@ -1832,6 +1861,7 @@ CODECS = {
     TWIN: Codec("twin", None, None),
     12: Codec("swapped", parse_swapped, decode_swapped),
     13: Codec("palette", parse_palette, decode_palette),
+    14: Codec("copy", None, decode_copy, against=True),
 }
 
 # ---------------------------------------------------------------------------------------------
@@ -1842,9 +1872,10 @@ END_MAGIC = b"ZLLMEND\n"
 HEADER_SIZE, PREFIX_SIZE, TRAILER_SIZE = 32, 12, 44
 MAJOR_VERSION = 1
 
-ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
+ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER, SHARED, REFERENCES, AHEAD = range(1, 9)
 FRAME_NAMES = {ENTRY: "Entry", BLOCKS: "Blocks", ENTRY_END: "EntryEnd", INDEX: "Index",
-               TRAILER: "Trailer"}
+               TRAILER: "Trailer", SHARED: "Shared", REFERENCES: "References", AHEAD: "Ahead"}
+WITH_DATA = (BLOCKS, INDEX, SHARED, AHEAD)
 FILE, DIRECTORY, LINK = 0, 1, 2
 KIND_NAMES = ("file", "directory", "symlink")
 
@@ -1856,6 +1887,9 @@ MAX_PATH = 4096
 MAX_PART = 255
 MAX_PIECE = 1 << 20
 MAX_FILE = (1 << 63) - 1
+MAX_SOURCES = 4
+MAX_CHAIN = 4
+MAX_ELEMENTS = 1 << 48
 
 # Element types of dtypes.md.
 DTYPES = dict(enumerate((
@@ -1868,6 +1902,13 @@ DTYPES.update((64 + number, name) for number, name in {
     12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS",
     19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0",
     35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0", 42: "Q2_0"}.items())
+# Bytes of an element, of types that are not packed.
+WIDTHS = {name: 1 for name in "bytes I8 U8 BOOL".split()}
+WIDTHS.update((name, 1) for name in DTYPES.values() if name.startswith("F8_"))
+WIDTHS.update((name, 2) for name in "F16 BF16 I16 U16 F16_BE BF16_BE".split())
+WIDTHS.update((name, 4) for name in "F32 I32 U32 F32_BE".split())
+WIDTHS.update((name, 8) for name in "F64 I64 U64 C64 F64_BE".split())
+WIDTHS["C128"] = 16
 
 
 @dataclasses.dataclass
@@ -1889,6 +1930,138 @@ class Entry:
 
 Segment = collections.namedtuple("Segment", "dtype length name shape")
 Frame = collections.namedtuple("Frame", "offset type head data fields")
+
+# A block that later ones may refer to: its place in the spool, whether it is a duplicate or a
+# twin, and how many sources follow each other in it.
+Kept = collections.namedtuple("Kept", "offset size is_copy chain")
+
+# Head of a Blocks, Ahead or Shared frame. `rows`: for each block (decoded size, codec, coded size,
+# XXH3). `sources`: a Sources or None; `distance`: to the Shared frame, 0 without.
+Head = collections.namedtuple("Head", "kept sources distance parameters total rows")
+# R, P, and elements that lie beside those of a frame of elements of `width` bytes.
+Sources = collections.namedtuple("Sources", "width row position list")
+# `first`: number of the source's first block, None outside of the archive; `number`: of the
+# reference then. `block_size`: S; `total`: N; `row`: Q. `rows` are those of order 2.
+SourceOf = collections.namedtuple(
+    "SourceOf", "role dtype first number block_size total row order r c rows")
+SAME, TRANSPOSED, ROWS, WHOLE = range(4)
+
+
+class BlockTensor:
+    """A source that consists of kept blocks of the archive. `fetch` gives (bytes, chain) of one;
+    `chain` is the greatest of those that were read."""
+
+    def __init__(self, fetch, block_size, total):
+        self._fetch, self._block_size, self._total = fetch, block_size, total
+        self._number, self._block = None, b""
+        self.chain = 0
+
+    def read(self, offset, size):
+        out = []
+        while size:
+            number, start = divmod(offset, self._block_size)
+            if number != self._number:
+                self._number = number
+                self._block, chain = self._fetch(
+                    number, min(self._block_size, self._total - number * self._block_size))
+                self.chain = max(self.chain, chain)
+            piece = self._block[start:start + size]
+            out.append(piece)
+            offset += len(piece)
+            size -= len(piece)
+        return b"".join(out)
+
+
+class FileTensor:
+    """A tensor outside of the archive."""
+    chain = 0
+
+    def __init__(self, file, offset, length):
+        self._file, self._offset, self.length = file, offset, length
+        self._digest = None
+
+    def read(self, offset, size):
+        self._file.seek(self._offset + offset)
+        return self._file.read(size)
+
+    def digest(self):
+        if self._digest is None:
+            sha256 = hashlib.sha256()
+            for begin in range(0, self.length, 1 << 20):
+                sha256.update(self.read(begin, min(1 << 20, self.length - begin)))
+            self._digest = sha256.digest()
+        return self._digest
+
+
+def safetensors_places(file):
+    """(offset, length) of each tensor of a safetensors file; nothing of another file."""
+    file.seek(0, os.SEEK_END)
+    end = file.tell()
+    file.seek(0)
+    head_size = int.from_bytes(file.read(8), "little")
+    if not 2 <= head_size <= min(end - 8, 100 << 20):
+        return []
+    places = []
+    try:
+        for name, tensor in json.loads(file.read(head_size)).items():
+            if name != "__metadata__":
+                begin, stop = tensor["data_offsets"]
+                if 0 <= begin < stop <= end - 8 - head_size:
+                    places.append((8 + head_size + begin, stop - begin))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
+    return places
+
+
+class Bases:
+    """Tensors of the files that archives may be coded against."""
+
+    def __init__(self, paths, max_memory=512 << 20):
+        self._max_memory = max_memory
+        self._tensors = []  # (depth, FileTensor)
+        self._archives = []  # (depth, file), not looked into yet
+        for path in paths:
+            files = [path]
+            if os.path.isdir(path):
+                files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path)
+                               for name in names)
+            for name in files:
+                self._add(open(name, "rb"))  # pylint: disable=consider-using-with
+
+    def _add(self, file):
+        if file.read(8) != MAGIC:
+            self._tensors += [(0, FileTensor(file, *place)) for place in safetensors_places(file)]
+            return
+        file.seek(0)
+        self._archives.append((Decoder(file).depth(), file))
+
+    def _open(self, depth, file):
+        """Decodes an archive to a file, for its tensors."""
+        plain = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
+        file.seek(0)
+        begin = 0
+        for event, value in Decoder(file, self._max_memory, bases=self).events():
+            if event == "bytes":
+                plain.write(value)
+            elif event == "archive":
+                for entry in value:
+                    for segment in entry.segments or ():
+                        if segment.name and segment.length:
+                            self._tensors.append((depth, FileTensor(plain, begin, segment.length)))
+                        begin += segment.length
+
+    def find(self, sha256, length, depth, what):
+        """The tensor, from a plain file or an archive of at most this depth: nothing goes in
+        circles."""
+        while True:
+            for tensor_depth, tensor in self._tensors:
+                if tensor_depth <= depth and tensor.length == length and tensor.digest() == sha256:
+                    return tensor
+            usable = [archive for archive in self._archives if archive[0] <= depth]
+            if not usable:
+                raise NeedsBase(f"{what} (SHA-256 {sha256.hex()}, {length} bytes)")
+            self._archives.remove(usable[0])
+            self._open(*usable[0])
 
 
 def check_path(path, kind):
@@ -1926,10 +2099,11 @@ class Decoder:
     bytes for sure only after its "end".
     """
 
-    def __init__(self, stream, max_memory=512 << 20, trace=None):
+    def __init__(self, stream, max_memory=512 << 20, trace=None, bases=None):
         self._stream = stream
         self._max_memory = max_memory
         self._trace = trace
+        self._bases = bases or Bases(())
         self._begin = 0  # of the archive, in the stream
         self._position = 0  # in the archive
 
@@ -1939,6 +2113,15 @@ class Decoder:
         while start:
             yield from self._archive(start)
             start = self._stream.read(1)
+
+    def depth(self):
+        """How many more archives it takes to decode what is coded against the first one."""
+        self._position = 1
+        self._read_header(self._stream.read(1))
+        frame = self._frame()
+        if frame.type != REFERENCES:
+            return 0
+        return 1 + max(depth for _, _, depth, _ in self._read_references(frame))
 
     # Bytes of the stream ----------------------------------------------------------------------
 
@@ -1968,9 +2151,14 @@ class Decoder:
         self._directories = set()
         self._paths = set()
         self._blocks = 0  # in the archive so far
-        self._kept = {}  # number of a block that may be referred to: (offset in spool, size)
+        self._kept = {}  # number of a block that may be referred to: Kept
+        self._outside = []
         with tempfile.TemporaryFile() as self._spool:
             frame = self._frame()
+            if frame.type == REFERENCES:
+                self._outside = [self._bases.find(*reference)
+                                 for reference in self._read_references(frame)]
+                frame = self._frame()
             while frame.type == ENTRY:
                 yield from self._entry(frame)
                 frame = self._frame()
@@ -2013,7 +2201,7 @@ class Decoder:
             if not name and not flags:
                 raise TooNew(f"frame of unknown type {kind} that may not be skipped")
             check(not name or not flags, f"{name} frame marked as optional")
-            check(kind in (BLOCKS, INDEX) or not name or not data_size, f"{name} frame with data")
+            check(kind in WITH_DATA or not name or not data_size, f"{name} frame with data")
             data = self._read(data_size, "data of a frame")
             self._title(f"{name or 'Unknown optional'} frame")
             self._trace_prefix(prefix, offset)
@@ -2039,6 +2227,21 @@ class Decoder:
         if frame.data:
             self._fields(frame.data, offset + 8).bytes(len(frame.data), "data")
 
+    def _read_references(self, frame):
+        """For each: SHA-256, length, depth, and how a message calls it."""
+        check(frame.offset == HEADER_SIZE, "References frame that is not after the header")
+        fields = frame.fields
+        references = []
+        for _ in range(fields.varint("number of references", 1)):
+            sha256 = fields.bytes(32, "SHA-256")
+            length = fields.varint("length", 0, MAX_FILE)
+            depth = fields.varint("depth", 0, MAX_CHAIN - 1)
+            tensor, file = fields.string("tensor", 65535), fields.string("file", MAX_PATH)
+            references.append((sha256, length, depth, f"tensor {tensor!r} of {file!r}"))
+        fields.end("References frame")
+        self._trace_data(frame)
+        return references
+
     # Entries ----------------------------------------------------------------------------------
 
     def _entry(self, frame):
@@ -2053,10 +2256,15 @@ class Decoder:
         if entry.kind != FILE:
             return
         sha256 = hashlib.sha256()
-        while (frame := self._frame()).type == BLOCKS:
+        self._shared = None  # (offset, bytes) of the last Shared frame
+        while (frame := self._frame()).type in (BLOCKS, SHARED, AHEAD):
+            if frame.type == SHARED:
+                self._shared = frame.offset, self._decode_shared(frame)
+                continue
             for block in self._decode_blocks(frame, entry):
-                sha256.update(block)
-                yield "bytes", block
+                if frame.type == BLOCKS:
+                    sha256.update(block)
+                    yield "bytes", block
         check(frame.type == ENTRY_END, f"{FRAME_NAMES[frame.type]} frame inside a file")
         size = frame.fields.varint("size")
         entry.sha256 = frame.fields.bytes(32, "SHA-256")
@@ -2078,11 +2286,13 @@ class Decoder:
         if entry.kind == DIRECTORY:
             self._directories.add(entry.path)
 
-    def _decode_blocks(self, frame, entry):
+    def _read_head(self, frame):
         fields = frame.fields
-        kept = fields.varint("flags", 0, 1)
+        flags = fields.varint("flags", 0, 7)
         block_size = fields.varint("block_size", 1, self._max_block)
         total = fields.varint("decoded size", 1, self._max_frame)
+        sources = self._read_sources(fields, block_size, total) if flags & 2 else None
+        distance = fields.varint("distance of the Shared frame", 1) if flags & 4 else 0
         parameters = {}
         last = -1
         for _ in range(fields.varint("number of parameter sets")):
@@ -2098,35 +2308,179 @@ class Decoder:
             size = min(block_size, total - begin)
             rows.append((size, fields.u8("codec"), fields.varint("coded size", 0, size),
                          fields.u64("XXH3 of the decoded block")))
-        fields.end("Blocks frame")
+        fields.end(f"{FRAME_NAMES[frame.type]} frame")
         check(sum(row[2] for row in rows) == len(frame.data),
               "coded sizes do not add up to the frame's data")
         self._trace_data(frame)
-        entry.frames.append((frame.offset, len(frame.head), len(frame.data), total, len(rows)))
-        entry.size += total
-        check(entry.size <= MAX_FILE, "file too large")
+        return Head(flags & 1, sources, distance, parameters, total, rows)
+
+    def _read_sources(self, fields, block_size, total):
+        width = fields.u8("bytes of an element")
+        check(width in (1, 2, 4, 8), f"elements of {width} bytes")
+        check(block_size % width == 0 and total % width == 0, "a part of an element in a block")
+        row = fields.varint("elements of a row", 0, MAX_ELEMENTS)
+        position = fields.varint("number of the first element", 0, MAX_ELEMENTS)
+        count = total // width
+        rows, columns = 1, count
+        if row:
+            rows, columns = (position % row + count - 1) // row + 1, row
+        sources = [self._read_source(fields, rows, columns)
+                   for _ in range(fields.varint("number of sources", 1, MAX_SOURCES))]
+        return Sources(width, row, position, sources)
+
+    def _read_source(self, fields, rows, columns):
+        """A source of a frame whose elements are in so many rows of so many columns."""
+        role = fields.u8("role")
+        if role > BASE_SECOND_MOMENT:
+            raise TooNew(f"source of unknown role {role}")
+        number = fields.u8("element type")
+        dtype = DTYPES.get(number)
+        check(dtype in WIDTHS, f"source of element type {number}")
+        place = fields.u8("blocks or outside")
+        check(place <= 1, "source of an unknown place")
+        first = block_size = None
+        if place:
+            where = fields.varint("number of the reference", 0, len(self._outside) - 1)
+        else:
+            first = self._blocks - fields.varint("distance of the source", 1, self._blocks)
+            where = None
+            block_size = fields.varint("size of the source's blocks", 1, self._max_block)
+            check(block_size % WIDTHS[dtype] == 0, "a part of an element in a source's block")
+        total = fields.varint("elements of the source", 1, MAX_ELEMENTS)
+        row = fields.varint("elements of a row of the source", 1, total)
+        check(total % row == 0, "a part of a row in a source")
+        size = total * WIDTHS[dtype]
+        if place:
+            check(self._outside[where].length == size, "a reference of another size")
+        else:
+            check(first + (size - 1) // block_size < self._blocks, "a source behind the frame")
+        order = fields.u8("order")
+        check(order <= WHOLE, f"unknown order {order}")
+        check((order == WHOLE) == (role == FACTOR), f"source of role {role} in order {order}")
+        r = c = 0
+        source_rows = ()
+        if order == WHOLE:
+            check(size <= self._max_frame, "factor too large")
+        elif order == ROWS:
+            c = fields.varint("column offset")
+            source_rows = [fields.varint("row", 0, min(total // row, 1 << 32) - 1)
+                           for _ in range(rows)]
+            check(c + columns <= row, "source without all columns")
+        else:
+            r, c = fields.varint("row offset"), fields.varint("column offset")
+            down, across = (columns, rows) if order == TRANSPOSED else (rows, columns)
+            check(r + down <= total // row, "source without all rows")
+            check(c + across <= row, "source without all columns")
+        return SourceOf(role, dtype, first, where, block_size, total, row, order, r, c, source_rows)
+
+    def _decode_shared(self, frame):
+        head = self._read_head(frame)
+        check(not (head.kept or head.sources or head.distance), "Shared frame with flags")
         begin = 0
+        out = []
+        for size, codec, coded_size, checksum in head.rows:
+            where = f"Shared frame (codec {codec})"
+            check(codec not in (DUPLICATE, TWIN), f"{where}: refers to a block")
+            block, _ = self._decode_block(head, codec, frame.data[begin:begin + coded_size], size,
+                                          0, where)
+            begin += coded_size
+            check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
+            out.append(block)
+        return b"".join(out)
+
+    def _decode_blocks(self, frame, entry):
+        head = self._read_head(frame)
+        if head.distance:
+            check(self._shared and self._shared[0] == frame.offset - head.distance,
+                  "no Shared frame where one is named")
+        size_in_file = head.total if frame.type == BLOCKS else 0
+        check(frame.type == BLOCKS or head.kept, "Ahead frame that is not kept")
+        entry.frames.append((frame.offset, len(frame.head), len(frame.data), size_in_file,
+                             len(head.rows)))
+        entry.size += size_in_file
+        check(entry.size <= MAX_FILE, "file too large")
+        begin = done = 0
         kept_blocks = {}
-        for size, codec, coded_size, checksum in rows:
+        for size, codec, coded_size, checksum in head.rows:
             where = f"block {self._blocks} (codec {codec})"
             coded = frame.data[begin:begin + coded_size]
             begin += coded_size
-            if codec not in CODECS:
-                raise TooNew(f"{where}: unknown codec")
             if codec == DUPLICATE:
-                block = self._duplicate(coded, size, where)
+                block, chain = self._duplicate(coded, size, where)
             elif codec == TWIN:
-                block = self._twin(coded, size, where)
+                block, chain = self._twin(coded, size, where)
             else:
-                block = CODECS[codec].decode(coded, parameters.get(codec), size)
-            check(len(block) == size, f"{where}: wrong decoded size")
+                block, chain = self._decode_block(head, codec, coded, size, done, where)
             check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
-            if kept and codec not in (DUPLICATE, TWIN):
-                kept_blocks[self._blocks] = self._spool.seek(0, os.SEEK_END), size
+            if head.kept:
+                kept_blocks[self._blocks] = Kept(self._spool.seek(0, os.SEEK_END), size,
+                                                 codec in (DUPLICATE, TWIN), chain)
                 self._spool.write(block)
             self._blocks += 1
+            done += size
             yield block
         self._kept.update(kept_blocks)  # not earlier: a frame does not refer to itself
+
+    def _decode_block(self, head, codec, coded, size, done, where):
+        """A block that stands `done` bytes behind its frame's start, and how many sources follow
+        each other in it."""
+        if codec not in CODECS:
+            raise TooNew(f"{where}: unknown codec")
+        chain, context = 0, ()
+        if CODECS[codec].against:
+            check(head.sources, f"{where}: a frame without sources")
+            context, chain = self._context(head, done, size, where)
+            context = (context,)
+        block = CODECS[codec].decode(coded, head.parameters.get(codec), size, *context)
+        check(len(block) == size, f"{where}: wrong decoded size")
+        return block, chain
+
+    # Sources ----------------------------------------------------------------------------------
+
+    def _context(self, head, done, size, where):
+        sources = head.sources
+        beside, chain = [], 0
+        for source in sources.list:
+            total = source.total * WIDTHS[source.dtype]
+            if source.first is None:
+                tensor = self._outside[source.number]
+            else:
+                tensor = BlockTensor(
+                    lambda i, block_size, first=source.first: self._kept_block(
+                        first + i, block_size, where, True), source.block_size, total)
+            data = self._gather(sources, source, tensor, done // sources.width,
+                                size // sources.width)
+            chain = max(chain, tensor.chain)
+            beside.append(Beside(source.role, source.dtype, data, source.row))
+        check(chain < MAX_CHAIN, f"{where}: a chain of too many sources")
+        shared = self._shared[1] if head.distance else b""
+        position = sources.position + done // sources.width
+        return Context(beside, sources.row, position, shared), chain + 1
+
+    @staticmethod
+    def _gather(sources, source, tensor, begin, count):
+        """What lies in `tensor` beside `count` elements of the frame from its element `begin` on."""
+        width = WIDTHS[source.dtype]
+        if source.order == WHOLE:
+            return tensor.read(0, source.total * width)
+        columns = sources.row or begin + count
+        first = (sources.position % sources.row if sources.row else 0) + begin
+        out = bytearray(count * width)
+        rows = range(first // columns, (first + count - 1) // columns + 1)
+        for i in rows:
+            start = max(first, i * columns)  # of what the block has of row i
+            stop = min(first + count, (i + 1) * columns)
+            j, end = start - i * columns, stop - i * columns
+            if source.order == TRANSPOSED:
+                for k in range(j, end):
+                    at = (i * columns + k - first) * width
+                    out[at:at + width] = tensor.read(
+                        ((source.r + k) * source.row + source.c + i) * width, width)
+            else:
+                row = source.rows[i] if source.order == ROWS else source.r + i
+                out[(start - first) * width:(stop - first) * width] = tensor.read(
+                    (row * source.row + source.c + j) * width, (end - j) * width)
+        return bytes(out)
 
     def _duplicate(self, coded, size, where):
         fields = Fields(coded)
@@ -2134,12 +2488,14 @@ class Decoder:
         fields.end(where)
         return self._kept_block(source, size, where)
 
-    def _kept_block(self, source, size, where):
+    def _kept_block(self, source, size, where, may_be_copy=False):
+        """An earlier block, and how many sources follow each other in it."""
         check(source in self._kept, f"{where}: block {source} may not be referred to")
-        offset, source_size = self._kept[source]
-        check(source_size == size, f"{where}: block {source} has another size")
-        self._spool.seek(offset)
-        return self._spool.read(size)
+        kept = self._kept[source]
+        check(kept.size == size, f"{where}: block {source} has another size")
+        check(may_be_copy or not kept.is_copy, f"{where}: block {source} is itself a copy")
+        self._spool.seek(kept.offset)
+        return self._spool.read(size), kept.chain
 
     def _twin(self, coded, size, where):
         fields = Fields(coded)
@@ -2170,16 +2526,17 @@ class Decoder:
             wanted = (t % rows * row + t // rows for t in wanted)
         elif order == 2:
             wanted = (source_rows[t // row] * row + t % row for t in wanted)
-        source = b"".join(
+        pieces = [
             self._kept_block(first_block + i, min(block_size, total * width - begin), where)
-            for i, begin in enumerate(range(0, total * width, block_size)))
+            for i, begin in enumerate(range(0, total * width, block_size))]
+        source = b"".join(piece for piece, _ in pieces)
         mask = (1 << 8 * width) - 1
         out = bytearray()
         for at in wanted:
             x = int.from_bytes(source[at * width:(at + 1) * width], "little")
             x = x + add & mask if x & field else x
             out += (x ^ flip).to_bytes(width, "little")
-        return bytes(out)
+        return bytes(out), max(chain for _, chain in pieces)
 
     # Index and trailer ------------------------------------------------------------------------
 
@@ -2228,7 +2585,7 @@ class Decoder:
                 told.size = fields.varint("size", 0, MAX_FILE)
                 told.sha256 = fields.bytes(32, "SHA-256")
                 told.format, told.segments = self._read_layout(fields, told.size)
-                for _ in range(fields.varint("number of Blocks frames")):
+                for _ in range(fields.varint("number of Blocks and Ahead frames")):
                     previous += fields.varint("offset, from the one before")
                     told.frames.append((previous, *(fields.varint(name) for name in (
                         "head length h", "data length d", "decoded size", "number of blocks"))))
@@ -2350,6 +2707,8 @@ def main():
     parser.add_argument("-o", metavar="DIR", help="restore to this new directory")
     parser.add_argument("--list", action="store_true", help="print the entries, one JSON a line")
     parser.add_argument("--dump", action="store_true", help="print each field with its bytes")
+    parser.add_argument("--base", metavar="PATH", action="append", default=[],
+                        help="a file or folder that the archive was coded against")
     parser.add_argument("--max-memory", metavar="MIB", type=int, default=512,
                         help="refuse archives that need more (512)")
     options = parser.parse_args()
@@ -2364,7 +2723,9 @@ def main():
 
 def run(file, options):
     extractor = Extractor(options.o) if options.o else None
-    decoder = Decoder(file, options.max_memory << 20, show_field if options.dump else None)
+    memory = options.max_memory << 20
+    decoder = Decoder(file, memory, show_field if options.dump else None,
+                      Bases(options.base, memory))
     done = False
     try:
         for event, value in decoder.events():

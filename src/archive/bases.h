@@ -63,12 +63,14 @@ class Bases {
       const container::OutsideReference& reference);
 
  private:
-  explicit Bases(const DecompressOptions& options) : options_(options) {}
+  explicit Bases(const DecompressOptions& options) : options_(options) {
+    options_.threads = 1;  // what is read is read by many threads
+  }
   absl::Status AddPath(const std::string& path);
   absl::Status AddFile(const std::string& path, const std::string& model);
   void AddDirectories();
 
-  const DecompressOptions options_;
+  DecompressOptions options_;
   std::mutex mutex_;  // while tensors are added
   std::deque<BaseTensor> tensors_;
   bool directories_added_ = false;

@@ -102,8 +102,13 @@ class Compression {
     inputs_ = &inputs;
     if (options_.deduplicate) duplicates_.Scan(inputs, options_.level);
     if (!options_.bases.empty()) {
-      ASSIGN_OR_RETURN(bases_, archive::Bases::Open(
-                                   {.threads = 1, .bases = options_.bases}));
+      DecompressOptions bases;
+      bases.bases = options_.bases;
+      // Archives among them may need others, as they do when they are read.
+      for (const std::string& path : options_.bases) {
+        bases.base_directories.push_back(SplitPath(path).first);
+      }
+      ASSIGN_OR_RETURN(bases_, archive::Bases::Open(bases));
     }
     if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
     return references_.Scan(inputs, bases_.get(), options_.deduplicate,
