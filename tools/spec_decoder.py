@@ -2465,21 +2465,26 @@ class Decoder:
             return tensor.read(0, source.total * width)
         columns = sources.row or begin + count
         first = (sources.position % sources.row if sources.row else 0) + begin
+        end = first + count
         out = bytearray(count * width)
-        rows = range(first // columns, (first + count - 1) // columns + 1)
-        for i in rows:
-            start = max(first, i * columns)  # of what the block has of row i
-            stop = min(first + count, (i + 1) * columns)
-            j, end = start - i * columns, stop - i * columns
-            if source.order == TRANSPOSED:
-                for k in range(j, end):
-                    at = (i * columns + k - first) * width
-                    out[at:at + width] = tensor.read(
-                        ((source.r + k) * source.row + source.c + i) * width, width)
-            else:
-                row = source.rows[i] if source.order == ROWS else source.r + i
-                out[(start - first) * width:(stop - first) * width] = tensor.read(
-                    (row * source.row + source.c + j) * width, (end - j) * width)
+        if source.order == TRANSPOSED:
+            for j in range(columns):
+                # The rows whose element j the block has.
+                i = -(-(first - j) // columns)
+                wanted = range(i * columns + j, end, columns)
+                if wanted:
+                    piece = tensor.read(((source.r + j) * source.row + source.c + i) * width,
+                                        len(wanted) * width)
+                    for n, at in enumerate(wanted):
+                        out[(at - first) * width:(at - first + 1) * width] = \
+                            piece[n * width:(n + 1) * width]
+            return bytes(out)
+        for i in range(first // columns, (end - 1) // columns + 1):
+            start, stop = max(first, i * columns), min(end, (i + 1) * columns)
+            row = source.rows[i] if source.order == ROWS else source.r + i
+            out[(start - first) * width:(stop - first) * width] = tensor.read(
+                (row * source.row + source.c + start - i * columns) * width,
+                (stop - start) * width)
         return bytes(out)
 
     def _duplicate(self, coded, size, where):
