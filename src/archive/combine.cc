@@ -7,8 +7,8 @@
 namespace zipllm::archive {
 namespace {
 
-// A sum costs less than a single parent by an eighth and a quarter of a bit;
-// one of three less than one of two by a sixteenth of a bit.
+// A sum costs less than a single parent by an eighth, and by a quarter of a bit
+// or another eighth; one of three less than one of two by a sixteenth of a bit.
 constexpr uint32_t kGain = 64;
 constexpr uint32_t kThirdGain = 16;
 
@@ -190,7 +190,7 @@ std::optional<WeightedSum> FindWeightedSum(
   }
   std::optional<WeightedSum> found;
   uint32_t least = single - single / 8;
-  least -= std::min(least, kGain);
+  least -= std::min(least, std::clamp(single / 8, kThirdGain, kGain));
   for (const size_t count : {size_t{2}, size_t{3}}) {
     const auto fit = fitter.Best(count);
     if (!fit) continue;

@@ -32,9 +32,11 @@ constexpr size_t kLast = 192;
 // Related tensors differ in no greater part of their sketches.
 constexpr uint32_t kMaxDistancePercent = 30;
 // Related tensors predict values better than chance by so much, in 1/256 bit:
-// those that have a name and shape in common need less.
-constexpr uint32_t kGain = 384;
-constexpr uint32_t kNamesakeGain = 96;
+// those that have a name and shape in common need less, those of one file
+// more: layers have something in common, but copies much.
+constexpr uint32_t kGain = 256;
+constexpr uint32_t kOneFileGain = 768;
+constexpr uint32_t kNamesakeGain = 64;
 // Sources whose costs differ by less are as good as each other: then that one
 // serves which serves other tensors of the same file.
 constexpr uint32_t kTie = 64;
@@ -126,7 +128,12 @@ class Finder {
   bool Allowed(size_t source) const {
     return found_[source].depth < options_.max_depth;
   }
-  void Choose(size_t t);
+  /// Whether what is coded against it would be so deep that it is a keyframe.
+  bool MakesKeyframe(size_t source) const {
+    return options_.keyframes != 0 &&
+           found_[source].depth + 1 >= options_.keyframes;
+  }
+  void Choose(size_t t, bool has_relatives);
   std::vector<size_t> Merge(size_t t);
   void GroupAdapters();
   bool ReadFloats(size_t t, uint64_t begin, uint64_t count,
@@ -260,13 +267,15 @@ void Finder::AddRelative(size_t t, size_t other,
   const std::span<const int32_t> predicted = Values(other, &rooms[1]);
   if (predicted.size() != values.size()) return;
   const ElementFormat& format = *states_[t].format;
-  const uint32_t cost = MeanCost(format, values, predicted);
-  const uint32_t chance = ChanceCost(format, values, predicted);
+  const Comparison comparison = Compare(format, values, predicted);
   const bool namesakes = tensors_[t].name == tensors_[other].name &&
                          tensors_[t].shape == tensors_[other].shape;
-  const uint32_t gain = namesakes ? kNamesakeGain : kGain;
-  if (cost < chance && (cost + gain <= chance || 2 * cost <= chance)) {
-    relatives->push_back({cost, other});
+  const bool one_file = tensors_[t].file == tensors_[other].file;
+  const uint32_t gain = one_file    ? kOneFileGain
+                        : namesakes ? kNamesakeGain
+                                    : kGain;
+  if (comparison.Tells(gain)) {
+    relatives->push_back({comparison.cost, other});
   }
 }
 
@@ -342,16 +351,16 @@ void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
   std::stable_sort(
       relatives.begin(), ties,
       [&](const Relative& a, const Relative& b) { return loss(a) < loss(b); });
-  if (options_.keyframes != 0 &&
-      found_[relatives[0].tensor].depth + 1 >= options_.keyframes) {
+  if (MakesKeyframe(relatives[0].tensor)) {
     std::erase_if(relatives, [&](const Relative& r) {
-      return r.tensor >= first_target_ ||
-             found_[r.tensor].depth + 1 >= options_.keyframes;
+      return r.tensor >= first_target_ || MakesKeyframe(r.tensor);
     });
   }
 }
 
-void Finder::Choose(size_t t) {
+// Of a tensor that has relatives, but none that may serve, the parts are not
+// looked for.
+void Finder::Choose(size_t t, bool has_relatives) {
   const std::vector<Relative>& relatives = states_[t].relatives;
   Lineage& lineage = found_[t];
   const auto whole = [&](size_t source) {
@@ -364,8 +373,10 @@ void Finder::Choose(size_t t) {
   };
   if (!relatives.empty()) {
     lineage.base.push_back(whole(relatives[0].tensor));
-  } else {
-    lineage.base = structure_.Find(t, [&](size_t s) { return Allowed(s); });
+  } else if (!has_relatives) {
+    lineage.base = structure_.Find(t, [&](size_t source) {
+      return Allowed(source) && !MakesKeyframe(source);
+    });
   }
   if (!relatives.empty() && relatives[0].cost != 0) {
     for (const size_t parent : Merge(t)) {
@@ -524,8 +535,9 @@ std::vector<Lineage> Finder::Find() {
     const std::map<size_t, uint64_t> losses = Losses(begin, end);
     for (size_t t = begin; t < end; ++t) {
       found_[t].depth = 0;
+      const bool has_relatives = !states_[t].relatives.empty();
       Rank(t, losses);
-      Choose(t);
+      Choose(t, has_relatives);
     }
     begin = end;
   }

@@ -58,6 +58,13 @@ void MapAll(const uint8_t* data, std::span<int32_t> out, const Map& map) {
 int32_t OrderF64(uint64_t bits) {
   return ToOrdered(static_cast<float>(std::bit_cast<double>(bits)));
 }
+uint32_t CostOf(const ElementFormat& format, int32_t value, int32_t predicted) {
+  const int64_t half = (int64_t{1} << format.ulp_bits) >> 1;
+  const int64_t d = int64_t{value} - predicted;
+  return StepCost(static_cast<uint64_t>((d < 0 ? -d : d) + half) >>
+                  format.ulp_bits);
+}
+
 int32_t OrderBf16(uint16_t bits) { return Order(uint32_t{bits} << 16); }
 
 }  // namespace
@@ -174,23 +181,36 @@ uint32_t StepCost(uint64_t distance) {
 uint32_t MeanCost(const ElementFormat& format, std::span<const int32_t> values,
                   std::span<const int32_t> predicted) {
   if (values.empty()) return UINT32_MAX;
-  const int64_t half = (int64_t{1} << format.ulp_bits) >> 1;
   uint64_t sum = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    const int64_t d = int64_t{values[i]} - predicted[i];
-    sum += StepCost(static_cast<uint64_t>((d < 0 ? -d : d) + half) >>
-                    format.ulp_bits);
+    sum += CostOf(format, values[i], predicted[i]);
   }
   return static_cast<uint32_t>(16 * sum / values.size());
 }
 
-uint32_t ChanceCost(const ElementFormat& format,
-                    std::span<const int32_t> values,
-                    std::span<const int32_t> predicted) {
-  std::vector<int32_t> other(predicted.begin(), predicted.end());
-  std::ranges::rotate(
-      other, other.begin() + static_cast<ptrdiff_t>(other.size() * 5 / 13));
-  return MeanCost(format, values, other);
+Comparison Compare(const ElementFormat& format, std::span<const int32_t> values,
+                   std::span<const int32_t> predicted) {
+  const size_t n = values.size();
+  if (n == 0) return {UINT32_MAX, UINT32_MAX, false};
+  // Not by a whole number of runs or rows.
+  size_t other = n * 5 / 13;
+  int64_t cost = 0;
+  int64_t chance = 0;
+  int64_t squares = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t a = CostOf(format, values[i], predicted[i]);
+    const int64_t b = CostOf(format, values[i], predicted[other]);
+    other = other + 1 == n ? 0 : other + 1;
+    cost += a;
+    chance += b;
+    squares += (b - a) * (b - a);
+  }
+  const int64_t gain = chance - cost;
+  const auto count = static_cast<int64_t>(n);
+  const int64_t variance = squares - gain * gain / count;
+  return {static_cast<uint32_t>(16 * cost / count),
+          static_cast<uint32_t>(16 * chance / count),
+          gain > 0 && gain * gain > 25 * variance};
 }
 
 std::vector<Run> SampleRuns(uint64_t elements) {

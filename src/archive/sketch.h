@@ -43,10 +43,22 @@ uint32_t StepCost(uint64_t distance);
 uint32_t MeanCost(const ElementFormat& format, std::span<const int32_t> values,
                   std::span<const int32_t> predicted);
 
-/// The same where the predictions are in another order: what chance gives.
-uint32_t ChanceCost(const ElementFormat& format,
-                    std::span<const int32_t> values,
-                    std::span<const int32_t> predicted);
+/// The same, beside what chance gives: the same predictions in another order.
+struct Comparison {
+  uint32_t cost;
+  uint32_t chance;
+  /// Whether the difference is beyond that of unrelated values, by five
+  /// standard errors.
+  bool significant;
+
+  /// Whether the prediction is worth something: `gain` in 1/256 bit, or nearly
+  /// all of what chance costs.
+  bool Tells(uint32_t gain) const {
+    return significant && (cost + gain <= chance || 4 * cost <= chance);
+  }
+};
+Comparison Compare(const ElementFormat& format, std::span<const int32_t> values,
+                   std::span<const int32_t> predicted);
 
 /// Elements of a run that lies together in a file.
 struct Run {

@@ -25,7 +25,7 @@ constexpr uint64_t kSide = 8;  // of a block
 constexpr uint64_t kBlocks = 8;
 constexpr size_t kMaxBlocks = 4096;
 // In 1/256 bit an element, beyond chance.
-constexpr uint32_t kGain = 384;
+constexpr uint32_t kGain = 256;
 
 }  // namespace
 
@@ -111,11 +111,10 @@ void StructureFinder::Propose(size_t t, SourceView view,
       }
     }
   }
-  const ElementFormat format = *reader_.format(t);
-  const uint32_t cost = MeanCost(format, values, predicted);
-  const uint32_t chance = ChanceCost(format, values, predicted);
-  if (cost + kGain > chance && (cost >= chance || 2 * cost > chance)) return;
-  const uint64_t saved = (chance - cost) * view.target_elements;
+  const Comparison comparison = Compare(*reader_.format(t), values, predicted);
+  if (!comparison.Tells(kGain)) return;
+  const uint64_t saved =
+      (comparison.chance - comparison.cost) * view.target_elements;
   found->push_back({std::move(view), saved});
 }
 
