@@ -324,9 +324,17 @@ absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
   SegmentCoding coding;
   RETURN_IF_ERROR(ForEachFrame(
       ref.entry, segment.offset, segment.offset + segment.length,
-      [&](size_t, const archive::FrameDecoder& decoder, uint64_t) {
+      [&](size_t frame, const archive::FrameDecoder& decoder,
+          uint64_t) -> absl::Status {
         coding.coded_bytes += decoder.size();
-        for (const container::BlockRecord& block : decoder.head().blocks) {
+        BlockStore& store = *members_[files_[ref.entry].member].store;
+        for (size_t i = 0; i < decoder.head().blocks.size(); ++i) {
+          ASSIGN_OR_RETURN(const container::BlockRecord block,
+                           store.Record(frame, i));
+          // What stands in an Ahead frame is counted where it belongs.
+          if (block.codec != decoder.head().blocks[i].codec) {
+            coding.coded_bytes += block.coded_size;
+          }
           const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
           std::string name = block.codec == container::kDuplicate ? "duplicate"
                              : block.codec == container::kTwin    ? "twin"

@@ -67,6 +67,17 @@ absl::StatusOr<std::unique_ptr<Bases>> Bases::Open(
   return made;
 }
 
+absl::Status Bases::CheckUnchanged() {
+  std::lock_guard lock(mutex_);
+  for (const auto& [path, state] : files_) {
+    if (StateOfFile(path) != state) {
+      return absl::AbortedError(
+          path + ": changed while it was coded against: try again");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Bases::AddPath(const std::string& path) {
   ASSIGN_OR_RETURN(
       const std::vector<Input> inputs,
@@ -79,6 +90,7 @@ absl::Status Bases::AddPath(const std::string& path) {
 }
 
 absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
+  files_.emplace_back(path, StateOfFile(path));
   ASSIGN_OR_RETURN(std::shared_ptr<Source> file, OpenFileSource(path));
   if (!file->Seekable()) {
     return InvalidArgument(path, ": a base must be a file, not a pipe");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "archive/frame_decoder.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "container/format.h"
@@ -57,6 +58,9 @@ class Bases {
   const std::deque<BaseTensor>& tensors() const { return tensors_; }
   std::deque<BaseTensor>& tensors() { return tensors_; }
 
+  /// An error that names a file that has changed since this was made.
+  absl::Status CheckUnchanged();
+
   /// The tensor with these bytes; FAILED_PRECONDITION, naming it, where there
   /// is none.
   absl::StatusOr<BaseTensor*> Find(
@@ -73,6 +77,7 @@ class Bases {
   DecompressOptions options_;
   std::mutex mutex_;  // while tensors are added
   std::deque<BaseTensor> tensors_;
+  std::vector<std::pair<std::string, FileState>> files_;
   bool directories_added_ = false;
 };
 

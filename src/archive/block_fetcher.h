@@ -11,7 +11,7 @@ namespace zipllm::archive {
 /// What is left of what a block may ask for (format-spec/limits.md): so that
 /// nothing goes in circles, and a small archive cannot cost much time.
 struct FetchLimits {
-  int depth = 4;  ///< references that follow each other
+  int depth = 6;  ///< references that follow each other
   uint64_t blocks = 4096;
 };
 

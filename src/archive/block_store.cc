@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/file.h"
 
 namespace zipllm::archive {
@@ -119,26 +120,51 @@ absl::Status BlockStore::Decode(size_t frame, size_t block,
   return DecodeFrom(opened, block, first_block + block, out, limits);
 }
 
+absl::StatusOr<std::pair<size_t, uint64_t>> BlockStore::FrameOf(
+    uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  auto after = std::upper_bound(
+      places_.begin(), places_.end(), number,
+      [](uint64_t n, const Place& place) { return n < place.first_block; });
+  if (after == places_.begin()) {
+    return DataLoss("a block refers to block ", number, ", which is not kept");
+  }
+  const auto frame = static_cast<size_t>(after - places_.begin()) - 1;
+  return std::pair(frame, places_[frame].first_block);
+}
+
+absl::StatusOr<container::BlockRecord> BlockStore::Record(size_t frame,
+                                                          size_t block) {
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
+  const container::BlockRecord& record = opened.decoder->head().blocks[block];
+  if (record.codec != container::kDuplicate) return record;
+  Buffer coded(record.coded_size);
+  RETURN_IF_ERROR(ReadAtExactly(
+      source_, opened.decoder->data_offset() + record.coded_offset,
+      coded.mutable_span()));
+  uint64_t number;
+  {
+    std::lock_guard lock(mutex_);
+    number = places_[frame].first_block + block;
+  }
+  ByteReader reader(coded.span(), "duplicate block");
+  ASSIGN_OR_RETURN(const uint64_t distance, reader.Varint(number));
+  ASSIGN_OR_RETURN(const auto source, FrameOf(number - distance));
+  ASSIGN_OR_RETURN(const Frame ahead, Open(source.first));
+  const uint64_t i = number - distance - source.second;
+  const container::BlocksHead& head = ahead.decoder->head();
+  return ahead.decoder->ahead() && i < head.blocks.size() ? head.blocks[i]
+                                                          : record;
+}
+
 absl::Status BlockStore::Fetch(uint64_t number, MutableByteSpan out, bool any,
                                FetchLimits& limits) {
   if (limits.blocks == 0) {
     return DataLoss("a block is made of more blocks than it may be");
   }
   --limits.blocks;
-  size_t frame;
-  uint64_t first_block;
-  {
-    std::lock_guard lock(mutex_);
-    auto after = std::upper_bound(
-        places_.begin(), places_.end(), number,
-        [](uint64_t n, const Place& place) { return n < place.first_block; });
-    if (after == places_.begin()) {
-      return DataLoss("a block refers to block ", number,
-                      ", which is not kept");
-    }
-    frame = static_cast<size_t>(after - places_.begin()) - 1;
-    first_block = places_[frame].first_block;
-  }
+  ASSIGN_OR_RETURN(const auto place, FrameOf(number));
+  const auto [frame, first_block] = place;
   ASSIGN_OR_RETURN(const Frame opened, Open(frame));
   const container::BlocksHead& head = opened.decoder->head();
   const uint64_t i = number - first_block;

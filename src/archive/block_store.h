@@ -37,6 +37,9 @@ class BlockStore : public BlockFetcher {
   absl::StatusOr<Frame> Open(size_t frame);
   /// Reads and decodes one block; `out` has its size.
   absl::Status Decode(size_t frame, size_t block, MutableByteSpan out);
+  /// How a block is coded: for a duplicate of one that was coded ahead, how
+  /// that one is.
+  absl::StatusOr<container::BlockRecord> Record(size_t frame, size_t block);
   absl::Status Fetch(uint64_t number, MutableByteSpan out, bool any,
                      FetchLimits& limits) override;
 
@@ -51,6 +54,8 @@ class BlockStore : public BlockFetcher {
     Frame opened;
   };
   absl::StatusOr<std::shared_ptr<const Buffer>> Shared(uint64_t offset);
+  /// The frame that has block `number`, and its first block.
+  absl::StatusOr<std::pair<size_t, uint64_t>> FrameOf(uint64_t number) const;
   absl::Status DecodeFrom(const Frame& frame, size_t block, uint64_t number,
                           MutableByteSpan out, FetchLimits& limits);
 

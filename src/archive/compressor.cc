@@ -569,6 +569,9 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
 
 absl::StatusOr<Totals> Compression::Finish() {
   while (!window_.empty()) RETURN_IF_ERROR(PopOne());
+  // What was coded against a file that is no more would not decode.
+  if (inputs_ != nullptr) RETURN_IF_ERROR(inputs_->CheckUnchanged());
+  if (bases_ != nullptr) RETURN_IF_ERROR(bases_->CheckUnchanged());
   RETURN_IF_ERROR(writer_.Finish());
   totals_.archive_bytes = writer_.offset();
   return totals_;

@@ -81,11 +81,24 @@ std::shared_ptr<Source> Inputs::Share(size_t number) {
   for (const auto& [opened, source] : shared_) {
     if (opened == number) return source;
   }
+  states_.emplace(number, StateOfFile((*inputs_)[number].path));
   auto source = OpenFile(number);
   if (!source.ok() || !(*source)->Seekable()) return nullptr;
   if (shared_.size() == kOpen) shared_.pop_front();
   shared_.emplace_back(number, std::move(*source));
   return shared_.back().second;
+}
+
+absl::Status Inputs::CheckUnchanged() {
+  std::lock_guard lock(mutex_);
+  for (const auto& [number, state] : states_) {
+    const std::string& path = (*inputs_)[number].path;
+    if (StateOfFile(path) != state) {
+      return absl::AbortedError(
+          path + ": changed while others were coded against it: try again");
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Only those of equal type and length are sampled, file by file.

@@ -11,6 +11,7 @@
 
 #include "archive/input_tree.h"
 #include "archive/twin.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "zipllm/io.h"
 
@@ -29,6 +30,10 @@ class Inputs {
   /// One source, as input number 0.
   explicit Inputs(Source& single) : single_(&single) {}
 
+  /// How the archive calls it; "" for a single source.
+  std::string PathOf(size_t number) const {
+    return single_ != nullptr ? "" : (*inputs_)[number].entry.path;
+  }
   size_t size() const { return single_ != nullptr ? 1 : inputs_->size(); }
   /// The source of input `number`; null where there is none that can be read at
   /// offsets: such an input is passed over, and the error shows when it is
@@ -37,6 +42,8 @@ class Inputs {
   /// The same for as long as one likes, and for several threads; may be called
   /// by any. The last few stay open.
   std::shared_ptr<Source> Share(size_t number);
+  /// An error that names a file that has changed since it was shared first.
+  absl::Status CheckUnchanged();
 
  private:
   absl::StatusOr<std::unique_ptr<Source>> OpenFile(size_t number) const;
@@ -47,6 +54,7 @@ class Inputs {
   size_t opened_number_ = SIZE_MAX;
   std::mutex mutex_;
   std::deque<std::pair<size_t, std::shared_ptr<Source>>> shared_;
+  std::map<size_t, FileState> states_;
 };
 
 /// A segment as it is looked at before anything is coded.

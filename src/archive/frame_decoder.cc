@@ -23,6 +23,7 @@ absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
   made->start_ = frame.start;
   made->data_offset_ = frame.offset + frame.start->size();
   made->size_ = frame.prefix.FrameSize();
+  made->ahead_ = frame.prefix.Is(container::FrameType::kAhead);
   made->max_block_ = header.max_block;
   ASSIGN_OR_RETURN(
       made->head_,

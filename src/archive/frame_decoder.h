@@ -44,6 +44,8 @@ class FrameDecoder {
   const container::BlocksHead& head() const { return head_; }
   /// Where the frame's data begin in the source it was read from.
   uint64_t data_offset() const { return data_offset_; }
+  /// Whether it is an Ahead frame.
+  bool ahead() const { return ahead_; }
   /// Bytes of the whole frame, head and data.
   uint64_t size() const { return size_; }
 
@@ -66,6 +68,7 @@ class FrameDecoder {
   container::BlocksHead head_;
   uint64_t data_offset_ = 0;
   uint64_t size_ = 0;
+  bool ahead_ = false;
   uint32_t max_block_ = 0;
   // By position in head_.params.
   std::vector<std::unique_ptr<const codecs::DecodeParams>> params_;

@@ -1,9 +1,11 @@
 #include "archive/references.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "archive/gather.h"
+#include "archive/moments_roles.h"
 #include "base/dtype.h"
 #include "base/file.h"
 
@@ -152,10 +154,16 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
     tensors_.push_back(std::move(place));
   };
   std::map<std::string, size_t> files;
+  // Files of a folder are of one checkpoint.
+  std::map<std::string, std::vector<size_t>> folders;
+  const auto folder_of = [](const std::string& path) {
+    return path.substr(0, path.find_last_of("/:") + 1);
+  };
   if (bases != nullptr) {
     for (BaseTensor& base : bases->tensors()) {
       if (!IsEligible(base.dtype, base.length)) continue;
       const size_t file = files.emplace(base.model, files.size()).first->second;
+      folders["base " + folder_of(base.model)].push_back(info_.size());
       add({base.name, base.dtype, base.shape, 0, file, 0}, base.length,
           {.base = &base, .runs = {}});
     }
@@ -174,6 +182,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
         continue;
       }
       by_place_[{i, segment.offset}] = info_.size();
+      folders["input " + folder_of(inputs.PathOf(i))].push_back(info_.size());
       add({std::move(segment.name), segment.dtype, std::move(segment.shape), 0,
            files.size() + i, 0},
           segment.length, {.input = i, .offset = segment.offset, .runs = {}});
@@ -182,6 +191,11 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   Reader reader(*this);
   lineage_ = FindLineage(info_, first_target, reader);
   beside_.resize(info_.size());
+  std::vector<std::vector<size_t>> checkpoints;
+  for (auto& [folder, tensors] : folders) {
+    checkpoints.push_back(std::move(tensors));
+  }
+  AddMoments(first_target, checkpoints);
   if (!inside) {
     for (Lineage& lineage : lineage_) {
       const auto is_inside = [&](const SourceView& view) {
@@ -191,7 +205,102 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
       std::erase_if(lineage.merge, is_inside);
     }
   }
+  LimitDepth(first_target);
   return NumberOutside(executor);
+}
+
+void References::AddMoments(
+    size_t first_target, const std::vector<std::vector<size_t>>& checkpoints) {
+  std::vector<ParameterState> states;
+  std::map<size_t, size_t> state_of;  // by any of its tensors
+  for (const std::vector<size_t>& checkpoint : checkpoints) {
+    std::vector<LineageTensor> tensors;
+    for (const size_t tensor : checkpoint) tensors.push_back(info_[tensor]);
+    for (ParameterState state : FindMoments(tensors)) {
+      for (std::optional<size_t>* part :
+           {&state.parameter, &state.first, &state.second}) {
+        if (!part->has_value()) continue;
+        *part = checkpoint[**part];
+        state_of[**part] = states.size();
+      }
+      states.push_back(state);
+    }
+  }
+  // What a tensor was before, as the base of the parameter tells it.
+  const auto old_state = [&](const ParameterState& state) {
+    for (const auto& part : {state.parameter, state.second, state.first}) {
+      if (!part.has_value() || lineage_[*part].base.size() != 1) continue;
+      const auto old = state_of.find(lineage_[*part].base[0].source);
+      if (old != state_of.end()) return states[old->second];
+    }
+    return ParameterState{};
+  };
+  const auto set_base = [&](size_t tensor, std::optional<size_t> base) {
+    if (!base.has_value() || info_[*base].elements != info_[tensor].elements) {
+      return;
+    }
+    SourceView view;
+    view.source = *base;
+    view.target_elements = info_[tensor].elements;
+    view.columns = info_[tensor].shape.empty() ? info_[tensor].elements
+                                               : info_[tensor].shape.back();
+    view.source_columns = view.columns;
+    lineage_[tensor] = {};
+    lineage_[tensor].base = {view};
+  };
+  const auto set_beside = [&](size_t tensor, codecs::Role role,
+                              std::optional<size_t> beside) {
+    if (beside.has_value() &&
+        info_[*beside].elements == info_[tensor].elements) {
+      beside_[tensor].push_back({role, *beside});
+    }
+  };
+  for (const ParameterState& state : states) {
+    const ParameterState old = old_state(state);
+    if (state.second.has_value() && *state.second >= first_target) {
+      set_base(*state.second, old.second);
+    }
+    if (state.first.has_value() && *state.first >= first_target) {
+      set_base(*state.first, old.first);
+      set_beside(*state.first, codecs::Role::kSecondMoment, state.second);
+      set_beside(*state.first, codecs::Role::kBaseSecondMoment, old.second);
+    }
+    if (state.parameter.has_value() && *state.parameter >= first_target &&
+        !lineage_[*state.parameter].base.empty()) {
+      set_beside(*state.parameter, codecs::Role::kFirstMoment, state.first);
+      set_beside(*state.parameter, codecs::Role::kSecondMoment, state.second);
+      set_beside(*state.parameter, codecs::Role::kBaseFirstMoment, old.first);
+    }
+  }
+}
+
+void References::LimitDepth(size_t first_target) {
+  constexpr int kUnknown = -1;
+  constexpr int kOpen = -2;
+  std::vector<int> depths(info_.size(), kUnknown);
+  // As deep as its sources let it; those that lead back to it are dropped.
+  const std::function<int(size_t)> depth_of = [&](size_t tensor) -> int {
+    int& depth = depths[tensor];
+    if (tensor < first_target || depth == kOpen) return 0;
+    if (depth != kUnknown) return depth;
+    depth = kOpen;
+    int deepest = 0;
+    bool circle = false;
+    for (const size_t source : SourcesInside(tensor)) {
+      if (depths[source] == kOpen) {
+        circle = true;
+        continue;
+      }
+      deepest = std::max(deepest, 1 + depth_of(source));
+    }
+    if (circle || deepest > FetchLimits().depth) {
+      lineage_[tensor] = {};
+      beside_[tensor].clear();
+      deepest = 0;
+    }
+    return depths[tensor] = deepest;
+  };
+  for (size_t i = first_target; i < info_.size(); ++i) depth_of(i);
 }
 
 // Only what is used is needed later.

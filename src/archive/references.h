@@ -94,6 +94,12 @@ class References {
   class Reader;
   class PartView;
 
+  // Gives tensors of checkpoints their optimizer's moments. `checkpoints`:
+  // which tensors belong to one, by number.
+  void AddMoments(size_t first_target,
+                  const std::vector<std::vector<size_t>>& checkpoints);
+  // Takes the sources from tensors that would end too long a chain.
+  void LimitDepth(size_t first_target);
   /// Its bytes; null where it cannot be read.
   std::unique_ptr<TensorBytes> Open(size_t tensor, uint64_t begin) const;
   absl::Status NumberOutside(Executor& executor);

@@ -175,6 +175,13 @@ absl::Status ReadAtExactly(Source& in, uint64_t offset, MutableByteSpan out) {
                   offset + out.size());
 }
 
+FileState StateOfFile(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return {};
+  return {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size),
+          info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+}
+
 absl::Status WriteAll(int fd, ByteSpan data, const std::string& name) {
   while (!data.empty()) {
     ssize_t n = write(fd, data.data(), std::min(data.size(), kMaxTransfer));

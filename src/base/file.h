@@ -38,6 +38,15 @@ absl::StatusOr<size_t> ReadFull(Source& in, MutableByteSpan out);
 /// ends before.
 absl::Status ReadAtExactly(Source& in, uint64_t offset, MutableByteSpan out);
 
+/// What tells that a file is as it was: which one it is, its size and time.
+/// All 0 where there is none.
+struct FileState {
+  uint64_t device = 0, inode = 0, size = 0;
+  int64_t seconds = 0, nanoseconds = 0;
+  bool operator==(const FileState&) const = default;
+};
+FileState StateOfFile(const std::string& path);
+
 /// Writes all of `data` to a descriptor; `name` is for messages.
 absl::Status WriteAll(int fd, ByteSpan data, const std::string& name);
 
