@@ -119,7 +119,8 @@ constexpr JsonDocument kJsonDocuments[] = {
      "tensors, weights, bits_per_weight; by_dtype (dtype, null for what is no "
      "tensor, tensors, weights, plain_bytes, coded_bytes, bits_per_weight); "
      "by_codec (codec, blocks, plain_bytes, coded_bytes); frame_head_bytes; "
-     "index_bytes; by_tensor (path, name, dtype, shape, plain_bytes, "
+     "index_bytes; needs (model, tensor, bytes, sha256: what the archive was "
+     "coded against); by_tensor (path, name, dtype, shape, plain_bytes, "
      "coded_bytes, bits_per_weight, by_codec)."},
     {"bench",
      "threads, rounds, and files: file, plain_bytes, memcpy_bytes_per_second, "

@@ -38,6 +38,7 @@ struct Summary {
   uint64_t frame_bytes = 0;      // heads and shared tables of frames
   uint64_t index_bytes = 0;      // all that lies outside the frames of segments
   std::vector<CodedTensor> tensors;
+  std::vector<NeededBase> bases;  // by model
 };
 
 absl::StatusOr<Summary> Summarize(const Archive& archive) {
@@ -91,6 +92,8 @@ absl::StatusOr<Summary> Summarize(const Archive& archive) {
   };
   std::stable_sort(sum.types.begin(), sum.types.end(), larger);
   std::stable_sort(sum.codecs.begin(), sum.codecs.end(), larger);
+  sum.bases = archive.needed_bases();
+  std::ranges::stable_sort(sum.bases, {}, &NeededBase::model);
   return sum;
 }
 
@@ -136,6 +139,16 @@ Json SummaryJson(const std::string& input, const Summary& sum) {
   object["by_codec"] = CodecsJson(sum.codecs);
   object["frame_head_bytes"] = sum.frame_bytes;
   object["index_bytes"] = sum.index_bytes;
+  Json bases = Json::array();
+  for (const NeededBase& base : sum.bases) {
+    Json entry;
+    SetText(&entry, "model", base.model);
+    SetText(&entry, "tensor", base.tensor);
+    entry["bytes"] = base.length;
+    entry["sha256"] = HexText(base.sha256);
+    bases.push_back(std::move(entry));
+  }
+  object["needs"] = std::move(bases);
   Json tensors = Json::array();
   for (const CodedTensor& tensor : sum.tensors) {
     Json entry;
@@ -202,7 +215,21 @@ std::string SummaryText(const std::string& input, const Summary& sum,
   }
   part("frame heads", "-", "-", sum.frame_bytes, "-");
   part("index", "-", "-", sum.index_bytes, "-");
-  return text + parts.Text();
+  text += parts.Text();
+  if (sum.bases.empty()) return text;
+
+  Table bases("lrl");
+  bases.Add({"Needs of", "Tensors", "Such as (SHA-256)"});
+  for (size_t i = 0; i < sum.bases.size();) {
+    const NeededBase& base = sum.bases[i];
+    size_t count = 0;
+    for (; i < sum.bases.size() && sum.bases[i].model == base.model; ++i) {
+      ++count;
+    }
+    bases.Add({Printable(base.model), std::to_string(count),
+               Printable(base.tensor) + " (" + HexText(base.sha256) + ")"});
+  }
+  return text + "\n" + bases.Text();
 }
 
 // "float 98 %, stored 2 %", by plain bytes.

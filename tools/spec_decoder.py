@@ -2016,24 +2016,20 @@ def safetensors_places(file):
 class Bases:
     """Tensors of the files that archives may be coded against."""
 
-    def __init__(self, paths, max_memory=512 << 20):
+    def __init__(self, files=(), max_memory=512 << 20):
+        """`files` are open for reading at any place."""
         self._max_memory = max_memory
         self._tensors = []  # (depth, FileTensor)
         self._archives = []  # (depth, file), not looked into yet
-        for path in paths:
-            files = [path]
-            if os.path.isdir(path):
-                files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path)
-                               for name in names)
-            for name in files:
-                self._add(open(name, "rb"))  # pylint: disable=consider-using-with
+        for file in files:
+            self._add(file)
 
     def _add(self, file):
         if file.read(8) != MAGIC:
             self._tensors += [(0, FileTensor(file, *place)) for place in safetensors_places(file)]
             return
         file.seek(0)
-        self._archives.append((Decoder(file).depth(), file))
+        self._archives.append((Decoder(file, self._max_memory).depth(), file))
 
     def _open(self, depth, file):
         """Decodes an archive to a file, for its tensors."""
@@ -2046,7 +2042,7 @@ class Bases:
             elif event == "archive":
                 for entry in value:
                     for segment in entry.segments or ():
-                        if segment.name and segment.length:
+                        if segment.dtype != "bytes" and segment.length:
                             self._tensors.append((depth, FileTensor(plain, begin, segment.length)))
                         begin += segment.length
 
@@ -2103,7 +2099,7 @@ class Decoder:
         self._stream = stream
         self._max_memory = max_memory
         self._trace = trace
-        self._bases = bases or Bases(())
+        self._bases = bases or Bases()
         self._begin = 0  # of the archive, in the stream
         self._position = 0  # in the archive
 
@@ -2726,11 +2722,21 @@ def main():
         sys.exit(f"spec_decoder: {error}")
 
 
+def open_bases(paths):
+    for path in paths:
+        names = [path]
+        if os.path.isdir(path):
+            names = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path)
+                           for name in names)
+        for name in names:
+            yield open(name, "rb")  # pylint: disable=consider-using-with
+
+
 def run(file, options):
     extractor = Extractor(options.o) if options.o else None
     memory = options.max_memory << 20
     decoder = Decoder(file, memory, show_field if options.dump else None,
-                      Bases(options.base, memory))
+                      Bases(open_bases(options.base), memory))
     done = False
     try:
         for event, value in decoder.events():

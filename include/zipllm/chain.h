@@ -26,9 +26,8 @@ inline constexpr int kMaxKeyframes = 16;
 /// that number i after a keyframe is coded against number i & (i - 1).
 ///
 /// Compresses the file or folder `path` to `archive_path`, the next of the
-/// archives in its folder. ALREADY_EXISTS unless `overwrite`: which is refused
-/// (FAILED_PRECONDITION) where later archives are there, since they may need
-/// it.
+/// archives in its folder. ALREADY_EXISTS unless `overwrite`. INVALID_ARGUMENT
+/// where later archives are there, which may need it.
 ZIPLLM_EXPORT absl::StatusOr<Totals> AppendToChain(
     const std::string& path, const std::string& archive_path,
     const ChainOptions& options, bool overwrite = false);

@@ -80,9 +80,10 @@ typedef enum zipllm_status {
   ZIPLLM_ERROR_BUFFER_TOO_SMALL = 8,  ///< the result does not fit the buffer
   ZIPLLM_ERROR_OUT_OF_RANGE = 9,      ///< an index or bytes past the end
   ZIPLLM_ERROR_UNSUPPORTED = 10,      ///< needs a newer library, or seeking
-  ZIPLLM_ERROR_CORRUPT = 11,  ///< cut or damaged archive, or none at all
-  ZIPLLM_ERROR_IO = 12,       ///< reading or writing failed
-  ZIPLLM_ERROR_INTERNAL = 13  ///< a defect of the library
+  ZIPLLM_ERROR_CORRUPT = 11,   ///< cut or damaged archive, or none at all
+  ZIPLLM_ERROR_IO = 12,        ///< reading or writing failed
+  ZIPLLM_ERROR_INTERNAL = 13,  ///< a defect of the library
+  ZIPLLM_ERROR_BASE = 14       ///< a base is missing, or is another one
 } zipllm_status;
 
 /// A few words for a status, "archive is damaged"; never NULL. Static storage.
@@ -132,6 +133,10 @@ typedef struct zipllm_compress_options {
   zipllm_progress_fn progress;  ///< may be NULL
   zipllm_warning_fn warning;    ///< may be NULL
   void* user_data;              ///< passed to both callbacks
+  /// Paths of files, folders and archives whose tensors new ones are coded
+  /// against where that is smaller, `base_count` of them (since 0.1.0).
+  const char* const* bases;
+  size_t base_count;
 } zipllm_compress_options;
 
 /// Fills in the defaults. `struct_size` is `sizeof(zipllm_compress_options)`;
@@ -155,6 +160,13 @@ typedef struct zipllm_decompress_options {
   zipllm_progress_fn progress;  ///< may be NULL
   zipllm_warning_fn warning;    ///< may be NULL
   void* user_data;              ///< passed to both callbacks
+  /// Paths of files, folders and archives that have the tensors which archives
+  /// were coded against, `base_count` of them (since 0.1.0).
+  const char* const* bases;
+  size_t base_count;
+  /// Folders that are looked into, not below, where those lack one.
+  const char* const* base_directories;
+  size_t base_directory_count;
 } zipllm_decompress_options;
 
 /// Fills in the defaults, as `zipllm_compress_options_init` does.
@@ -346,12 +358,24 @@ ZIPLLM_EXPORT zipllm_status zipllm_compress_path_to_file(
     const zipllm_compress_options* options, zipllm_totals* totals,
     zipllm_error** error);
 
+/// Compresses the checkpoint `path` to `archive_path`, the next of a chain: the
+/// archives in its folder, by their names, numbers in them as numbers. It is
+/// coded against one of those, which are not touched; every `keyframes`-th (1
+/// to 16) alone. To read one takes at most four others.
+/// ZIPLLM_ERROR_INVALID_ARGUMENT where later archives are there.
+ZIPLLM_EXPORT zipllm_status zipllm_append_to_chain(
+    const char* path, const char* archive_path, int32_t keyframes,
+    int overwrite, const zipllm_compress_options* options,
+    zipllm_totals* totals, zipllm_error** error);
+
 // ---- Decompressing ----------------------------------------------------------
 //
-// Each call is independent of all others. `totals` may be NULL. The source is
-// read from start to end without seeking; archives may follow each other in it.
-// All can fail with ZIPLLM_ERROR_CORRUPT, ZIPLLM_ERROR_UNSUPPORTED,
-// ZIPLLM_ERROR_LIMIT, ZIPLLM_ERROR_CANCELLED, and as their source and sink do.
+// Each call is independent of all others. `totals` may be NULL. Where a base is
+// missing they fail with ZIPLLM_ERROR_BASE before anything is written. The
+// source is read from start to end without seeking; archives may follow each
+// other in it. All can fail with ZIPLLM_ERROR_CORRUPT,
+// ZIPLLM_ERROR_UNSUPPORTED, ZIPLLM_ERROR_LIMIT, ZIPLLM_ERROR_CANCELLED, and as
+// their source and sink do.
 
 /// Writes the contents of all files, one after the other, to `sink`.
 ZIPLLM_EXPORT zipllm_status
@@ -405,6 +429,24 @@ ZIPLLM_EXPORT uint64_t zipllm_archive_size(const zipllm_archive* archive);
 ZIPLLM_EXPORT uint64_t zipllm_archive_bytes_read(const zipllm_archive* archive);
 /// How many files, directories and symlinks it holds; 0 for NULL.
 ZIPLLM_EXPORT size_t zipllm_archive_entry_count(const zipllm_archive* archive);
+
+/// A tensor outside of the archive without which some of it cannot be decoded.
+/// The caller sets `struct_size` to its sizeof.
+typedef struct zipllm_needed_base {
+  size_t struct_size;
+  const char* tensor;  ///< its name there
+  const char* model;   ///< the file that it was in
+  uint64_t length;     ///< in bytes
+  uint8_t sha256[32];
+} zipllm_needed_base;
+
+/// How many such tensors there are; 0 for NULL.
+ZIPLLM_EXPORT size_t
+zipllm_archive_needed_base_count(const zipllm_archive* archive);
+/// Facts about the one with number `index`. ZIPLLM_ERROR_OUT_OF_RANGE.
+ZIPLLM_EXPORT zipllm_status
+zipllm_archive_get_needed_base(const zipllm_archive* archive, size_t index,
+                               zipllm_needed_base* base, zipllm_error** error);
 
 #define ZIPLLM_ENTRY_FILE 0
 #define ZIPLLM_ENTRY_DIRECTORY 1

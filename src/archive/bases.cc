@@ -71,7 +71,7 @@ absl::Status Bases::CheckUnchanged() {
   std::lock_guard lock(mutex_);
   for (const auto& [path, state] : files_) {
     if (StateOfFile(path) != state) {
-      return absl::AbortedError(
+      return absl::UnavailableError(
           path + ": changed while it was coded against: try again");
     }
   }

@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "zipllm/archive.h"
+#include "zipllm/chain.h"
 #include "zipllm/compressor.h"
 #include "zipllm/decompressor.h"
 #include "zipllm/io.h"
@@ -60,7 +61,10 @@ zipllm_status CodeOf(const absl::Status& status) {
     case absl::StatusCode::kDataLoss:
       return ZIPLLM_ERROR_CORRUPT;
     case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kAborted:
       return ZIPLLM_ERROR_IO;
+    case absl::StatusCode::kFailedPrecondition:
+      return ZIPLLM_ERROR_BASE;
     default:
       return ZIPLLM_ERROR_INTERNAL;
   }
@@ -146,6 +150,9 @@ absl::Status FromCallback(zipllm_status status, const std::string& name) {
     case ZIPLLM_ERROR_INTERNAL:
       code = absl::StatusCode::kInternal;
       break;
+    case ZIPLLM_ERROR_BASE:
+      code = absl::StatusCode::kFailedPrecondition;
+      break;
     case ZIPLLM_ERROR_IO:
       break;
   }
@@ -188,6 +195,9 @@ constexpr size_t kFirstSize<zipllm_sink_callbacks> =
     SIZE_TO(zipllm_sink_callbacks, name);
 template <>
 constexpr size_t kFirstSize<zipllm_totals> = SIZE_TO(zipllm_totals, warnings);
+template <>
+constexpr size_t kFirstSize<zipllm_needed_base> = SIZE_TO(zipllm_needed_base,
+                                                          sha256);
 template <>
 constexpr size_t kFirstSize<zipllm_entry> = SIZE_TO(zipllm_entry, sha256);
 template <>
@@ -263,6 +273,19 @@ absl::Status CheckThreads(int32_t threads) {
                          ", must be 0 (one a core) or more");
 }
 
+absl::Status AddPaths(const char* const* paths, size_t count, const char* what,
+                      std::vector<std::string>* out) {
+  if (count == 0) return absl::OkStatus();
+  if (paths == nullptr) return InvalidArgument("options->", what, " is NULL");
+  for (size_t i = 0; i < count; ++i) {
+    if (paths[i] == nullptr) {
+      return InvalidArgument("options->", what, "[", i, "] is NULL");
+    }
+    out->emplace_back(paths[i]);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CompressOptions> Convert(
     const zipllm_compress_options* options) {
   CompressOptions result;
@@ -280,6 +303,8 @@ absl::StatusOr<CompressOptions> Convert(
   result.verify = known.verify != 0;
   result.deduplicate = known.deduplicate != 0;
   result.follow_symlinks = known.follow_symlinks != 0;
+  RETURN_IF_ERROR(
+      AddPaths(known.bases, known.base_count, "bases", &result.bases));
   result.progress = WrapProgress(known.progress, known.user_data);
   result.warning = WrapWarning(known.warning, known.user_data);
   return result;
@@ -297,6 +322,10 @@ absl::StatusOr<DecompressOptions> Convert(
   result.max_memory = known.max_memory;
   result.check_sha256 = known.check_sha256 != 0;
   result.overwrite = known.overwrite != 0;
+  RETURN_IF_ERROR(
+      AddPaths(known.bases, known.base_count, "bases", &result.bases));
+  RETURN_IF_ERROR(AddPaths(known.base_directories, known.base_directory_count,
+                           "base_directories", &result.base_directories));
   result.progress = WrapProgress(known.progress, known.user_data);
   result.warning = WrapWarning(known.warning, known.user_data);
   return result;
@@ -635,6 +664,8 @@ const char* zipllm_status_string(zipllm_status status) {
       return "input or output failed";
     case ZIPLLM_ERROR_INTERNAL:
       return "internal error";
+    case ZIPLLM_ERROR_BASE:
+      return "a base is missing or is another one";
   }
   return "unknown status";
 }
@@ -953,6 +984,23 @@ zipllm_status zipllm_compress_path_to_file(
   });
 }
 
+zipllm_status zipllm_append_to_chain(const char* path, const char* archive_path,
+                                     int32_t keyframes, int overwrite,
+                                     const zipllm_compress_options* options,
+                                     zipllm_totals* totals,
+                                     zipllm_error** error) {
+  return Run(error, [&]() -> Outcome {
+    REQUIRE(path);
+    REQUIRE(archive_path);
+    return RunWithTotals(options, totals, [&](CompressOptions with) {
+      return AppendToChain(
+          path, archive_path,
+          {.keyframes = keyframes, .compress = std::move(with)},
+          overwrite != 0);
+    });
+  });
+}
+
 // ---- Decompressing ----------------------------------------------------------
 
 zipllm_status zipllm_decompress_stream(zipllm_source* source, zipllm_sink* sink,
@@ -1052,6 +1100,33 @@ uint64_t zipllm_archive_bytes_read(const zipllm_archive* archive) {
 
 size_t zipllm_archive_entry_count(const zipllm_archive* archive) {
   return archive != nullptr ? archive->archive.entries().size() : 0;
+}
+
+size_t zipllm_archive_needed_base_count(const zipllm_archive* archive) {
+  return archive != nullptr ? archive->archive.needed_bases().size() : 0;
+}
+
+zipllm_status zipllm_archive_get_needed_base(const zipllm_archive* archive,
+                                             size_t index,
+                                             zipllm_needed_base* base,
+                                             zipllm_error** error) {
+  return Run(error, [&]() -> Outcome {
+    REQUIRE(archive);
+    REQUIRE(base);
+    RETURN_IF_ERROR(CheckSize(*base, "base"));
+    const std::vector<NeededBase>& needed = archive->archive.needed_bases();
+    if (index >= needed.size()) {
+      return absl::OutOfRangeError(
+          StrCat("the archive needs ", needed.size(), " bases"));
+    }
+    zipllm_needed_base result = {};
+    result.tensor = needed[index].tensor.c_str();
+    result.model = needed[index].model.c_str();
+    result.length = needed[index].length;
+    std::ranges::copy(needed[index].sha256, result.sha256);
+    CopyOut(result, base);
+    return absl::OkStatus();
+  });
 }
 
 zipllm_status zipllm_archive_get_entry(const zipllm_archive* archive,

@@ -108,10 +108,12 @@ absl::StatusOr<Totals> AppendToChain(const std::string& path,
     const auto next = std::ranges::lower_bound(names, name, ComesBefore);
     const bool is_there = next != names.end() && *next == name;
     if (names.end() - next > (is_there ? 1 : 0)) {
-      return MakeStatus(absl::StatusCode::kFailedPrecondition, archive_path,
-                        ": would not be the last of its chain, ", names.back(),
-                        " comes after it: give it a name with a greater "
-                        "number, or compress it without --chain");
+      return InvalidArgument(archive_path,
+                             ": would not be the last of its "
+                             "chain, ",
+                             names.back(),
+                             " comes after it: give it a name with a greater "
+                             "number, or compress it without --chain");
     }
     names.erase(next, names.end());
     CompressOptions compress = options.compress;

@@ -94,7 +94,7 @@ absl::Status Inputs::CheckUnchanged() {
   for (const auto& [number, state] : states_) {
     const std::string& path = (*inputs_)[number].path;
     if (StateOfFile(path) != state) {
-      return absl::AbortedError(
+      return absl::UnavailableError(
           path + ": changed while others were coded against it: try again");
     }
   }

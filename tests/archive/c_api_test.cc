@@ -41,14 +41,17 @@ using Data = std::vector<uint8_t>;
 static_assert(ZIPLLM_ABI_VERSION == 1);
 static_assert(sizeof(zipllm_status) == 4);
 static_assert(sizeof(zipllm_progress) == 40);
-static_assert(sizeof(zipllm_compress_options) == 56);
+static_assert(sizeof(zipllm_compress_options) == 72);
 static_assert(offsetof(zipllm_compress_options, level) == 8);
 static_assert(offsetof(zipllm_compress_options, progress) == 32);
 static_assert(offsetof(zipllm_compress_options, user_data) == 48);
-static_assert(sizeof(zipllm_decompress_options) == 56);
+static_assert(offsetof(zipllm_compress_options, bases) == 56);
+static_assert(sizeof(zipllm_decompress_options) == 88);
 static_assert(offsetof(zipllm_decompress_options, max_memory) == 8);
 static_assert(offsetof(zipllm_decompress_options, threads) == 16);
 static_assert(offsetof(zipllm_decompress_options, user_data) == 48);
+static_assert(offsetof(zipllm_decompress_options, base_directories) == 72);
+static_assert(sizeof(zipllm_needed_base) == 64);
 static_assert(sizeof(zipllm_totals) == 48);
 static_assert(sizeof(zipllm_source_callbacks) == 56);
 static_assert(offsetof(zipllm_source_callbacks, read_at) == 24);
@@ -61,6 +64,7 @@ static_assert(offsetof(zipllm_entry, sha256) == 80);
 static_assert(sizeof(zipllm_segment) == 64);
 static_assert(offsetof(zipllm_segment, shape) == 40);
 static_assert(ZIPLLM_ERROR_INTERNAL == 13);
+static_assert(ZIPLLM_ERROR_BASE == 14);
 
 // Receives an error object; frees it.
 class Error {
@@ -242,12 +246,12 @@ TEST(CApi, VersionsOfHeaderLibraryAndProjectAgree) {
 
 TEST(CApi, EveryStatusHasWordsOfItsOwn) {
   std::vector<std::string> words;
-  for (int status = ZIPLLM_OK; status <= ZIPLLM_ERROR_INTERNAL; ++status) {
+  for (int status = ZIPLLM_OK; status <= ZIPLLM_ERROR_BASE; ++status) {
     words.push_back(zipllm_status_string(static_cast<zipllm_status>(status)));
   }
   std::sort(words.begin(), words.end());
   EXPECT_EQ(std::adjacent_find(words.begin(), words.end()), words.end());
-  EXPECT_STREQ(zipllm_status_string(static_cast<zipllm_status>(14)),
+  EXPECT_STREQ(zipllm_status_string(static_cast<zipllm_status>(15)),
                "unknown status");
 }
 
@@ -536,8 +540,9 @@ TEST(CApi, StructsThatWereNotSetUpAreRefused) {
   Error error;
   Data plain(100), archive(zipllm_compress_bound(100));
   size_t size = 0;
-  for (size_t struct_size :
-       {size_t{0}, sizeof(zipllm_compress_options) - 1, SIZE_MAX}) {
+  // What the first version of the ABI had is the least that a caller has.
+  constexpr size_t kFirst = offsetof(zipllm_compress_options, bases);
+  for (size_t struct_size : {size_t{0}, kFirst - 1, SIZE_MAX}) {
     zipllm_compress_options options = CompressWith(3);
     options.struct_size = struct_size;
     EXPECT_C_ERROR(zipllm_compress(archive.data(), archive.size(), &size,
@@ -556,7 +561,7 @@ TEST(CApi, StructsThatWereNotSetUpAreRefused) {
     EXPECT_TRUE(out.data.empty());
   }
   zipllm_compress_options options = {};
-  zipllm_compress_options_init(&options, sizeof options - 1);
+  zipllm_compress_options_init(&options, kFirst - 1);
   EXPECT_EQ(options.struct_size, 0);
 }
 
@@ -1360,6 +1365,118 @@ TEST(CApiArchive, SeveralThreadsRead) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// A base and a fine-tune of it: every third weight went up or down a little.
+struct Pair {
+  Pair() {
+    Data base = Bf16Weights(40'000, 3);
+    Data tuned = base;
+    for (size_t i = 0; i < tuned.size(); i += 6) tuned[i] ^= 1;
+    WriteFile(folder / "base", Safetensors({{"w", "BF16", {40'000}, base}}));
+    WriteFile(folder / "tuned", Safetensors({{"w", "BF16", {40'000}, tuned}}));
+  }
+  TempDir folder;
+};
+
+TEST(CApiBases, AreCodedAgainstNamedAndAskedFor) {
+  Error error;
+  Pair pair;
+  const std::string base = pair.folder / "base";
+  const std::string archive = pair.folder / "tuned.zllm";
+  const char* const bases[] = {base.c_str()};
+  zipllm_compress_options compress;
+  zipllm_compress_options_init(&compress, sizeof compress);
+  compress.bases = bases;
+  compress.base_count = 1;
+  ASSERT_C_OK(zipllm_compress_path_to_file((pair.folder / "tuned").c_str(),
+                                           archive.c_str(), 0, &compress,
+                                           nullptr, error));
+  EXPECT_LT(fs::file_size(archive), 80'000u / 4);
+
+  zipllm_archive* raw = nullptr;
+  ASSERT_C_OK(zipllm_archive_open_file(archive.c_str(), nullptr, &raw, error));
+  ArchivePtr opened(raw);
+  ASSERT_EQ(zipllm_archive_needed_base_count(raw), 1u);
+  zipllm_needed_base needed = {};
+  needed.struct_size = sizeof needed;
+  ASSERT_C_OK(zipllm_archive_get_needed_base(raw, 0, &needed, error));
+  EXPECT_STREQ(needed.tensor, "w");
+  EXPECT_STREQ(needed.model, "base");
+  EXPECT_EQ(needed.length, 80'000u);
+  EXPECT_C_ERROR(zipllm_archive_get_needed_base(raw, 1, &needed, error),
+                 ZIPLLM_ERROR_OUT_OF_RANGE);
+  EXPECT_EQ(zipllm_archive_needed_base_count(nullptr), 0u);
+
+  // Without the base nothing is written.
+  const std::string target = pair.folder / "back";
+  EXPECT_C_ERROR(zipllm_decompress_file(archive.c_str(), target.c_str(),
+                                        nullptr, nullptr, error),
+                 ZIPLLM_ERROR_BASE);
+  EXPECT_THAT(error.message(), HasSubstr("w of base"));
+  EXPECT_FALSE(fs::exists(target));
+
+  zipllm_decompress_options decompress;
+  zipllm_decompress_options_init(&decompress, sizeof decompress);
+  decompress.bases = bases;
+  decompress.base_count = 1;
+  ASSERT_C_OK(zipllm_decompress_file(archive.c_str(), target.c_str(),
+                                     &decompress, nullptr, error));
+  EXPECT_EQ(ReadFile(target), ReadFile(pair.folder / "tuned"));
+
+  // A folder to look into does as well.
+  fs::remove(target);
+  const std::string folder = fs::path(base).parent_path().string();
+  const char* const folders[] = {folder.c_str()};
+  zipllm_decompress_options_init(&decompress, sizeof decompress);
+  decompress.base_directories = folders;
+  decompress.base_directory_count = 1;
+  ASSERT_C_OK(zipllm_decompress_file(archive.c_str(), target.c_str(),
+                                     &decompress, nullptr, error));
+  EXPECT_EQ(ReadFile(target), ReadFile(pair.folder / "tuned"));
+
+  decompress.base_directories = nullptr;
+  EXPECT_C_ERROR(zipllm_decompress_file(archive.c_str(), target.c_str(),
+                                        &decompress, nullptr, error),
+                 ZIPLLM_ERROR_INVALID_ARGUMENT);
+}
+
+TEST(CApiBases, OlderCallersKnowNone) {
+  Error error;
+  Pair pair;
+  zipllm_compress_options options;
+  zipllm_compress_options_init(
+      &options, offsetof(zipllm_compress_options, user_data) + sizeof(void*));
+  options.bases = nullptr;
+  options.base_count = 99;  // is beyond what this caller says it has
+  ASSERT_C_OK(zipllm_compress_path_to_file((pair.folder / "tuned").c_str(),
+                                           (pair.folder / "tuned.zllm").c_str(),
+                                           0, &options, nullptr, error));
+}
+
+TEST(CApiChain, EachIsCodedAgainstAnEarlierOne) {
+  Error error;
+  Pair pair;
+  fs::create_directory(pair.folder / "run");
+  const std::string first = pair.folder / "run/step-9.zllm";
+  const std::string second = pair.folder / "run/step-10.zllm";
+  ASSERT_C_OK(zipllm_append_to_chain((pair.folder / "base").c_str(),
+                                     first.c_str(), 16, 0, nullptr, nullptr,
+                                     error));
+  ASSERT_C_OK(zipllm_append_to_chain((pair.folder / "tuned").c_str(),
+                                     second.c_str(), 16, 0, nullptr, nullptr,
+                                     error));
+  EXPECT_LT(fs::file_size(second), fs::file_size(first) / 2);
+  // Others may need it: it cannot be made anew.
+  EXPECT_C_ERROR(
+      zipllm_append_to_chain((pair.folder / "base").c_str(), first.c_str(), 16,
+                             1, nullptr, nullptr, error),
+      ZIPLLM_ERROR_INVALID_ARGUMENT);
+  EXPECT_C_ERROR(
+      zipllm_append_to_chain((pair.folder / "base").c_str(),
+                             (pair.folder / "run/step-11.zllm").c_str(), 17, 0,
+                             nullptr, nullptr, error),
+      ZIPLLM_ERROR_INVALID_ARGUMENT);
 }
 
 }  // namespace
