@@ -13,6 +13,8 @@
 // Symbols are coded by rANS with a frequency table by class; contexts that are
 // alike share a class, which the encoder finds. So contexts may be as fine as
 // one likes, up to kMaxContexts: few elements get few classes. Raw bits follow.
+// Frames of fewer than kFewElements have no tables: bits are counted as they
+// come.
 // Format: format-spec/codecs/15-delta.md, "Residuals".
 //
 // An encoder's plan:
@@ -74,6 +76,9 @@ struct Alphabet {
   uint16_t size;     ///< how many symbols
   std::array<Octave, 64> octaves;
   std::array<Symbol, 256> symbols;
+  /// The symbol that is likely to be as frequent: that of the other sign, else
+  /// of the difference before; itself if there is none.
+  std::array<uint8_t, 256> before;
 };
 
 /// Magnitudes below 2^kDirectBits are told exactly: difference 0 is symbol 0, m
@@ -84,6 +89,7 @@ inline constexpr int kDirectBits = 4;
 const Alphabet& AlphabetOf(size_t element_size, Number number);
 
 inline constexpr size_t kMaxContexts = 256;
+inline constexpr size_t kFewElements = 8192;
 
 // ---- Encoding (linked with encoders alone) ----
 
@@ -127,11 +133,11 @@ class ResidualEncoder {
   ResidualEncoder(const Alphabet& alphabet, const ResidualCounts& counts,
                   const ContextGrid& grid);
   /// Appends what the decoder needs to know.
-  void Write(Buffer* out) const;
+  void Write(Buffer* out) const { out->Append(written_.span()); }
   /// Bits that what was counted takes, raw bits among them, the tables not.
   uint64_t cost() const { return cost_; }
-  /// Bits that the tables take, about.
-  uint64_t table_cost() const { return table_cost_; }
+  /// Bits that the tables take.
+  uint64_t table_cost() const { return 8 * uint64_t{written_.size()}; }
   /// Appends a block of `count` (at least 1) elements to `*out`. `a` and `b`
   /// are any other buffers.
   void Encode(const uint8_t* contexts, const uint8_t* symbols,
@@ -142,10 +148,10 @@ class ResidualEncoder {
   const Alphabet* alphabet_;
   std::array<uint8_t, kMaxContexts> class_of_{};
   size_t contexts_;
-  entropy::ClassFrequencies frequencies_;
+  Buffer written_;
+  // Null for few elements.
   std::unique_ptr<const entropy::ClassEncodeTables> tables_;
   uint64_t cost_ = 0;
-  uint64_t table_cost_ = 0;
 };
 
 // ---- Decoding ----
@@ -161,14 +167,15 @@ class ResidualDecoder {
 
  private:
   friend class ResidualBlock;
-  ResidualDecoder(const Alphabet& alphabet,
-                  const entropy::ClassFrequencies& frequencies)
-      : alphabet_(&alphabet), tables_(frequencies) {}
+  ResidualDecoder(const Alphabet& alphabet, size_t contexts)
+      : alphabet_(&alphabet), contexts_(contexts) {}
 
   const Alphabet* alphabet_;
+  size_t contexts_;
   // By context; kNoClass beyond the last one.
   std::array<uint8_t, kMaxContexts> class_of_;
-  entropy::ClassDecodeTables tables_;
+  // None for few elements.
+  std::optional<entropy::ClassDecodeTables> tables_;
 };
 
 /// A block being decoded. Thread-compatible.
@@ -182,6 +189,9 @@ class ResidualBlock {
   static absl::StatusOr<ResidualBlock> Start(const ResidualDecoder& decoder,
                                              size_t count, ByteReader& reader,
                                              Buffer* buffer);
+  ResidualBlock(ResidualBlock&&) noexcept;
+  ResidualBlock& operator=(ResidualBlock&&) noexcept;
+  ~ResidualBlock();
   /// The next `count` elements from their contexts and predictions, which may
   /// be any bytes and lie where `elements` do. What is wrong with the data is
   /// told by Finish.
@@ -191,24 +201,21 @@ class ResidualBlock {
   absl::Status Finish() const;
 
  private:
-  ResidualBlock() = default;
-  void NextSymbols(const uint8_t* classes, size_t count, uint8_t* symbols);
+  struct Few;
+  ResidualBlock();
+  void NextFew(const uint8_t* contexts, const uint8_t* predictions,
+               size_t count, uint8_t* elements);
 
   const ResidualDecoder* decoder_;
-  // One of the two: many symbols by the class coder, few with one state.
+  // One of the two.
   std::optional<entropy::ClassRansDecoder> many_;
-  uint32_t state_ = 0;
-  const uint8_t* words_ = nullptr;
-  const uint8_t* words_end_ = nullptr;
+  std::unique_ptr<Few> few_;
   bool ok_ = true;
   // Raw bits, followed by 16 zero bytes.
   const uint8_t* raw_ = nullptr;
   size_t raw_size_ = 0;
   uint64_t raw_position_ = 0;  // bits taken
 };
-
-/// Blocks of fewer elements have one state and no lanes.
-inline constexpr size_t kFewElements = 8192;
 
 }  // namespace zipllm::codecs::residuals
 

@@ -5,16 +5,13 @@
 #include <cstring>
 
 #include "codecs/reference/residuals.h"
-#include "entropy/bits.h"
-#include "kernels/kernels.h"
+#include "codecs/reference/residuals_models.h"
+#include "entropy/binary_coder.h"
 
 namespace zipllm::codecs::residuals {
 namespace {
 
-using entropy::BitReader;
-using kernels::kProbabilityBits;
-using kernels::kSlots;
-using kernels::kStateLow;
+using entropy::BinaryDecoder;
 
 /// The bits below the first that tell a difference in octave `octave`.
 uint8_t SubBits(size_t element_size, int octave) {
@@ -65,18 +62,21 @@ Alphabet MakeAlphabet(size_t element_size, Number number) {
     }
   }
   alphabet.size = static_cast<uint16_t>(next);
+  uint8_t positive = 0;
+  for (size_t s = 0; s < next; ++s) {
+    const auto self = static_cast<uint8_t>(s);
+    const Alphabet::Symbol& symbol = alphabet.symbols[s];
+    if (symbol.negative) {
+      alphabet.before[s] = static_cast<uint8_t>(s - 1);
+    } else {
+      alphabet.before[s] = s == alphabet.crossing ? self : positive;
+      positive = self;
+    }
+  }
   return alphabet;
 }
 
 constexpr uint8_t kNoClass = 255;
-
-/// An Elias gamma code: a number from 1 on, n zeros, a one, then the n bits
-/// below its first. 0 where the bits are none.
-uint32_t ReadGamma(BitReader& bits) {
-  int n = 0;
-  while (n < 16 && bits.Get(1) == 0) ++n;
-  return n == 16 ? 0 : (uint32_t{1} << n | bits.Get(n));
-}
 
 template <typename Word>
 Word Apply(Number number, Word prediction, uint64_t difference, bool crosses) {
@@ -139,105 +139,92 @@ const Alphabet& AlphabetOf(size_t element_size, Number number) {
 absl::StatusOr<ResidualDecoder> ResidualDecoder::Parse(const Alphabet& alphabet,
                                                        size_t contexts,
                                                        ByteReader& reader) {
+  ResidualDecoder decoder(alphabet, contexts);
   ASSIGN_OR_RETURN(const uint64_t size, reader.Varint(reader.remaining()));
+  if (size == 0) return decoder;
   ASSIGN_OR_RETURN(const ByteSpan coded, reader.Bytes(size));
-  BitReader bits(coded);
-  std::array<uint8_t, kMaxContexts> class_of;
-  class_of.fill(kNoClass);
-  uint32_t classes = 0;
-  for (size_t c = 0; c < contexts;) {
-    const bool known = classes != 0 && bits.Get(1) != 0;
-    const uint32_t number =
-        known ? bits.Get(static_cast<int>(std::bit_width(classes - 1)))
-              : classes;
-    const uint32_t run = ReadGamma(bits);
-    if (run == 0 || run > contexts - c || (known && number >= classes) ||
-        number == entropy::kMaxClasses) {
-      return reader.Error("classes of contexts make no sense");
+  BinaryDecoder bits(coded.data(), coded.size());
+  decoder.class_of_.fill(kNoClass);
+  const std::span class_of = std::span(decoder.class_of_).first(contexts);
+  std::ranges::fill(class_of, uint8_t{0});
+  const size_t classes = CodeClasses(bits, class_of);
+  if (classes == 0) return reader.Error("classes of contexts make no sense");
+  entropy::ClassFrequencies tables;
+  LevelCoder level_coder(alphabet, bits);
+  for (size_t c = 0; c < classes; ++c) {
+    ClassLevels levels{};
+    if (!level_coder.Code(&levels)) {
+      return reader.Error("a level is out of range");
     }
-    classes = std::max(classes, number + 1);
-    std::fill_n(class_of.begin() + static_cast<std::ptrdiff_t>(c), run,
-                static_cast<uint8_t>(number));
-    c += run;
+    tables.push_back(FrequenciesOf(levels));
   }
-  if (!bits.AtEnd()) return reader.Error("bits do not end where they should");
-  ASSIGN_OR_RETURN(const entropy::ClassFrequencies frequencies,
-                   entropy::ParseClassFrequencies(reader));
-  if (frequencies.size() != classes) {
-    return reader.Error(frequencies.size(), " tables for ", classes,
-                        " classes");
+  if (!bits.IsAtEnd()) {
+    return reader.Error("tables do not end where they should");
   }
-  for (const entropy::ByteFrequencies& table : frequencies) {
-    for (size_t s = alphabet.size; s < table.size(); ++s) {
-      if (table[s] != 0) {
-        return reader.Error("a frequency for symbol ", s, " of ",
-                            alphabet.size);
-      }
-    }
-  }
-  ResidualDecoder decoder(alphabet, frequencies);
-  decoder.class_of_ = class_of;
+  decoder.tables_.emplace(tables);
   return decoder;
 }
+
+struct ResidualBlock::Few {
+  Few(size_t contexts, ByteSpan code)
+      : bits(code.data(), code.size()), coder(contexts, bits) {}
+  BinaryDecoder bits;
+  FewCoder<BinaryDecoder> coder;
+};
+
+ResidualBlock::ResidualBlock() = default;
+ResidualBlock::ResidualBlock(ResidualBlock&&) noexcept = default;
+ResidualBlock& ResidualBlock::operator=(ResidualBlock&&) noexcept = default;
+ResidualBlock::~ResidualBlock() = default;
 
 absl::StatusOr<ResidualBlock> ResidualBlock::Start(
     const ResidualDecoder& decoder, size_t count, ByteReader& reader,
     Buffer* buffer) {
   ResidualBlock block;
   block.decoder_ = &decoder;
-  if (count >= kFewElements) {
+  if (decoder.tables_.has_value()) {
     ASSIGN_OR_RETURN(block.many_, entropy::ClassRansDecoder::Start(
-                                      decoder.tables_, count, reader));
-  } else {
-    ASSIGN_OR_RETURN(const uint64_t words, reader.Varint(count));
-    ASSIGN_OR_RETURN(block.state_, reader.Le<uint32_t>());
-    ASSIGN_OR_RETURN(const ByteSpan bytes, reader.Bytes(2 * words));
-    block.words_ = bytes.data();
-    block.words_end_ = bytes.data() + bytes.size();
+                                      *decoder.tables_, count, reader));
   }
   ASSIGN_OR_RETURN(const uint64_t size, reader.Varint(reader.remaining()));
-  ASSIGN_OR_RETURN(const ByteSpan raw, reader.Bytes(size));
+  ASSIGN_OR_RETURN(const ByteSpan bits, reader.Bytes(size));
+  if (!decoder.tables_.has_value()) {
+    block.few_ = std::make_unique<Few>(decoder.contexts_, bits);
+    return block;
+  }
   buffer->Clear();
-  buffer->Append(raw);
+  buffer->Append(bits);
   std::memset(buffer->Extend(16), 0, 16);
   block.raw_ = buffer->data();
-  block.raw_size_ = raw.size();
+  block.raw_size_ = bits.size();
   return block;
 }
 
-void ResidualBlock::NextSymbols(const uint8_t* classes, size_t count,
-                                uint8_t* symbols) {
-  if (many_.has_value()) {
-    many_->Next(classes, count, symbols);
-    return;
-  }
-  const kernels::ClassSlots* const tables = decoder_->tables_.slots();
-  for (size_t i = 0; i < count; ++i) {
-    if (classes[i] >= decoder_->tables_.classes()) {
-      symbols[i] = 0;
-      ok_ = false;
-      continue;
-    }
-    const uint32_t slot = tables[classes[i]][state_ & (kSlots - 1)];
-    const uint32_t frequency = (slot & (kSlots - 1)) + 1;
-    const uint32_t rank = (slot >> kProbabilityBits) & (kSlots - 1);
-    state_ = frequency * (state_ >> kProbabilityBits) + rank;
-    if (state_ < kStateLow) {
-      uint16_t word = 0;
-      if (words_ != words_end_) {
-        word = LoadLe<uint16_t>(words_);
-        words_ += sizeof word;
+void ResidualBlock::NextFew(const uint8_t* contexts, const uint8_t* predictions,
+                            size_t count, uint8_t* elements) {
+  const Alphabet& alphabet = *decoder_->alphabet_;
+  ForWord(alphabet, [&]<typename Word>() {
+    for (size_t i = 0; i < count; ++i) {
+      Difference d;
+      if (contexts[i] < decoder_->contexts_) {
+        d = few_->coder.Code({}, contexts[i]);
       } else {
         ok_ = false;
       }
-      state_ = state_ << 16 | word;
+      StoreLe(
+          elements + i * sizeof(Word),
+          Apply(alphabet.number, LoadLe<Word>(predictions + i * sizeof(Word)),
+                d.negative ? 0 - d.magnitude : d.magnitude, d.crosses));
     }
-    symbols[i] = static_cast<uint8_t>(slot >> 24);
-  }
+  });
 }
 
 void ResidualBlock::Next(const uint8_t* contexts, const uint8_t* predictions,
                          size_t count, uint8_t* elements) {
+  if (few_ != nullptr) {
+    NextFew(contexts, predictions, count, elements);
+    return;
+  }
   constexpr size_t kStep = 16 * kPiece;
   uint8_t classes[kStep];
   uint8_t symbols[kStep];
@@ -248,36 +235,22 @@ void ResidualBlock::Next(const uint8_t* contexts, const uint8_t* predictions,
     for (size_t i = 0; i < n; ++i) {
       classes[i] = decoder_->class_of_[contexts[at + i]];
     }
-    NextSymbols(classes, n, symbols);
-    const auto apply = [&](auto apply_all) {
-      apply_all(alphabet, symbols, predictions + at * size, n, raw_, raw_size_,
-                &raw_position_, elements + at * size);
-    };
-    switch (size) {
-      case 1:
-        apply(ApplyAll<uint8_t>);
-        break;
-      case 2:
-        apply(ApplyAll<uint16_t>);
-        break;
-      case 4:
-        apply(ApplyAll<uint32_t>);
-        break;
-      default:
-        apply(ApplyAll<uint64_t>);
-        break;
-    }
+    many_->Next(classes, n, symbols);
+    ForWord(alphabet, [&]<typename Word>() {
+      ApplyAll<Word>(alphabet, symbols, predictions + at * size, n, raw_,
+                     raw_size_, &raw_position_, elements + at * size);
+    });
   }
 }
 
 absl::Status ResidualBlock::Finish() const {
   if (many_.has_value()) RETURN_IF_ERROR(many_->Finish());
-  const bool few_done =
-      many_.has_value() || (words_ == words_end_ && state_ == kStateLow);
-  const bool raw_done = (raw_position_ + 7) / 8 == raw_size_ &&
-                        (raw_position_ % 8 == 0 ||
-                         raw_[raw_size_ - 1] >> (raw_position_ % 8) == 0);
-  if (!ok_ || !few_done || !raw_done) {
+  const bool done = few_ != nullptr
+                        ? few_->bits.IsAtEnd()
+                        : (raw_position_ + 7) / 8 == raw_size_ &&
+                              (raw_position_ % 8 == 0 ||
+                               raw_[raw_size_ - 1] >> (raw_position_ % 8) == 0);
+  if (!ok_ || !done) {
     return DataLoss("residuals do not end where they should");
   }
   return absl::OkStatus();

@@ -5,26 +5,18 @@
 
 #include "base/log2.h"
 #include "codecs/reference/residuals.h"
-#include "entropy/bits.h"
+#include "codecs/reference/residuals_models.h"
+#include "entropy/binary_coder.h"
 #include "kernels/kernels.h"
 
 namespace zipllm::codecs::residuals {
 namespace {
 
-using entropy::BitWriter;
+using entropy::BinaryEncoder;
 using entropy::ByteCounts;
 using kernels::kProbabilityBits;
-using kernels::kSlots;
-using kernels::kStateLow;
 
 // ---- Symbols ----
-
-/// How an element differs from its prediction.
-struct Difference {
-  uint64_t magnitude;
-  bool negative;
-  bool crosses;
-};
 
 template <typename Word>
 Difference DifferenceOf(Number number, Word element, Word prediction) {
@@ -61,21 +53,6 @@ uint8_t SymbolOf(const Alphabet& alphabet, const Difference& d) {
       of.first + (alphabet.raw_signs ? sub : 2 * sub + uint64_t{d.negative}));
 }
 
-/// Calls body.operator()<Word>() with the type of elements.
-template <typename Body>
-void ForWord(const Alphabet& alphabet, const Body& body) {
-  switch (alphabet.element_size) {
-    case 1:
-      return body.template operator()<uint8_t>();
-    case 2:
-      return body.template operator()<uint16_t>();
-    case 4:
-      return body.template operator()<uint32_t>();
-    default:
-      return body.template operator()<uint64_t>();
-  }
-}
-
 // ---- Classes ----
 
 /// log2 of 1 to 2^32 - 1 in 1/65536, a little too small above 4096.
@@ -99,7 +76,7 @@ struct Cluster {
   static uint64_t Cost(const ByteCounts& a, const ByteCounts& b, size_t size) {
     // A table tells what symbols occur in about as many bits each.
     constexpr uint64_t kSymbolBits = 4;
-    constexpr uint64_t kTableBits = 8;
+    constexpr uint64_t kTableBits = 4;
     uint64_t total = 0;
     uint64_t sum = 0;
     uint64_t used = 0;
@@ -202,10 +179,54 @@ std::vector<size_t> MergeContexts(const ResidualCounts& counts,
   return leader;
 }
 
-void WriteGamma(uint32_t value, BitWriter* bits) {
-  const int n = static_cast<int>(std::bit_width(value)) - 1;
-  bits->Put(uint32_t{1} << n, n + 1);
-  bits->Put(value & ((uint32_t{1} << n) - 1), n);
+/// Sums up what coded bits take, in 1/65536 bit.
+class CostCounter {
+ public:
+  bool Code(bool bit, uint32_t p) {
+    cost_ += (16 << 16) - FastLog2(bit ? p : 65536 - p);
+    return bit;
+  }
+  uint64_t cost() const { return cost_; }
+
+ private:
+  uint64_t cost_ = 0;
+};
+
+/// Bits that counted symbols take without tables: about, since it depends on
+/// their order and on raw bits, too.
+uint64_t CostOfFew(const Alphabet& alphabet, const ResidualCounts& counts) {
+  CostCounter counter;
+  FewCoder coder(counts.contexts(), counter);
+  for (size_t c = 0; c < counts.contexts(); ++c) {
+    for (size_t s = 0; s < alphabet.size; ++s) {
+      const Alphabet::Symbol& symbol = alphabet.symbols[s];
+      const uint64_t low =
+          0x5555555555555555 & ((uint64_t{1} << symbol.low_bits) - 1);
+      for (uint32_t i = 0; i < counts[c][s]; ++i) {
+        coder.Code({.magnitude = symbol.base + low,
+                    .negative = symbol.raw_sign ? i % 2 != 0 : symbol.negative,
+                    .crosses = symbol.crosses},
+                   c);
+      }
+    }
+  }
+  return counter.cost() >> 16;
+}
+
+/// The level of each symbol that occurs.
+ClassLevels LevelsOf(const ByteCounts& counts, size_t symbols) {
+  ClassLevels levels{};
+  uint32_t total = 0;
+  for (size_t s = 0; s < symbols; ++s) total += counts[s];
+  for (size_t s = 0; s < symbols; ++s) {
+    if (counts[s] == 0) continue;
+    const int64_t log2 = int64_t{FastLog2(counts[s])} +
+                         (int64_t{kProbabilityBits} << 16) - FastLog2(total);
+    const int64_t level = ((8 * log2 + (1 << 15)) >> 16) + 1;
+    levels[s] =
+        static_cast<uint8_t>(std::clamp<int64_t>(level, 1, kLevels - 1));
+  }
+  return levels;
 }
 
 // ---- Blocks ----
@@ -237,30 +258,6 @@ class RawWriter {
   int held_bits_ = 0;  // below 8
 };
 
-void EncodeFew(const kernels::ClassRanges* tables, const uint8_t* classes,
-               const uint8_t* symbols, size_t count, Buffer* scratch,
-               Buffer* out) {
-  scratch->Resize(2 * count);
-  uint8_t* const end = scratch->data() + scratch->size();
-  uint8_t* words = end;
-  uint32_t state = kStateLow;
-  for (size_t i = count; i-- > 0;) {
-    const uint32_t range = tables[classes[i]][symbols[i]];
-    const uint32_t frequency = (range & (kSlots - 1)) + 1;
-    if (state >> (32 - kProbabilityBits) >= frequency) {
-      words -= 2;
-      StoreLe(words, static_cast<uint16_t>(state));
-      state >>= 16;
-    }
-    state = (state / frequency << kProbabilityBits) +
-            (range >> kProbabilityBits) + state % frequency;
-  }
-  ByteWriter writer(out);
-  writer.Varint(static_cast<uint64_t>(end - words) / 2);
-  writer.Le(state);
-  writer.Bytes({words, end});
-}
-
 }  // namespace
 
 void ToSymbols(const Alphabet& alphabet, const uint8_t* elements,
@@ -279,6 +276,15 @@ ResidualEncoder::ResidualEncoder(const Alphabet& alphabet,
                                  const ResidualCounts& counts,
                                  const ContextGrid& grid)
     : alphabet_(&alphabet), contexts_(counts.contexts()) {
+  uint64_t total = 0;
+  for (size_t c = 0; c < contexts_; ++c) {
+    for (size_t s = 0; s < alphabet.size; ++s) total += counts[c][s];
+  }
+  if (total < kFewElements) {
+    cost_ = CostOfFew(alphabet, counts);
+    *written_.Extend(1) = 0;
+    return;
+  }
   std::vector<Cluster> clusters;
   const std::vector<size_t> leader =
       MergeContexts(counts, grid, alphabet.size, &clusters);
@@ -286,64 +292,70 @@ ResidualEncoder::ResidualEncoder(const Alphabet& alphabet,
   // one before.
   std::array<uint8_t, kMaxContexts> number;
   number.fill(entropy::kMaxClasses);
+  std::vector<size_t> of_class;
   uint8_t last = 0;
   for (size_t c = 0; c < contexts_; ++c) {
-    const Cluster& cluster = clusters[leader[c]];
-    if (!cluster.empty) {
+    if (!clusters[leader[c]].empty) {
       uint8_t& of = number[leader[c]];
       if (of == entropy::kMaxClasses) {
-        of = static_cast<uint8_t>(frequencies_.size());
-        frequencies_.push_back(entropy::NormalizeBytes(cluster.counts));
-        cost_ += entropy::CodingCost(cluster.counts, frequencies_.back()) >> 16;
-        for (size_t s = 0; s < alphabet.size; ++s) {
-          cost_ += uint64_t{cluster.counts[s]} * alphabet.symbols[s].raw_bits();
-        }
+        of = static_cast<uint8_t>(of_class.size());
+        of_class.push_back(leader[c]);
       }
       last = of;
     }
     class_of_[c] = last;
   }
-  if (frequencies_.empty()) frequencies_.push_back({});
-  tables_ = std::make_unique<const entropy::ClassEncodeTables>(frequencies_);
-  Buffer written;
-  Write(&written);
-  table_cost_ = 8 * uint64_t{written.size()};
-}
 
-void ResidualEncoder::Write(Buffer* out) const {
   Buffer coded;
-  BitWriter bits(&coded);
-  uint32_t classes = 0;
-  for (size_t c = 0; c < contexts_;) {
-    const size_t start = c;
-    const uint32_t number = class_of_[c];
-    while (c < contexts_ && class_of_[c] == number) ++c;
-    if (classes != 0) {
-      bits.Put(number != classes, 1);
-      if (number != classes)
-        bits.Put(number, static_cast<int>(std::bit_width(classes - 1)));
+  BinaryEncoder bits(&coded);
+  CodeClasses(bits, std::span(class_of_).first(contexts_));
+  LevelCoder level_coder(alphabet, bits);
+  entropy::ClassFrequencies tables;
+  uint64_t cost = 0;
+  for (const size_t c : of_class) {
+    const ByteCounts& of = clusters[c].counts;
+    ClassLevels levels = LevelsOf(of, alphabet.size);
+    level_coder.Code(&levels);
+    tables.push_back(FrequenciesOf(levels));
+    for (size_t s = 0; s < alphabet.size; ++s) {
+      if (of[s] == 0) continue;
+      cost += of[s] *
+              ((uint64_t{kProbabilityBits} << 16) - FastLog2(tables.back()[s]));
+      cost_ += uint64_t{of[s]} * alphabet.symbols[s].raw_bits();
     }
-    classes = std::max(classes, number + 1);
-    WriteGamma(static_cast<uint32_t>(c - start), &bits);
   }
+  cost_ += cost >> 16;
   bits.Finish();
-  ByteWriter(out).Varint(coded.size());
-  out->Append(coded.span());
-  entropy::WriteClassFrequencies(frequencies_, out);
+  ByteWriter(&written_).Varint(coded.size());
+  written_.Append(coded.span());
+  tables_ = std::make_unique<const entropy::ClassEncodeTables>(tables);
 }
 
 void ResidualEncoder::Encode(const uint8_t* contexts, const uint8_t* symbols,
                              const uint8_t* elements,
                              const uint8_t* predictions, size_t count,
                              Buffer* a, Buffer* b, Buffer* out) const {
+  if (tables_ == nullptr) {
+    b->Clear();
+    BinaryEncoder bits(b);
+    FewCoder coder(contexts_, bits);
+    ForWord(*alphabet_, [&]<typename Word>() {
+      for (size_t i = 0; i < count; ++i) {
+        coder.Code(DifferenceOf(alphabet_->number,
+                                LoadLe<Word>(elements + i * sizeof(Word)),
+                                LoadLe<Word>(predictions + i * sizeof(Word))),
+                   contexts[i]);
+      }
+    });
+    bits.Finish();
+    ByteWriter(out).Varint(b->size());
+    out->Append(b->span());
+    return;
+  }
   a->Resize(count);
   uint8_t* const classes = a->data();
   for (size_t i = 0; i < count; ++i) classes[i] = class_of_[contexts[i]];
-  if (count >= kFewElements) {
-    entropy::EncodeClassRans(*tables_, symbols, classes, count, b, out);
-  } else {
-    EncodeFew(tables_->ranges(), classes, symbols, count, b, out);
-  }
+  entropy::EncodeClassRans(*tables_, symbols, classes, count, b, out);
 
   std::array<uint8_t, 256> raw_bits;
   for (size_t s = 0; s < raw_bits.size(); ++s) {
