@@ -56,17 +56,32 @@ std::vector<Fixed> RowAndColumnMeans(const std::vector<Fixed>& logs,
   const uint64_t skip = has_rows ? phase : 0;
   std::vector<Sum> rows((skip + n + width - 1) / width), columns(width);
   Sum all;
-  for (size_t i = 0; i < n; ++i) {
-    if (logs[i] == kLogOfZero) continue;
-    all.Add(logs[i]);
-    rows[(skip + i) / width].Add(logs[i]);
-    columns[(skip + i) % width].Add(logs[i]);
+  const auto for_each = [&](auto body) {
+    size_t r = 0, c = skip;
+    for (size_t i = 0; i < n; ++i) {
+      body(i, r, c);
+      if (++c == width) {
+        c = 0;
+        ++r;
+      }
+    }
+  };
+  for_each([&](size_t i, size_t r, size_t c) {
+    if (logs[i] == kLogOfZero) return;
+    rows[r].Add(logs[i]);
+    columns[c].Add(logs[i]);
+  });
+  for (Sum& sum : rows) {
+    all.sum += sum.sum;
+    all.count += sum.count;
+    sum.sum = sum.Mean();
   }
+  for (Sum& sum : columns) sum.sum = sum.Mean();
+  const Fixed mean = all.Mean();
   std::vector<Fixed> means(n);
-  for (size_t i = 0; i < n; ++i) {
-    means[i] = rows[(skip + i) / width].Mean() +
-               columns[(skip + i) % width].Mean() - all.Mean();
-  }
+  for_each([&](size_t i, size_t r, size_t c) {
+    means[i] = rows[r].sum + columns[c].sum - mean;
+  });
   return means;
 }
 
@@ -135,6 +150,68 @@ Expected Expect(const Params& params, const Arrays& arrays, size_t elements,
   return expected;
 }
 
+namespace {
+
+/// A value as an element, a magnitude above all numbers as the greatest.
+struct Rounded {
+  uint32_t magnitude;
+  int ulp;        // its exponent
+  double places;  // the value in units of that
+};
+Rounded Round(const Kind& kind, double magnitude) {
+  const double limit = PowerOfTwo(kind.max_exponent());
+  const double value = std::min(magnitude, limit);
+  const int exponent =
+      std::max(static_cast<int>(Log(value) >> kUnitBits), kind.min_exponent());
+  const int ulp = exponent - kind.mantissa_bits;
+  const double places = value * PowerOfTwo(-ulp);
+  const auto significand = static_cast<uint32_t>(places + 0.5);
+  const int above = exponent - kind.min_exponent();
+  return {significand + (static_cast<uint32_t>(above) << kind.mantissa_bits),
+          ulp, places};
+}
+
+}  // namespace
+
+void Predict(const Params& params, const Expected& expected, size_t begin,
+             size_t count, const uint8_t* signs, uint8_t* contexts,
+             uint8_t* predictions) {
+  // Quarter octaves of the scale in units of the last place, from kLeast on;
+  // below kFine by where between two elements the value is.
+  constexpr int kLeast = -32;
+  constexpr int kSteps = 128;
+  constexpr int kFine = 40;
+  constexpr int kPlaces = 4;
+  static_assert(kFine * kPlaces + kSteps - kFine == kTableContexts);
+  const Kind& kind = *params.kind;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t at = begin + i;
+    const Fixed log_scale = expected.log_scale[at];
+    double value = expected.center[at];
+    if (params.signs) {
+      value = Exp(log_scale);
+      if ((signs[at / 8] >> at % 8 & 1) != 0) value = -value;
+    } else if (params.map == Map::kLogarithmic) {
+      value += Exp(log_scale);
+    }
+    const Rounded rounded = Round(kind, std::abs(value));
+    const uint32_t element =
+        rounded.magnitude | (std::signbit(value) ? kind.sign_bit() : 0);
+    std::memcpy(predictions + i * kind.size, &element, kind.size);
+    const auto steps = static_cast<int>(
+        std::clamp<Fixed>((log_scale - Fixed{rounded.ulp} * (1 << kUnitBits)) >>
+                              (kUnitBits - 2),
+                          kLeast, kLeast + kSteps - 1) -
+        kLeast);
+    const double floor = std::floor(rounded.places);
+    contexts[i] = static_cast<uint8_t>(
+        steps < kFine
+            ? steps * kPlaces +
+                  static_cast<int>((rounded.places - floor) * double{kPlaces})
+            : kFine * kPlaces + steps - kFine);
+  }
+}
+
 }  // namespace moments
 
 namespace {
@@ -143,7 +220,12 @@ using moments::Params;
 
 struct FrameParams final : DecodeParams {
   Params params;
+  std::optional<residuals::ResidualDecoder> tables;  // of kTables
 };
+
+const residuals::Alphabet& AlphabetOf(const Params& params) {
+  return residuals::AlphabetOf(params.kind->size, residuals::Number::kFloat);
+}
 
 absl::StatusOr<float> ReadFinite(ByteReader& reader) {
   ASSIGN_OR_RETURN(const auto bits, reader.Le<uint32_t>());
@@ -163,13 +245,20 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
   params.kind = &moments::kKinds[number - 1u];
   ASSIGN_OR_RETURN(const uint8_t map, reader.Le<uint8_t>());
   ASSIGN_OR_RETURN(const uint8_t engine, reader.Le<uint8_t>());
-  if (map > 1 || engine > 1) {
+  if (map > 1 || engine > 2) {
     return reader.Error("unknown map ", int{map}, " or engine ", int{engine});
   }
   params.map = static_cast<moments::Map>(map);
   params.engine = static_cast<moments::Engine>(engine);
-  for (uint8_t& ridge : params.ridge) {
-    ASSIGN_OR_RETURN(ridge, reader.Le<uint8_t>());
+  const bool has_tables = params.engine == moments::Engine::kTables;
+  if (has_tables) {
+    ASSIGN_OR_RETURN(const uint8_t signs, reader.Le<uint8_t>());
+    if (signs > 1) return reader.Error("mode of signs ", int{signs});
+    params.signs = signs == 1;
+  } else {
+    for (uint8_t& ridge : params.ridge) {
+      ASSIGN_OR_RETURN(ridge, reader.Le<uint8_t>());
+    }
   }
   ASSIGN_OR_RETURN(params.mean_terms, reader.Le<uint8_t>());
   ASSIGN_OR_RETURN(params.scale_terms, reader.Le<uint8_t>());
@@ -191,6 +280,12 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
     ASSIGN_OR_RETURN(params.scale[static_cast<size_t>(term)],
                      reader.Le<int16_t>());
   }
+  if (has_tables) {
+    ASSIGN_OR_RETURN(residuals::ResidualDecoder tables,
+                     residuals::ResidualDecoder::Parse(
+                         AlphabetOf(params), moments::kTableContexts, reader));
+    frame->tables.emplace(std::move(tables));
+  }
   RETURN_IF_ERROR(reader.ExpectEnd());
   return frame;
 }
@@ -209,13 +304,41 @@ void DecodeElements(const Params& params, const mix::Grid& grid,
       });
 }
 
+absl::Status DecodeTables(const FrameParams& frame,
+                          const moments::Expected& expected, ByteReader& reader,
+                          MutableByteSpan out, Scratch& scratch) {
+  const Params& params = frame.params;
+  const size_t size = params.kind->size;
+  const size_t count = out.size() / size;
+  ASSIGN_OR_RETURN(const ByteSpan signs,
+                   reader.Bytes(params.signs ? (count + 7) / 8 : 0));
+  if (params.signs && count % 8 != 0 && signs.back() >> count % 8 != 0) {
+    return reader.Error("signs of no elements");
+  }
+  ASSIGN_OR_RETURN(residuals::ResidualBlock block,
+                   residuals::ResidualBlock::Start(*frame.tables, count, reader,
+                                                   &scratch.buffers[0]));
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  constexpr size_t kPiece = 4 * residuals::ResidualBlock::kPiece;
+  alignas(64) uint8_t contexts[kPiece];
+  alignas(64) uint8_t predictions[4 * kPiece];
+  for (size_t i = 0; i < count; i += kPiece) {
+    const size_t n = std::min(kPiece, count - i);
+    moments::Predict(params, expected, i, n, signs.data(), contexts,
+                     predictions);
+    block.Next(contexts, predictions, n, out.data() + i * size);
+  }
+  return block.Finish();
+}
+
 absl::Status Decode(const DecodeParams* decode_params,
                     const BlockContext& context, ByteSpan coded,
-                    MutableByteSpan out, Scratch& /*scratch*/) {
+                    MutableByteSpan out, Scratch& scratch) {
   if (decode_params == nullptr) {
     return DataLoss("moments block has no parameters");
   }
-  const Params& params = static_cast<const FrameParams*>(decode_params)->params;
+  const auto& frame = *static_cast<const FrameParams*>(decode_params);
+  const Params& params = frame.params;
   const size_t size = params.kind->size;
   if (out.size() % size != 0 || out.size() > moments::kMaxBlockBytes) {
     return DataLoss("moments block of ", out.size(), " bytes; at most ",
@@ -223,15 +346,18 @@ absl::Status Decode(const DecodeParams* decode_params,
                     " bytes are possible");
   }
   ByteReader reader(coded, "moments block");
-  ASSIGN_OR_RETURN(const uint64_t length, reader.Varint(reader.remaining()));
-  ASSIGN_OR_RETURN(const ByteSpan code, reader.Bytes(length));
-  ASSIGN_OR_RETURN(const ByteSpan tails, reader.Bytes(reader.remaining()));
 
   const size_t elements = out.size() / size;
   const uint64_t phase = context.row == 0 ? 0 : context.position % context.row;
   const moments::Expected expected =
       moments::Expect(params, moments::Arrays(context.references, elements),
                       elements, context.row, phase);
+  if (frame.tables.has_value()) {
+    return DecodeTables(frame, expected, reader, out, scratch);
+  }
+  ASSIGN_OR_RETURN(const uint64_t length, reader.Varint(reader.remaining()));
+  ASSIGN_OR_RETURN(const ByteSpan code, reader.Bytes(length));
+  ASSIGN_OR_RETURN(const ByteSpan tails, reader.Bytes(reader.remaining()));
   const mix::Grid grid(context.row, phase, elements);
   entropy::BinaryDecoder coder(code.data(), code.size());
   entropy::BitReader raw(tails);

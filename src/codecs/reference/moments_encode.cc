@@ -20,12 +20,21 @@ using moments::Kind;
 using moments::Map;
 using moments::Params;
 
-constexpr int kFirstLevel = 3;
+/// Levels from which engines are used.
+constexpr int kTablesLevel = 1;
+constexpr int kSingleLevel = 3;
+/// From here on also where there is nothing but a base.
+constexpr int kBaseAloneLevel = 6;
 constexpr int kMixedLevel = 9;
+moments::Engine EngineOf(int level) {
+  return level >= kMixedLevel    ? moments::Engine::kMixed
+         : level >= kSingleLevel ? moments::Engine::kSingle
+                                 : moments::Engine::kTables;
+}
 constexpr size_t kMinElements = 64;
 /// Elements that parameters are fitted to, and those that try them.
-constexpr size_t kFitted = size_t{1} << 17;
-constexpr size_t kTried = size_t{1} << 15;
+constexpr size_t kFitted = size_t{1} << 16;
+constexpr size_t kTried = size_t{1} << 13;
 
 uint32_t LoadElement(const Kind& kind, ByteSpan data, size_t i) {
   uint32_t element = 0;
@@ -97,7 +106,54 @@ void AppendBlock(const Params& params, const Piece& block, Buffer* out) {
   writer.Bytes(tails.span());
 }
 
+/// Elements as residuals, of one block or of several in turn.
+struct Residuals {
+  explicit Residuals(const Params& of)
+      : params(of),
+        alphabet(
+            residuals::AlphabetOf(of.kind->size, residuals::Number::kFloat)) {}
+  void Add(const Piece& block);
+  /// Bytes of signs that blocks have.
+  uint64_t sign_bytes() const { return signs.size(); }
+
+  const Params params;
+  const residuals::Alphabet& alphabet;
+  residuals::ResidualCounts counts{moments::kTableContexts};
+  Buffer contexts, symbols, predictions, signs;
+};
+
+void Residuals::Add(const Piece& block) {
+  const size_t n = block.elements();
+  const Kind& kind = *params.kind;
+  const size_t first_sign = signs.size();
+  if (params.signs) {
+    std::memset(signs.Extend((n + 7) / 8), 0, (n + 7) / 8);
+    for (size_t i = 0; i < n; ++i) {
+      const uint32_t element = LoadElement(kind, block.data, i);
+      const bool negative = (element & kind.sign_bit()) != 0;
+      signs.data()[first_sign + i / 8] |=
+          static_cast<uint8_t>(negative << i % 8);
+    }
+  }
+  const Expected expected =
+      moments::Expect(params, block.arrays(), n, block.row, block.phase());
+  uint8_t* const its_contexts = contexts.Extend(n);
+  uint8_t* const its_symbols = symbols.Extend(n);
+  uint8_t* const its_predictions = predictions.Extend(n * kind.size);
+  moments::Predict(params, expected, 0, n, signs.data() + first_sign,
+                   its_contexts, its_predictions);
+  residuals::ToSymbols(alphabet, block.data.data(), its_predictions, n,
+                       its_symbols);
+  counts.Add(its_contexts, its_symbols, n);
+}
+
 uint64_t CodedSize(const Params& params, const Piece& block) {
+  if (params.engine == moments::Engine::kTables) {
+    Residuals coded(params);
+    coded.Add(block);
+    const residuals::ResidualEncoder encoder(coded.alphabet, coded.counts, {});
+    return (encoder.cost() + encoder.table_cost()) / 8 + coded.sign_bytes();
+  }
   Buffer coded;
   AppendBlock(params, block, &coded);
   return coded.size();
@@ -159,8 +215,12 @@ float ToFactor(double value) {
 /// Finds the parameters that code a piece of a tensor best.
 class Fitter {
  public:
-  explicit Fitter(const Piece& piece)
-      : piece_(piece), arrays_(piece.arrays()), n_(piece.elements()) {
+  Fitter(const Piece& piece, int level)
+      : piece_(piece),
+        level_(level),
+        engine_(EngineOf(level)),
+        arrays_(piece.arrays()),
+        n_(piece.elements()) {
     values_.resize(n_);
     for (size_t i = 0; i < n_; ++i) {
       const uint32_t element = LoadElement(*piece.kind, piece.data, i);
@@ -185,6 +245,9 @@ class Fitter {
     Params params;
     params.kind = piece_.kind;
     params.map = map;
+    // What row predictors do best with is what three experts do best with.
+    params.engine =
+        engine_ == moments::Engine::kMixed ? moments::Engine::kSingle : engine_;
     params.ridge = {2, 64};
     return params;
   }
@@ -202,6 +265,8 @@ class Fitter {
                     const std::vector<double>& base) const;
 
   const Piece& piece_;
+  const int level_;
+  const moments::Engine engine_;
   const Arrays arrays_;
   const size_t n_;
   std::vector<double> values_;
@@ -380,7 +445,22 @@ void Fitter::TryLinear(const Scale& scale) {
   }
   const std::vector<Fixed> log_scale = LogScale(params);
   FitMean(params, &log_scale);
-  FitLevel(values_, Centers(params), log_scale, params);
+  std::vector<double> centers = Centers(params);
+  if (engine_ == moments::Engine::kTables) {
+    // Where elements are hardly nearer to the center than to 0.
+    double all = 0, rest = 0;
+    for (size_t i = 0; i < n_; ++i) {
+      const double weight = moments::Exp(-log_scale[i]);
+      all += std::min(std::abs(values_[i]) * weight, 1e30);
+      rest += std::min(std::abs(values_[i] - centers[i]) * weight, 1e30);
+    }
+    if (rest > 0.7 * all) {
+      params.signs = true;
+      params.mean_terms = 0;
+      centers.assign(n_, 0.0);
+    }
+  }
+  FitLevel(values_, centers, log_scale, params);
   Try(params);
 }
 
@@ -428,7 +508,11 @@ std::optional<Params> Fitter::Best() {
     if (has_base) TryLogarithmic(true);
   }
   const bool has_second = arrays_.Has(Role::kSecondMoment);
-  if (has_base || has_second) TryLinear(scale({}));
+  // Codec 15 is there for a base alone, and much faster.
+  if (has_second || arrays_.Has(Role::kFirstMoment) ||
+      (has_base && level_ >= kBaseAloneLevel)) {
+    TryLinear(scale({}));
+  }
   if (has_second) {
     TryLinear(scale({{moments::kScaleSecond, 128}}));
     TryLinear(
@@ -460,7 +544,7 @@ class Model final : public TensorModel {
 };
 
 bool Suits(DType dtype, int level, size_t elements) {
-  return level >= kFirstLevel && elements >= kMinElements &&
+  return level >= kTablesLevel && elements >= kMinElements &&
          moments::FindKind(dtype) != nullptr;
 }
 
@@ -491,7 +575,7 @@ std::unique_ptr<const TensorModel> Learn(const TensorView& tensor,
     if (!array.has_value()) return nullptr;
     piece.references.push_back({beside.role, beside.dtype, *array, 0});
   }
-  const std::optional<Params> best = Fitter(piece).Best();
+  const std::optional<Params> best = Fitter(piece, tensor.level).Best();
   return best.has_value() ? std::make_unique<Model>(*best) : nullptr;
 }
 
@@ -500,7 +584,11 @@ void WriteParams(const Params& params, Buffer* out) {
   writer.Le(params.kind->number);
   writer.Le(static_cast<uint8_t>(params.map));
   writer.Le(static_cast<uint8_t>(params.engine));
-  for (const uint8_t ridge : params.ridge) writer.Le(ridge);
+  if (params.engine == moments::Engine::kTables) {
+    writer.Le<uint8_t>(params.signs);
+  } else {
+    for (const uint8_t ridge : params.ridge) writer.Le(ridge);
+  }
   writer.Le(params.mean_terms);
   writer.Le(params.scale_terms);
   for (int term = 0; term < moments::kMeanTerms; ++term) {
@@ -518,43 +606,16 @@ void WriteParams(const Params& params, Buffer* out) {
   }
 }
 
-class Plan final : public EncodePlan {
+class Plan : public EncodePlan {
  public:
+  ByteSpan params() const override { return params_.span(); }
+  uint64_t estimate() const override { return estimate_; }
+
+ protected:
   Plan(const EncodeRequest& request, const Params& params)
       : request_(request), model_(params) {
     WriteParams(params, &params_);
-    if (request.level < kMixedLevel) {
-      const Piece all = All();
-      const size_t tried = std::min(all.elements(), kTried);
-      estimate_ =
-          CodedSize(params, all.Part(0, tried)) * all.elements() / tried;
-      return;
-    }
-    // How well mixing does is only known afterwards: the blocks are coded here.
-    for (size_t at = 0; at < request.data.size(); at += request.block_size) {
-      Buffer& coded = blocks_.emplace_back();
-      const ByteSpan block = BlockAt(at);
-      if (IsWhole(block)) AppendBlock(model_, PieceOf(block), &coded);
-      estimate_ += coded.empty() ? block.size() : coded.size();
-    }
   }
-  ByteSpan params() const override { return params_.span(); }
-  uint64_t estimate() const override { return estimate_; }
-  bool Encode(ByteSpan block, Scratch& /*scratch*/,
-              Buffer* out) const override {
-    if (!IsWhole(block)) return false;
-    const size_t start = out->size();
-    if (blocks_.empty()) {
-      AppendBlock(model_, PieceOf(block), out);
-    } else {
-      out->Append(blocks_[Offset(block) / request_.block_size].span());
-    }
-    const bool smaller = out->size() - start < block.size();
-    if (!smaller) out->Resize(start);
-    return smaller;
-  }
-
- private:
   size_t Offset(ByteSpan block) const {
     return static_cast<size_t>(block.data() - request_.data.data());
   }
@@ -581,8 +642,87 @@ class Plan final : public EncodePlan {
   const EncodeRequest request_;
   const Params model_;
   Buffer params_;
-  std::vector<Buffer> blocks_;
   uint64_t estimate_ = 0;
+};
+
+/// By engines that learn as they go.
+class LearningPlan final : public Plan {
+ public:
+  LearningPlan(const EncodeRequest& request, const Params& params)
+      : Plan(request, params) {
+    if (params.engine != moments::Engine::kMixed) {
+      const Piece all = All();
+      const size_t tried = std::min(all.elements(), 2 * kTried);
+      estimate_ =
+          CodedSize(params, all.Part(0, tried)) * all.elements() / tried;
+      return;
+    }
+    // How well mixing does is only known afterwards: the blocks are coded here.
+    for (size_t at = 0; at < request.data.size(); at += request.block_size) {
+      Buffer& coded = blocks_.emplace_back();
+      const ByteSpan block = BlockAt(at);
+      if (IsWhole(block)) AppendBlock(model_, PieceOf(block), &coded);
+      estimate_ += coded.empty() ? block.size() : coded.size();
+    }
+  }
+  bool Encode(ByteSpan block, Scratch& /*scratch*/,
+              Buffer* out) const override {
+    if (!IsWhole(block)) return false;
+    const size_t start = out->size();
+    if (blocks_.empty()) {
+      AppendBlock(model_, PieceOf(block), out);
+    } else {
+      out->Append(blocks_[Offset(block) / request_.block_size].span());
+    }
+    const bool smaller = out->size() - start < block.size();
+    if (!smaller) out->Resize(start);
+    return smaller;
+  }
+
+ private:
+  std::vector<Buffer> blocks_;
+};
+
+/// By tables for the frame.
+class TablesPlan final : public Plan {
+ public:
+  TablesPlan(const EncodeRequest& request, const Params& params)
+      : Plan(request, params), residuals_(params) {
+    uint64_t blocks = 0;
+    for (size_t at = 0; at < request.data.size(); at += request.block_size) {
+      residuals_.Add(PieceOf(BlockAt(at)));
+      ++blocks;
+    }
+    encoder_.emplace(residuals_.alphabet, residuals_.counts,
+                     residuals::ContextGrid{});
+    encoder_->Write(&params_);
+    constexpr uint64_t kBlockBytes = 24;
+    estimate_ =
+        encoder_->cost() / 8 + residuals_.sign_bytes() + kBlockBytes * blocks;
+  }
+  bool Encode(ByteSpan block, Scratch& scratch, Buffer* out) const override {
+    if (!IsWhole(block)) return false;
+    const size_t start = out->size();
+    const size_t size = model_.kind->size;
+    const size_t first = Offset(block) / size;
+    const size_t count = block.size() / size;
+    if (model_.signs) {
+      const size_t each = (request_.block_size / size + 7) / 8;
+      const size_t sign = Offset(block) / request_.block_size * each;
+      out->Append(residuals_.signs.span().subspan(sign, (count + 7) / 8));
+    }
+    encoder_->Encode(residuals_.contexts.data() + first,
+                     residuals_.symbols.data() + first, block.data(),
+                     residuals_.predictions.data() + first * size, count,
+                     &scratch.buffers[0], &scratch.buffers[1], out);
+    const bool smaller = out->size() - start < block.size();
+    if (!smaller) out->Resize(start);
+    return smaller;
+  }
+
+ private:
+  Residuals residuals_;
+  std::optional<residuals::ResidualEncoder> encoder_;
 };
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
@@ -602,11 +742,18 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
                     {request.references.begin(), request.references.end()},
                     request.row,
                     request.position};
-    params = Fitter(all.Part(0, std::min(all.elements(), kFitted))).Best();
+    params =
+        Fitter(all.Part(0, std::min(all.elements(), kFitted)), request.level)
+            .Best();
   }
   if (!params.has_value()) return nullptr;
-  if (request.level >= kMixedLevel) params->engine = moments::Engine::kMixed;
-  auto plan = std::make_unique<Plan>(request, *params);
+  params->engine = EngineOf(request.level);
+  std::unique_ptr<EncodePlan> plan;
+  if (params->engine == moments::Engine::kTables) {
+    plan = std::make_unique<TablesPlan>(request, *params);
+  } else {
+    plan = std::make_unique<LearningPlan>(request, *params);
+  }
   if (plan->estimate() >= request.data.size()) return nullptr;
   return plan;
 }

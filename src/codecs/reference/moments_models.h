@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "codecs/codec.h"
+#include "codecs/reference/residuals.h"
 #include "codecs/tensor/mix_models.h"
 #include "entropy/bits.h"
 #include "entropy/mixing.h"
@@ -96,8 +97,9 @@ enum class Map : uint8_t {
   kLogarithmic = 1,  ///< value = center + 2^(log_scale + u)
 };
 enum class Engine : uint8_t {
-  kSingle = 0,  ///< one row predictor
-  kMixed = 1,   ///< three experts, as codec 10 has
+  kTables = 0,  ///< residuals with frequency tables
+  kSingle = 1,  ///< one row predictor
+  kMixed = 2,   ///< three experts, as codec 10 has
 };
 
 /// Terms of the center, each with a coefficient, besides 1 * base.
@@ -124,9 +126,10 @@ struct Params {
   const Kind* kind = nullptr;
   Map map = Map::kLinear;
   Engine engine = Engine::kSingle;
-  std::array<uint8_t, 2> ridge{};
-  uint8_t mean_terms = 0;   // bits
-  uint8_t scale_terms = 0;  // bits
+  bool signs = false;  // of kTables: signs by themselves, centers are 0
+  std::array<uint8_t, 2> ridge{};  // of the others
+  uint8_t mean_terms = 0;          // bits
+  uint8_t scale_terms = 0;         // bits
   std::array<float, kMeanTerms> mean{};
   float decay = 0;
   int32_t log_scale = 0;                     // Fixed
@@ -173,26 +176,38 @@ std::vector<Fixed> ScaleLogs(const Arrays& arrays, ScaleTerm term, float decay);
 Expected Expect(const Params& params, const Arrays& arrays, size_t elements,
                 uint64_t row, uint64_t phase);
 
-/// One row predictor, and how far from it elements are, by column and line: an
-/// expert of codec 10 alone.
+/// What kTables codes elements against: predictions of the elements' type, and
+/// the contexts of what they differ by.
+inline constexpr size_t kTableContexts = 248;
+/// Of `count` elements from `begin` on; bit i of `signs` is the sign of element
+/// i of the block, if the parameters say so.
+void Predict(const Params& params, const Expected& expected, size_t begin,
+             size_t count, const uint8_t* signs, uint8_t* contexts,
+             uint8_t* predictions);
+
+/// One row predictor, and how far from it elements are, by column and line.
 template <class Coder>
 class Single {
  public:
   Single(const Params& params, size_t columns, size_t nodes, size_t contexts)
       : predictor_(columns, params.ridge[0]),
-        columns_(columns, mix::Average(Fixed{1} << kUnitBits)),
-        line_scale_(kRatioOne),
+        columns_(columns),
         nodes_(nodes),
-        bits_(nodes * contexts) {}
+        bits_(nodes * contexts) {
+    for (uint32_t n = 0; n < kMostSeen; ++n) steps_[n] = 65536 / (n + 2);
+  }
 
   void BeginLine() {
     predictor_.BeginRow();
-    sum_ = kLinePrior * line_scale_.value();
+    sum_ = kLinePrior * line_ratio_;
     in_line_ = kLinePrior;
+    SetRatio();
   }
   void EndLine() {
     predictor_.EndRow();
-    if (in_line_ > kLinePrior) line_scale_.Add(sum_ / in_line_, 62);
+    if (in_line_ > kLinePrior) {
+      line_ratio_ += ((sum_ / in_line_ - line_ratio_) * Step(&lines_)) >> 16;
+    }
   }
   void Skip(size_t column) {
     predictor_.Set(column, predictor_.Prediction(column) >>
@@ -202,9 +217,8 @@ class Single {
     constexpr int kToFixed =
         mix::kPredictorShift - entropy::RowPredictor::kPredictionBits;
     mean_ = Fixed{predictor_.Prediction(column)} << kToFixed;
-    scale_ = std::max<int64_t>(columns_[column].value(), 16);
-    const int64_t ratio = sum_ / in_line_;
-    deviation_ = std::clamp<Fixed>(((scale_ * ratio >> 12) * 19) >> 4, 64,
+    scale_ = std::max<Fixed>(columns_[column].scale, 16);
+    deviation_ = std::clamp<Fixed>(((scale_ * ratio_ >> 12) * 19) >> 4, 64,
                                    mix::kFixedMax);
   }
   Fixed mean() const { return mean_; }
@@ -223,28 +237,54 @@ class Single {
     const Fixed deviation =
         std::min<Fixed>(std::abs(value - mean_), Fixed{1} << 24);
     sum_ += std::min<int64_t>((deviation << 12) / scale_, 64 * kRatioOne);
-    columns_[column].Add(
-        deviation * kRatioOne / std::max<int64_t>(sum_ / (in_line_ + 1), 64),
-        250);
     ++in_line_;
+    if (in_line_ % kRatioEvery == 0) SetRatio();
+    Column& of = columns_[column];
+    of.scale +=
+        (((deviation * inverse_ratio_ >> 12) - of.scale) * Step(&of.seen)) >>
+        16;
   }
 
  private:
   static constexpr int64_t kRatioOne = 4096;
   static constexpr int64_t kLinePrior = 12;
+  static constexpr int64_t kRatioEvery = 8;
+  static constexpr uint32_t kMostSeen = 128;
   static constexpr uint32_t kLimit = 1020;
+
+  struct Column {
+    Fixed scale = Fixed{1} << kUnitBits;
+    uint32_t seen = 0;
+  };
+
+  /// 65536 / (seen + 2); counts what was seen.
+  int64_t Step(uint32_t* seen) const {
+    const int64_t step = steps_[*seen];
+    *seen += *seen + 1 < kMostSeen;
+    return step;
+  }
+  void SetRatio() {
+    ratio_ = std::max<int64_t>(sum_ / in_line_, 64);
+    inverse_ratio_ = (kRatioOne << 12) / ratio_;
+  }
 
   const entropy::MixingTables& tables_ = entropy::GetMixingTables();
   entropy::RowPredictor predictor_;
-  std::vector<mix::Average> columns_;
-  mix::Average line_scale_;
+  std::vector<Column> columns_;
+  std::array<int64_t, kMostSeen> steps_;
   size_t nodes_;
   std::vector<entropy::AdaptiveBit> bits_;
+  int64_t line_ratio_ = kRatioOne;
+  uint32_t lines_ = 0;
+  // Of the line: elements' deviations by their columns' scales.
   int64_t sum_ = 0;
   int64_t in_line_ = 0;
+  int64_t ratio_ = kRatioOne;
+  int64_t inverse_ratio_ = kRatioOne;
+  // Of the element.
   Fixed mean_ = 0;
   Fixed deviation_ = 1;
-  int64_t scale_ = 1;
+  Fixed scale_ = 1;
 };
 
 /// The experts of codec 10.
