@@ -159,6 +159,7 @@ class LowRankFitter {
 
   double mean_noise_ = 0;  // variance
   double extra_noise_ = 0;
+  int sweeps_ = 0;
   size_t rank_ = 0;
   Vector u_;                 // rows x rank
   Vector v_;                 // rank x columns
@@ -306,8 +307,9 @@ void LowRankFitter::FitRow(double* u, bool first) {
   for (size_t k = 0; k < rank_; ++k) gradient[k] = -u[k];
   kernel_.add_product(gradient.data(), v_.data(), columns_, rank_, columns_,
                       difference_.data());
-  // Elements near zero are known well, but should not count alone.
-  const double floor = mean_noise_ / 64;
+  // Elements near zero are known well, but should not count alone, least so
+  // while the fit is coarse.
+  const double floor = mean_noise_ / (sweeps_ == 0 ? 2 : sweeps_ == 1 ? 8 : 64);
   for (size_t j = 0; j < columns_; ++j) {
     noise_[j] = mean_noise_ / (noise_[j] + floor);
     weighted_[j] = noise_[j] * difference_[j];
@@ -374,10 +376,10 @@ bool LowRankFitter::Sweep(size_t stride, bool first, bool rows_only) {
       v_[k * columns_ + j] += column[k] / mean;
     }
   }
-  // What rounding does not explain is noise of the product's own, of one size.
-  // (A perfect fit leaves weighted squares of the mean noise.)
+  // By now, what rounding does not explain is noise of the product's own, of
+  // one size. (A perfect fit leaves weighted squares of the mean noise.)
   const double excess = rest / known - mean_noise_;
-  if (!first && excess > mean_noise_ / 4 && extra_noise_ == 0) {
+  if (++sweeps_ == 4 && excess > mean_noise_ / 8) {
     extra_noise_ = excess;
     mean_noise_ += excess;
   }
@@ -542,8 +544,8 @@ bool LowRankFitter::Choose(Sample& sample, Fit* fit) {
   double best_step = 0;
   for (double step = place / 4; step > place / 512; step /= 2) {
     const auto [row_step, column_step] = StepsOf(step);
-    if (root_mean_square_[0] / row_step > 0x1p24 ||
-        root_mean_square_[0] / column_step > 0x1p24) {
+    if (root_mean_square_[0] / row_step > 0x1p27 ||
+        root_mean_square_[0] / column_step > 0x1p27) {
       break;
     }
     Product product = RoundColumns(step);

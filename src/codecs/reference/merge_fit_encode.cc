@@ -47,45 +47,64 @@ bool Solve(std::array<Numbers, kMost> m, Numbers right, size_t n,
   return true;
 }
 
+/// The sample's values: of the target (-1) or a base.
+std::vector<double> ValuesOf(const Sample& sample, FloatType type,
+                             ByteSpan bytes) {
+  std::vector<double> values(sample.count());
+  kernels::Best().widen(type, bytes.data(), values.size(), values.data());
+  return values;
+}
+
 /// c of target ~ sum of c_k base_k: least squares over the differences to the
-/// first base, of which the first unknown is its own excess over 1.
+/// first base, of which the first unknown is its own excess over 1. The less
+/// the rounding of the target (and of the bases, where they are `rounded`)
+/// leaves to be known, the less an element counts.
 std::optional<Numbers> FitCoefficients(TensorReader& reader,
                                        const Sample& sample,
-                                       const std::vector<uint8_t>& bases) {
+                                       const std::vector<uint8_t>& bases,
+                                       bool rounded) {
   const size_t n = bases.size();
+  const std::vector<double> target =
+      ValuesOf(sample, reader.target(), sample.target());
+  std::array<std::vector<double>, kMost> x;
+  std::vector<double> noise(sample.count());
+  const auto add_noise = [&](FloatType type,
+                             const std::vector<double>& values) {
+    for (size_t i = 0; i < noise.size(); ++i) {
+      noise[i] += SquaredPlace(type, values[i]);
+    }
+  };
+  add_noise(reader.target(), target);
+  for (size_t k = 0; k < n; ++k) {
+    const Reference& reference = sample.references()[bases[k]];
+    const FloatType type = *FloatTypeOf(reference.dtype);
+    x[k] = ValuesOf(sample, type, reference.data);
+    if (rounded) add_noise(type, x[k]);
+  }
+  const auto is_known = [&](size_t i) {
+    double sum = target[i];
+    for (size_t k = 0; k < n; ++k) sum += x[k][i];
+    return IsFinite(sum) && noise[i] < 0x1p200;
+  };
+  double floor = 0;
+  for (size_t i = 0; i < noise.size(); ++i) {
+    if (is_known(i)) floor += noise[i];
+  }
+  // Elements near zero are known well, but should not count alone.
+  floor /= (rounded ? 16 : 1024) * static_cast<double>(noise.size());
+
   std::array<Numbers, kMost> m{};
   Numbers right{};
-  constexpr size_t kRun = 512;
-  double target[kRun];
-  std::array<std::array<double, kRun>, kMost> x;
-  const auto widen = [&](FloatType type, ByteSpan bytes, size_t at,
-                         size_t count, double* to) {
-    kernels::Best().widen(type, bytes.data() + at * WidthOf(type), count, to);
-  };
-  for (size_t at = 0; at < sample.count(); at += kRun) {
-    const size_t count = std::min(kRun, sample.count() - at);
-    widen(reader.target(), sample.target(), at, count, target);
+  for (size_t i = 0; i < noise.size(); ++i) {
+    if (!is_known(i)) continue;
+    Numbers row;
+    row[0] = x[0][i];
+    for (size_t k = 1; k < n; ++k) row[k] = x[k][i] - x[0][i];
+    const double difference = target[i] - x[0][i];
     for (size_t k = 0; k < n; ++k) {
-      const Reference& reference = sample.references()[bases[k]];
-      widen(*FloatTypeOf(reference.dtype), reference.data, at, count,
-            x[k].data());
-    }
-    for (size_t i = 0; i < count; ++i) {
-      const double weight = 1 / SquaredPlace(reader.target(), target[i]);
-      Numbers row;
-      row[0] = x[0][i];
-      double difference = target[i] - x[0][i];
-      bool finite = IsFinite(difference);
-      for (size_t k = 1; k < n; ++k) {
-        row[k] = x[k][i] - x[0][i];
-        finite = finite && IsFinite(row[k]);
-      }
-      if (!finite) continue;
-      for (size_t k = 0; k < n; ++k) {
-        const double weighted = weight * row[k];
-        for (size_t l = 0; l <= k; ++l) m[k][l] += weighted * row[l];
-        right[k] += weighted * difference;
-      }
+      const double weighted = row[k] / (noise[i] + floor);
+      for (size_t l = 0; l <= k; ++l) m[k][l] += weighted * row[l];
+      right[k] += weighted * difference;
     }
   }
   Numbers solution{};
@@ -119,7 +138,7 @@ std::optional<Fit> FitMerge(TensorReader& reader, Sample& sample) {
   const std::vector<uint8_t> bases = BasesOf(reader.view());
   const size_t n = bases.size();
   if (n < 2) return std::nullopt;
-  const std::optional<Numbers> fitted = FitCoefficients(reader, sample, bases);
+  std::optional<Numbers> fitted = FitCoefficients(reader, sample, bases, true);
   if (!fitted) return std::nullopt;
 
   Formula best;
@@ -152,6 +171,11 @@ std::optional<Fit> FitMerge(TensorReader& reader, Sample& sample) {
   };
   set(*fitted, false);
   try_formula(formula);
+  if (const auto exact = FitCoefficients(reader, sample, bases, false)) {
+    const double bits = outcome->bits;
+    set(*exact, false);
+    if (try_formula(formula) < bits) fitted = exact;
+  }
   const double fitted_bits = outcome->bits;
   std::vector<Numbers> candidates;
   for (const double parts : {1.0, 10.0, 100.0, 1000.0, 3.0, 6.0, 7.0}) {

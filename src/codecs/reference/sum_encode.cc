@@ -19,8 +19,10 @@ using sum_fit::SumModel;
 constexpr int kMinLevel = 2;
 /// Elements that formulas are tried on.
 constexpr size_t kSampleElements = 65536;
-/// Classes of elements' contexts: their tables take 16 KiB each.
+/// Classes of elements' contexts: so many at most, since their tables take
+/// 16 KiB each to decode, and one for so many elements.
 constexpr size_t kMaxClasses = 48;
+constexpr size_t kElementsOfClass = 8192;
 
 // ---- Factors ----
 
@@ -109,8 +111,10 @@ class Plan final : public EncodePlan {
     counts.Add(contexts_.data(), symbols_.data(), count_);
     elements_ = std::make_unique<const ResidualEncoder>(
         alphabet, counts,
-        residuals::ContextGrid{.columns = kContextColumns,
-                               .max_classes = kMaxClasses});
+        residuals::ContextGrid{
+            .columns = kContextColumns,
+            .max_classes =
+                std::min(kMaxClasses, 4 + count_ / kElementsOfClass)});
 
     uint64_t bits = elements_->cost();
     sum_format::WriteFormula(formula(), &params_);

@@ -36,6 +36,14 @@ absl::StatusOr<double> ParseNumber(ByteReader& reader) {
 
 constexpr size_t kPiece = 512;
 
+/// As programs do whose numbers are of the type: FP32 inside, then the type.
+void RoundSteps(Rounding rounding, size_t count, double* values) {
+  if (!rounding) return;
+  const kernels::Table& kernel = kernels::Best();
+  kernel.round_to(FloatType::kF32, count, values);
+  if (*rounding != FloatType::kF32) kernel.round_to(*rounding, count, values);
+}
+
 /// Bases of a piece combined; `sums` and the bases have room for kPiece.
 class Combiner {
  public:
@@ -89,7 +97,7 @@ class Combiner {
     }
   }
   void Round(size_t count, double* values) const {
-    if (formula_.rounding) kernel_.round_to(*formula_.rounding, count, values);
+    RoundSteps(formula_.rounding, count, values);
   }
 
  private:
@@ -235,15 +243,10 @@ void Predict(const Formula& formula, const Factors& factors, const Place& place,
                                formula.steps == ProductSteps::kF32Fused, n,
                                sums);
       }
-      const auto round_product = [&] {
-        if (formula.product_rounding) {
-          kernel.round_to(*formula.product_rounding, n, sums);
-        }
-      };
-      round_product();
+      RoundSteps(formula.product_rounding, n, sums);
       if (formula.scale != 1) {
         for (size_t i = 0; i < n; ++i) sums[i] *= formula.scale;
-        round_product();
+        RoundSteps(formula.product_rounding, n, sums);
       }
       for (size_t i = 0; i < n; ++i) sums[i] += bases[i];
       combiner.Round(n, sums);
