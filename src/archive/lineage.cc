@@ -247,8 +247,7 @@ std::vector<size_t> Finder::Similar(size_t t) const {
     }
   }
   std::ranges::sort(near);
-  const auto rest = std::ranges::unique(near);
-  near.erase(rest.begin(), rest.end());
+  near.erase(std::unique(near.begin(), near.end()), near.end());
   std::vector<size_t> similar;
   for (const auto& [distance, other] : near) {
     if (similar.size() == kCompared) break;
@@ -373,6 +372,7 @@ void Finder::Choose(size_t t, bool has_relatives) {
   };
   if (!relatives.empty()) {
     lineage.base.push_back(whole(relatives[0].tensor));
+    structure_.AddRelative(t, relatives[0].tensor);
   } else if (!has_relatives) {
     lineage.base = structure_.Find(t, [&](size_t source) {
       return Allowed(source) && !MakesKeyframe(source);

@@ -11,11 +11,10 @@ namespace {
 constexpr uint64_t kBlock = 8;
 // The sample has kShare times the root of all rows.
 constexpr uint64_t kShare = 6;
-constexpr size_t kMaxEntries = size_t{1} << 20;
 // Where many rows are alike, not all are looked at.
 constexpr size_t kMaxChain = 256;
 // Up to so many bytes between the starts of rows are read rather than skipped.
-constexpr uint64_t kShortRow = 2048;
+constexpr uint64_t kShortRow = 1024;
 
 // 20 bits that look random (splitmix64).
 uint64_t Hash(uint64_t x) {
@@ -105,7 +104,7 @@ bool SampleRows(OrderedReader& reader, size_t t, const Matrix& matrix,
 }
 
 void RowIndex::Add(size_t tensor, uint64_t columns, const Row& row) {
-  if (entries_.size() == kMaxEntries) return;
+  if (IsFull()) return;
   const auto number = static_cast<uint32_t>(entries_.size());
   Linked& linked = entries_.emplace_back();
   linked.entry = {row.signature, static_cast<uint32_t>(tensor), row.number};

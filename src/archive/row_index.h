@@ -61,7 +61,8 @@ class RowIndex {
   RowIndex() {
     for (auto& heads : heads_) heads.assign(kBuckets, kNone);
   }
-  /// Of matrices with equally many columns. Nothing is added beyond 2^20 rows.
+  /// Has 2^20 rows: no more are added.
+  bool IsFull() const { return entries_.size() == kMaxEntries; }
   void Add(size_t tensor, uint64_t columns, const Row& row);
   /// Appends entries that are near, of matrices of as many columns and some
   /// others, each once.
@@ -69,6 +70,7 @@ class RowIndex {
             std::vector<Entry>* found) const;
 
  private:
+  static constexpr size_t kMaxEntries = size_t{1} << 20;
   static constexpr size_t kBands = 4;
   static constexpr size_t kBuckets = size_t{1} << 16;
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <numeric>
 #include <tuple>
 #include <unordered_map>
 
@@ -19,6 +20,8 @@ constexpr size_t kCompared = 16;
 constexpr uint64_t kMaxRows = uint64_t{1} << 18;
 constexpr size_t kMaxAligned = 8;  // sources
 constexpr size_t kMaxViews = 1024;
+// Of tensors that are nearly the same.
+constexpr size_t kMaxRelatives = 16;
 // Sources are cut into up to so many equal parts.
 constexpr uint64_t kMaxParts = 8;
 constexpr uint64_t kSide = 8;  // of a block
@@ -35,7 +38,9 @@ StructureFinder::StructureFinder(const std::vector<LineageTensor>& tensors,
       reader_(reader),
       matrices_(tensors.size()),
       file_begins_(tensors.size()),
+      roots_(tensors.size()),
       is_indexed_(tensors.size()) {
+  std::iota(roots_.begin(), roots_.end(), size_t{0});
   for (size_t t = 0; t < tensors.size(); ++t) {
     const bool same_file = t > 0 && tensors[t].file == tensors[t - 1].file;
     file_begins_[t] = same_file ? file_begins_[t - 1] : t;
@@ -46,6 +51,12 @@ StructureFinder::StructureFinder(const std::vector<LineageTensor>& tensors,
       classes_[{format->is_float, matrices_[t]->columns}].members.push_back(t);
     }
   }
+}
+
+void StructureFinder::AddRelative(size_t t, size_t other) {
+  roots_[t] = roots_[other];
+  std::vector<size_t>& relatives = relatives_[roots_[t]];
+  if (relatives.size() < kMaxRelatives) relatives.push_back(t);
 }
 
 bool StructureFinder::Comparable(size_t t, size_t source) const {
@@ -118,6 +129,26 @@ void StructureFinder::Propose(size_t t, SourceView view,
   found->push_back({std::move(view), saved});
 }
 
+// Takes a relative of the source instead, if that serves better.
+void StructureFinder::TryRelatives(size_t t,
+                                   const std::function<bool(size_t)>& allowed,
+                                   Candidate* candidate) {
+  const auto relatives = relatives_.find(candidate->view.source);
+  if (relatives == relatives_.end()) return;
+  std::vector<Candidate> found;
+  for (const size_t relative : relatives->second) {
+    if (!allowed(relative) || tensors_[relative].file == tensors_[t].file) {
+      continue;
+    }
+    SourceView view = candidate->view;
+    view.source = relative;
+    Propose(t, std::move(view), &found);
+  }
+  for (Candidate& other : found) {
+    if (other.saved > candidate->saved) *candidate = std::move(other);
+  }
+}
+
 // ---- Rows
 
 void StructureFinder::FindMatches(size_t t, const std::vector<Row>& rows,
@@ -141,7 +172,7 @@ void StructureFinder::FindMatches(size_t t, const std::vector<Row>& rows,
 // Samples the rows of `t` and makes them known, once.
 bool StructureFinder::Index(size_t t, std::vector<Row>* rows) {
   rows->clear();
-  if (is_indexed_[t]) return false;
+  if (is_indexed_[t] || roots_[t] != t || index_.IsFull()) return false;
   is_indexed_[t] = true;
   if (!SampleRows(reader_, t, *matrices_[t], rows)) return false;
   for (const Row& row : *rows) index_.Add(t, matrices_[t]->columns, row);
@@ -391,7 +422,8 @@ const std::vector<StructureFinder::Block>& StructureFinder::BlocksOf(
     const Shape& shape, size_t before) {
   Blocks& known = blocks_[shape];
   for (; known.looked_at < before; ++known.looked_at) {
-    if (matrices_[known.looked_at]) {
+    if (matrices_[known.looked_at] &&
+        roots_[known.looked_at] == known.looked_at) {
       AddBlocks(known.looked_at, shape, &known.blocks);
     }
   }
@@ -434,7 +466,9 @@ std::vector<SourceView> StructureFinder::Find(
       return view.target_begin < other.target_begin + other.target_elements &&
              other.target_begin < view.target_begin + view.target_elements;
     });
-    if (!overlaps) views.push_back(std::move(candidate.view));
+    if (overlaps) continue;
+    TryRelatives(t, allowed, &candidate);
+    views.push_back(std::move(candidate.view));
   }
   std::ranges::sort(views, {}, &SourceView::target_begin);
   return views;

@@ -23,6 +23,10 @@ class StructureFinder {
   StructureFinder(const std::vector<LineageTensor>& tensors,
                   OrderedReader& reader);
 
+  /// Tells that `t` is nearly the same as `other`, which came before: only that
+  /// is looked at then, and `t` where that serves.
+  void AddRelative(size_t t, size_t other);
+
   /// Views of sources that `allowed` lets pass, of which tensor `t` seems to be
   /// made: by ascending target_begin, without overlap; empty if there are none.
   /// Is asked for ascending `t`.
@@ -70,6 +74,8 @@ class StructureFinder {
   void AlignRows(size_t t, const std::vector<size_t>& sources,
                  std::vector<Candidate>* found);
   void Propose(size_t t, SourceView view, std::vector<Candidate>* found);
+  void TryRelatives(size_t t, const std::function<bool(size_t)>& allowed,
+                    Candidate* candidate);
   SourceView RowsView(size_t t, size_t source, uint64_t target_row,
                       uint64_t source_row, uint64_t rows) const;
 
@@ -77,6 +83,9 @@ class StructureFinder {
   OrderedReader& reader_;
   std::vector<std::optional<Matrix>> matrices_;
   std::vector<size_t> file_begins_;  // first tensor of the file of each
+  // Of tensors that are nearly the same, the first; and of that the others.
+  std::vector<size_t> roots_;
+  std::map<size_t, std::vector<size_t>> relatives_;
   std::vector<bool> is_indexed_;
   std::map<std::pair<bool, uint64_t>, Class> classes_;
   RowIndex index_;
