@@ -112,11 +112,17 @@ class Compression {
     }
     if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
     return references_.Scan(inputs, bases_.get(), options_.deduplicate,
-                            executor_);
+                            executor_, [this] { return Report(); });
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);
   absl::StatusOr<Totals> Finish();
+  absl::Status Report() const {
+    if (options_.progress && !options_.progress(progress_)) {
+      return absl::CancelledError("interrupted");
+    }
+    return absl::OkStatus();
+  }
 
   void SetTotal(uint64_t bytes) { progress_.bytes_total = bytes; }
   void Warn(const std::string& message) {
@@ -263,10 +269,7 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
   progress_.bytes_done += size;
   progress_.coded_bytes = writer_.offset();
   progress_.current = file->path;
-  if (options_.progress && !options_.progress(progress_)) {
-    return absl::CancelledError("interrupted");
-  }
-  return absl::OkStatus();
+  return Report();
 }
 
 void Compression::MarkDuplicates(FrameJob& job, Place& place) {

@@ -67,6 +67,12 @@ class Decompression {
   absl::Status DecodeBlock(Block& block);
   absl::Status FinishBlock(Block& block);
   absl::Status EndFile(const container::EntryEnd& end);
+  absl::Status Report() const {
+    if (options_.progress && !options_.progress(progress_)) {
+      return absl::CancelledError("interrupted");
+    }
+    return absl::OkStatus();
+  }
   absl::Status CheckIndex(ByteSpan index);
   absl::Status InFile(const absl::Status& status) const {
     return entry_.path.empty() ? status : Annotate(status, entry_.path, ": ");
@@ -149,9 +155,7 @@ absl::Status Decompression::FinishBlock(Block& block) {
   totals_.plain_bytes += plain.size();
   progress_.bytes_done += plain.size();
   progress_.coded_bytes = reader_.offset();
-  if (options_.progress && !options_.progress(progress_))
-    return absl::CancelledError("interrupted");
-  return absl::OkStatus();
+  return Report();
 }
 
 absl::Status Decompression::AddReferences(const Frame& frame) {
@@ -163,17 +167,12 @@ absl::Status Decompression::AddReferences(const Frame& frame) {
   const size_t count = references.size();
   outside_ =
       std::make_shared<archive::Outside>(std::move(references), bases_.get());
-  std::vector<absl::Status> found(count);
-  std::vector<Executor::TaskPtr> tasks;
-  for (size_t i = 0; i < count; ++i) {
-    tasks.push_back(executor_.Submit(
-        [this, &found, i] { found[i] = outside_->Get(i).status(); }));
-  }
-  for (const Executor::TaskPtr& task : tasks) executor_.Wait(task);
-  for (const absl::Status& status : found) {
-    RETURN_IF_ERROR(Annotate(status, in_.Name(), ": "));
-  }
-  return absl::OkStatus();
+  return ForEach(
+      executor_, count,
+      [this](size_t i) {
+        return Annotate(outside_->Get(i).status(), in_.Name(), ": ");
+      },
+      [this] { return Report(); });
 }
 
 absl::Status Decompression::AddShared(const Frame& frame,
@@ -322,7 +321,8 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
   for (bool begins = true;; begins = false) {
     ASSIGN_OR_RETURN(Frame frame, reader_.Next());
     if (frame.prefix.Is(FrameType::kReferences)) {
-      if (!begins || frame.prefix.data_size != 0) {
+      // Not even behind what may be skipped.
+      if (!begins || frame.offset != archive_start_ + container::kHeaderSize) {
         return DataLoss("the frame at byte ", frame.offset, " is out of place");
       }
       RETURN_IF_ERROR(AddReferences(frame));

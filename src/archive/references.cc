@@ -146,7 +146,8 @@ std::unique_ptr<TensorBytes> References::Open(size_t tensor,
 }
 
 absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
-                              Executor& executor) {
+                              Executor& executor,
+                              const std::function<absl::Status()>& check) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
     info.elements = length / WidthOf(info.dtype);
@@ -206,7 +207,8 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
     }
   }
   LimitDepth(first_target);
-  return NumberOutside(executor);
+  RETURN_IF_ERROR(check());
+  return NumberOutside(executor, check);
 }
 
 void References::AddMoments(
@@ -304,7 +306,8 @@ void References::LimitDepth(size_t first_target) {
 }
 
 // Only what is used is needed later.
-absl::Status References::NumberOutside(Executor& executor) {
+absl::Status References::NumberOutside(
+    Executor& executor, const std::function<absl::Status()>& check) {
   std::vector<size_t> used;
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const auto use = [&](size_t source) {
@@ -321,20 +324,18 @@ absl::Status References::NumberOutside(Executor& executor) {
     }
     for (const Beside& beside : beside_[i]) use(beside.tensor);
   }
-  std::vector<absl::StatusOr<Sha256Digest>> digests(used.size(),
-                                                    absl::UnknownError(""));
-  std::vector<Executor::TaskPtr> tasks;
-  for (size_t k = 0; k < used.size(); ++k) {
-    tasks.push_back(executor.Submit([this, &used, &digests, k] {
-      digests[k] = tensors_[used[k]].base->Digest();
-    }));
-  }
-  for (const Executor::TaskPtr& task : tasks) executor.Wait(task);
-  for (size_t k = 0; k < used.size(); ++k) {
-    Tensor& tensor = tensors_[used[k]];
-    RETURN_IF_ERROR(Annotate(digests[k].status(), tensor.base->model, ": "));
+  RETURN_IF_ERROR(ForEach(
+      executor, used.size(),
+      [this, used](size_t k) {
+        BaseTensor& base = *tensors_[used[k]].base;
+        return Annotate(base.Digest().status(), base.model, ": ");
+      },
+      check));
+  for (const size_t i : used) {
+    Tensor& tensor = tensors_[i];
+    ASSIGN_OR_RETURN(const Sha256Digest digest, tensor.base->Digest());
     tensor.outside_number = outside_.size();
-    outside_.push_back({*digests[k], tensor.base->length, tensor.base->depth,
+    outside_.push_back({digest, tensor.base->length, tensor.base->depth,
                         tensor.base->name, tensor.base->model});
   }
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #define ZIPLLM_ARCHIVE_REFERENCES_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
@@ -36,8 +37,10 @@ class References {
   /// Looks for what the segments of `inputs` may be coded against, in `bases`
   /// (or null) and, if `inside`, among themselves; reads what is used of
   /// `bases`.
+  /// `check` is asked now and then whether to go on.
   absl::Status Scan(Inputs& inputs, Bases* bases, bool inside,
-                    Executor& executor);
+                    Executor& executor,
+                    const std::function<absl::Status()>& check);
 
   /// What the archive must say that it needs.
   const std::vector<container::OutsideReference>& outside() const {
@@ -102,7 +105,8 @@ class References {
   void LimitDepth(size_t first_target);
   /// Its bytes; null where it cannot be read.
   std::unique_ptr<TensorBytes> Open(size_t tensor, uint64_t begin) const;
-  absl::Status NumberOutside(Executor& executor);
+  absl::Status NumberOutside(Executor& executor,
+                             const std::function<absl::Status()>& check);
 
   Inputs* inputs_ = nullptr;
   std::vector<LineageTensor> info_;  // outside ones first

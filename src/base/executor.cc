@@ -93,6 +93,42 @@ void Executor::Work(std::stop_token stop) {
   }
 }
 
+absl::Status ForEach(Executor& executor, size_t count,
+                     std::function<absl::Status(size_t)> work,
+                     const std::function<absl::Status()>& check) {
+  // The tasks own it: they may outlive this call where one throws.
+  struct State {
+    std::function<absl::Status(size_t)> work;
+    std::vector<absl::Status> results;
+    std::atomic<bool> stopped = false;
+  };
+  const auto state = std::make_shared<State>();
+  state->work = std::move(work);
+  state->results.resize(count);
+  std::deque<Executor::TaskPtr> tasks;
+  absl::Status failed;
+  for (size_t i = 0; i < count || !tasks.empty();) {
+    // A few more than threads, so that there is always one.
+    const size_t ahead = 2 * static_cast<size_t>(executor.threads());
+    const bool submit = i < count && tasks.size() < ahead && failed.ok();
+    if (submit) {
+      tasks.push_back(executor.Submit([state, i] {
+        if (!state->stopped) state->results[i] = state->work(i);
+      }));
+      ++i;
+      continue;
+    }
+    if (tasks.empty()) break;
+    executor.Wait(tasks.front());
+    tasks.pop_front();
+    if (failed.ok()) failed = check();
+    if (!failed.ok()) state->stopped = true;
+  }
+  RETURN_IF_ERROR(failed);
+  for (const absl::Status& result : state->results) RETURN_IF_ERROR(result);
+  return absl::OkStatus();
+}
+
 int ThreadCount(int requested) {
   if (requested > 0) return std::min(requested, 1024);
   cpu_set_t set;

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/status.h"
+
 namespace zipllm {
 
 /// Runs tasks on a fixed number of threads, of which the thread that waits is
@@ -57,6 +59,13 @@ class Executor::Task {
   std::atomic<bool> done_ = false;
   std::exception_ptr thrown_;
 };
+
+/// Runs `work(0)` to `work(count - 1)`, in any order, by all threads, and asks
+/// `check` as they get done. Returns its first error, or the one of the least
+/// number; what has not begun by then is left out.
+absl::Status ForEach(Executor& executor, size_t count,
+                     std::function<absl::Status(size_t)> work,
+                     const std::function<absl::Status()>& check);
 
 /// `requested` if positive, else the number of cores this process may use.
 int ThreadCount(int requested);

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <new>
 #include <numeric>
+#include <vector>
 
 namespace zipllm {
 namespace {
@@ -51,6 +54,40 @@ TEST(Executor, WhatATaskThrowsComesOutOfWait) {
   EXPECT_THROW(executor.Wait(bad), std::bad_alloc);
   executor.Wait(next);
   EXPECT_TRUE(ran);
+}
+
+TEST(ForEach, RunsAllAndTellsTheFirstError) {
+  for (const int threads : {1, 3}) {
+    Executor executor(threads);
+    std::vector<int> done(100, 0);
+    const auto work = [&](size_t i) {
+      done[i] = 1;
+      return i % 40 == 39 ? DataLoss("number ", i) : absl::OkStatus();
+    };
+    const absl::Status status =
+        ForEach(executor, done.size(), work, [] { return absl::OkStatus(); });
+    EXPECT_EQ(std::string(status.message()), "number 39");
+    EXPECT_EQ(std::count(done.begin(), done.end(), 1), 100);
+  }
+}
+
+TEST(ForEach, StopsWhereItIsTold) {
+  for (const int threads : {1, 3}) {
+    Executor executor(threads);
+    std::atomic<size_t> done = 0;
+    const absl::Status status = ForEach(
+        executor, 1000,
+        [&](size_t) {
+          ++done;
+          return absl::OkStatus();
+        },
+        [&]() -> absl::Status {
+          if (done < 10) return absl::OkStatus();
+          return absl::CancelledError("enough");
+        });
+    EXPECT_TRUE(absl::IsCancelled(status));
+    EXPECT_LT(done, 100u);
+  }
 }
 
 TEST(ThreadCount, IsWhatWasAskedForOrTheCores) {
