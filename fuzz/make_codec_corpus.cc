@@ -18,10 +18,16 @@ namespace {
 /// written.
 bool WriteSeed(const Encoder& encoder, const Home& home, size_t elements,
                const std::filesystem::path& folder) {
-  const std::vector<uint8_t> plain = MakeInput(home.kind, home.dtype, elements);
+  const Input input = home.Make(elements);
+  const ByteSpan plain = input.data;
+  EncodeRequest request = input.Request(plain.size(), home.level);
   Scratch scratch;
-  const auto plan =
-      encoder.plan({plain, plain.size(), home.dtype, home.level}, scratch);
+  std::unique_ptr<const TensorModel> model;
+  if (encoder.learn != nullptr) {
+    model = encoder.learn(RequestTensor(request), scratch);
+    request.model = model.get();
+  }
+  const auto plan = encoder.plan(request, scratch);
   if (plan == nullptr) return false;
   Buffer coded;
   if (!plan->Encode(plain, scratch, &coded)) return false;
@@ -33,9 +39,29 @@ bool WriteSeed(const Encoder& encoder, const Home& home, size_t elements,
   writer.Le<uint8_t>(static_cast<uint8_t>((plain.size() - 1) >> 16));
   writer.Le<uint16_t>(static_cast<uint16_t>(plan->params().size()));
   writer.Bytes(plan->params());
+  if (FindDecoder(encoder.id)->decode_against != nullptr) {
+    writer.Le<uint8_t>(static_cast<uint8_t>(input.references.size()));
+    for (const Reference& reference : input.references) {
+      const size_t bytes = reference.data.size();
+      writer.Le<uint8_t>(static_cast<uint8_t>(reference.role));
+      writer.Le<uint8_t>(static_cast<uint8_t>(reference.dtype));
+      writer.Le<uint16_t>(static_cast<uint16_t>(bytes));
+      writer.Le<uint8_t>(static_cast<uint8_t>(bytes >> 16));
+      writer.Le<uint16_t>(static_cast<uint16_t>(reference.row));
+      writer.Bytes(reference.data);
+    }
+    writer.Le<uint16_t>(static_cast<uint16_t>(input.row));
+    writer.Le<uint32_t>(0);  // its position
+    const ByteSpan shared = model != nullptr ? model->shared() : ByteSpan();
+    writer.Le<uint16_t>(static_cast<uint16_t>(shared.size()));
+    writer.Bytes(shared);
+  }
   writer.Bytes(coded.span());
-  const std::string name = StrCat(encoder.name, "_", KindName(home.kind), "_",
-                                  FindDType(home.dtype)->name, "_", elements);
+  std::string name = StrCat(encoder.name, "_", KindName(home.kind), "_",
+                            FindDType(home.dtype)->name, "_", elements);
+  if (home.beside != Beside::kNothing) {
+    name += StrCat("_", BesideName(home.beside));
+  }
   std::ofstream file(folder / name, std::ios::binary);
   file.write(reinterpret_cast<const char*>(seed.data()),
              static_cast<std::streamsize>(seed.size()));

@@ -52,38 +52,6 @@ absl::Status Decode(const Decoder& decoder, const DecodeParams* params,
              : decoder.decode(params, coded, out, scratch);
 }
 
-RequestTensor::RequestTensor(const EncodeRequest& request) : request_(request) {
-  const auto elements_of = [](DType type, size_t bytes) {
-    const DTypeInfo& info = *FindDType(type);
-    return uint64_t{bytes / info.block_bytes * info.block_elements};
-  };
-  dtype = request.dtype;
-  elements = elements_of(dtype, request.data.size());
-  row = request.row;
-  level = request.level;
-  for (const Reference& reference : request.references) {
-    references.push_back({reference.role, reference.dtype,
-                          elements_of(reference.dtype, reference.data.size()),
-                          reference.row});
-  }
-}
-
-absl::Status RequestTensor::Read(int which, uint64_t begin,
-                                 MutableByteSpan out) const {
-  const bool is_tensor = which < 0;
-  const Reference* reference =
-      is_tensor ? nullptr : &request_.references[static_cast<size_t>(which)];
-  const ByteSpan data = is_tensor ? request_.data : reference->data;
-  const DTypeInfo& info =
-      *FindDType(is_tensor ? request_.dtype : reference->dtype);
-  const size_t at = begin / info.block_elements * info.block_bytes;
-  EXPECT_EQ(out.size() % info.block_bytes, 0u);
-  EXPECT_LE(at, data.size());
-  EXPECT_LE(out.size(), data.size() - at);
-  std::ranges::copy(data.subspan(at, out.size()), out.begin());
-  return absl::OkStatus();
-}
-
 std::unique_ptr<const TensorModel> Learn(const Encoder& encoder,
                                          const EncodeRequest& request,
                                          Scratch& scratch) {

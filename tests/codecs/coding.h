@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "codecs/codec.h"
+#include "codecs/generators.h"
 
 namespace zipllm::codecs {
 
@@ -60,17 +61,6 @@ class Context {
 absl::Status Decode(const Decoder& decoder, const DecodeParams* params,
                     const BlockContext& context, ByteSpan coded,
                     MutableByteSpan out, Scratch& scratch);
-
-/// A request as a whole tensor; it outlives this.
-class RequestTensor final : public TensorView {
- public:
-  explicit RequestTensor(const EncodeRequest& request);
-  absl::Status Read(int which, uint64_t begin,
-                    MutableByteSpan out) const override;
-
- private:
-  const EncodeRequest& request_;
-};
 
 /// What the encoder learns of the request's data, taken for a whole tensor;
 /// null where it has no model for it.

@@ -436,6 +436,40 @@ Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
   return input;
 }
 
+RequestTensor::RequestTensor(const EncodeRequest& request) : request_(request) {
+  const auto elements_of = [](DType type, size_t bytes) {
+    const DTypeInfo& info = *FindDType(type);
+    return uint64_t{bytes / info.block_bytes * info.block_elements};
+  };
+  dtype = request.dtype;
+  elements = elements_of(dtype, request.data.size());
+  row = request.row;
+  level = request.level;
+  for (const Reference& reference : request.references) {
+    references.push_back({reference.role, reference.dtype,
+                          elements_of(reference.dtype, reference.data.size()),
+                          reference.row});
+  }
+}
+
+absl::Status RequestTensor::Read(int which, uint64_t begin,
+                                 MutableByteSpan out) const {
+  const bool is_tensor = which < 0;
+  const Reference* reference =
+      is_tensor ? nullptr : &request_.references[static_cast<size_t>(which)];
+  const ByteSpan data = is_tensor ? request_.data : reference->data;
+  const DTypeInfo& info =
+      *FindDType(is_tensor ? request_.dtype : reference->dtype);
+  const size_t at = begin / info.block_elements * info.block_bytes;
+  if (out.size() % info.block_bytes != 0 || at > data.size() ||
+      out.size() > data.size() - at) {
+    return InvalidArgument("Read of ", out.size(), " bytes at ", at, " of ",
+                           data.size());
+  }
+  std::ranges::copy(data.subspan(at, out.size()), out.begin());
+  return absl::OkStatus();
+}
+
 Input Home::Make(size_t elements) const {
   return PutBeside(beside, dtype, MakeInput(kind, dtype, elements));
 }

@@ -87,6 +87,17 @@ struct Input {
 Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
                 uint64_t seed = 1);
 
+/// A request as a whole tensor; it outlives this.
+class RequestTensor final : public TensorView {
+ public:
+  explicit RequestTensor(const EncodeRequest& request);
+  absl::Status Read(int which, uint64_t begin,
+                    MutableByteSpan out) const override;
+
+ private:
+  const EncodeRequest& request_;
+};
+
 /// What a codec is there for: an input that it must code at `level`.
 struct Home {
   std::string_view codec;
