@@ -312,6 +312,22 @@ using DeltaStepsFn = void (*)(const uint8_t* predictions, size_t size,
                               const int16_t* columns, size_t count,
                               uint8_t* steps);
 
+/// symbols[i] is how elements[i] differs from predictions[i], integers of `size`
+/// (1, 2 or 4) bytes (format-spec/codecs/15-delta.md, "Symbols").
+using ResidualSymbolsFn = void (*)(const uint8_t* elements,
+                                   const uint8_t* predictions, size_t size,
+                                   bool is_float, size_t count,
+                                   uint8_t* symbols);
+/// The reverse, of 1, 2, 4 or 8 bytes, for symbols below 31; for others
+/// elements[i] is anything.
+using ResidualApplyFn = void (*)(const uint8_t* symbols,
+                                 const uint8_t* predictions, size_t size,
+                                 bool is_float, size_t count,
+                                 uint8_t* elements);
+/// mapped[i] = map[bytes[i]]; `map` has 256 bytes. `mapped` may be `bytes`.
+using MapBytesFn = void (*)(const uint8_t* bytes, size_t count,
+                            const uint8_t* map, uint8_t* mapped);
+
 enum class NumberKind {
   kBf16,
   kFp16,
@@ -359,6 +375,9 @@ struct Table {
   JoinHalvesFn join_halves;
   DeltaStepsFn delta_steps;
   DeltaMeasureFn delta_measure;
+  ResidualSymbolsFn residual_symbols;
+  ResidualApplyFn residual_apply;
+  MapBytesFn map_bytes;
   AddScaledFn add_scaled;
   LearnScaledFn learn_scaled;
   WidenFn widen;

@@ -29,6 +29,31 @@ uint64_t DeltaMeasureAvx512(const uint8_t* elements, const uint8_t* predictions,
                             NumberKind kind, float factor, size_t count,
                             uint32_t* columns);
 
+void ResidualSymbolsScalar(const uint8_t* elements, const uint8_t* predictions,
+                           size_t size, bool is_float, size_t count,
+                           uint8_t* symbols);
+void ResidualApplyScalar(const uint8_t* symbols, const uint8_t* predictions,
+                         size_t size, bool is_float, size_t count,
+                         uint8_t* elements);
+void MapBytesScalar(const uint8_t* bytes, size_t count, const uint8_t* map,
+                    uint8_t* mapped);
+void ResidualSymbolsAvx2(const uint8_t* elements, const uint8_t* predictions,
+                         size_t size, bool is_float, size_t count,
+                         uint8_t* symbols);
+void ResidualApplyAvx2(const uint8_t* symbols, const uint8_t* predictions,
+                       size_t size, bool is_float, size_t count,
+                       uint8_t* elements);
+void MapBytesAvx2(const uint8_t* bytes, size_t count, const uint8_t* map,
+                  uint8_t* mapped);
+void ResidualSymbolsAvx512(const uint8_t* elements, const uint8_t* predictions,
+                           size_t size, bool is_float, size_t count,
+                           uint8_t* symbols);
+void ResidualApplyAvx512(const uint8_t* symbols, const uint8_t* predictions,
+                         size_t size, bool is_float, size_t count,
+                         uint8_t* elements);
+void MapBytesAvx512(const uint8_t* bytes, size_t count, const uint8_t* map,
+                    uint8_t* mapped);
+
 // In a namespace without name, so that each target has its own.
 namespace {
 
@@ -198,6 +223,118 @@ inline uint64_t DeltaMeasureLoops(const uint8_t* elements,
       return integers(uint32_t{});
     default:
       return integers(uint64_t{});
+  }
+}
+
+inline uint32_t DeltaBits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+/// Differences of up to 32 bits; their octave and the bits below the first are
+/// those of the float.
+template <typename Word, bool kFloat>
+inline void ResidualSymbolsLoop(const uint8_t* __restrict elements,
+                                const uint8_t* __restrict predictions,
+                                size_t count, uint8_t* __restrict symbols) {
+  constexpr int kBits = 8 * sizeof(Word);
+  constexpr int kShift = 32 - kBits + (kFloat ? 1 : 0);
+  // Octaves 4 to 23 of 32-bit words have 3 bits, those above none; of other
+  // words all have 1, and two symbols each for the sign.
+  constexpr bool kWide = kBits == 32;
+  constexpr int kOctaves = kBits - (kFloat ? 1 : 0);
+  constexpr uint32_t kDirect = 31;
+  constexpr uint32_t kCrossing =
+      kDirect + (kWide ? 8 * 20 + kOctaves - 24 : 4 * (kOctaves - 4));
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t x = DeltaLoad<Word>(elements + i * sizeof(Word));
+    const uint32_t p = DeltaLoad<Word>(predictions + i * sizeof(Word));
+    const auto difference = static_cast<int32_t>((x - p) << kShift) >> kShift;
+    const uint32_t negative = difference < 0 ? 1 : 0;
+    const uint32_t m =
+        (static_cast<uint32_t>(difference) ^ (0 - negative)) + negative;
+    // Conversion does not round up to the next octave.
+    const uint32_t exact = kWide && m >= 1u << 24 ? m & ~0xffu : m;
+    const uint32_t bits =
+        kWide && m == 1u << 31
+            ? uint32_t{127 + 31} << 23
+            : DeltaBits(static_cast<float>(static_cast<int32_t>(exact)));
+    uint32_t symbol =
+        m < 16         ? 2 * m - (m != 0 ? 1 - negative : 0)
+        : !kWide       ? kDirect + 2 * ((bits >> 22) - 2 * (127 + 4)) + negative
+        : m < 1u << 24 ? kDirect + ((bits >> 20) - 8 * (127 + 4))
+                       : kDirect + 160 + ((bits >> 23) - (127 + 24));
+    if constexpr (kFloat) {
+      const uint32_t crossing = kCrossing + (m == 0 ? 0 : (bits >> 23) - 126);
+      symbol = ((x ^ p) >> (kBits - 1)) != 0 ? crossing : symbol;
+    }
+    symbols[i] = static_cast<uint8_t>(symbol);
+  }
+}
+
+inline void ResidualSymbolsLoops(const uint8_t* elements,
+                                 const uint8_t* predictions, size_t size,
+                                 bool is_float, size_t count,
+                                 uint8_t* symbols) {
+  const auto run = [&](auto floats, auto integers) {
+    (is_float ? floats : integers)(elements, predictions, count, symbols);
+  };
+  switch (size) {
+    case 1:
+      return run(ResidualSymbolsLoop<uint8_t, true>,
+                 ResidualSymbolsLoop<uint8_t, false>);
+    case 2:
+      return run(ResidualSymbolsLoop<uint16_t, true>,
+                 ResidualSymbolsLoop<uint16_t, false>);
+    default:
+      return run(ResidualSymbolsLoop<uint32_t, true>,
+                 ResidualSymbolsLoop<uint32_t, false>);
+  }
+}
+
+template <typename Word, bool kFloat>
+inline void ResidualApplyLoop(const uint8_t* __restrict symbols,
+                              const uint8_t* predictions, size_t count,
+                              uint8_t* elements) {
+  constexpr auto kSign = static_cast<Word>(Word{1} << (8 * sizeof(Word) - 1));
+  for (size_t i = 0; i < count; ++i) {
+    const auto p = DeltaLoad<Word>(predictions + i * sizeof(Word));
+    // 1, 2, 3, 4, ... are 1, -1, 2, -2, ...
+    const auto symbol = static_cast<Word>(symbols[i]);
+    const auto half = static_cast<Word>((symbol + 1) >> 1);
+    const auto positive = static_cast<Word>(symbol & 1);
+    const auto mask = static_cast<Word>(positive - 1);
+    const auto difference =
+        static_cast<Word>(static_cast<Word>(half ^ mask) - mask);
+    const auto sum = static_cast<Word>(p + difference);
+    const Word x =
+        kFloat
+            ? static_cast<Word>((sum & static_cast<Word>(~kSign)) | (p & kSign))
+            : sum;
+    std::memcpy(elements + i * sizeof(Word), &x, sizeof x);
+  }
+}
+
+inline void ResidualApplyLoops(const uint8_t* symbols,
+                               const uint8_t* predictions, size_t size,
+                               bool is_float, size_t count, uint8_t* elements) {
+  const auto run = [&](auto floats, auto integers) {
+    (is_float ? floats : integers)(symbols, predictions, count, elements);
+  };
+  switch (size) {
+    case 1:
+      return run(ResidualApplyLoop<uint8_t, true>,
+                 ResidualApplyLoop<uint8_t, false>);
+    case 2:
+      return run(ResidualApplyLoop<uint16_t, true>,
+                 ResidualApplyLoop<uint16_t, false>);
+    case 4:
+      return run(ResidualApplyLoop<uint32_t, true>,
+                 ResidualApplyLoop<uint32_t, false>);
+    default:
+      return run(ResidualApplyLoop<uint64_t, true>,
+                 ResidualApplyLoop<uint64_t, false>);
   }
 }
 

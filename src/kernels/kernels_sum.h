@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 
@@ -57,13 +58,20 @@ inline FloatFacts FactsOf(FloatType type) {
   }
 }
 
+// Of numbers below 2^63: AVX2 compares signed ones.
+inline bool IsLess(uint64_t a, uint64_t b) {
+  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+}
+inline uint64_t Lesser(uint64_t a, uint64_t b) { return IsLess(a, b) ? a : b; }
+inline uint64_t Greater(uint64_t a, uint64_t b) { return IsLess(a, b) ? b : a; }
+
 inline uint64_t ExponentOf(double value) {
   return (std::bit_cast<uint64_t>(value) >> kDoubleBits) & kExponentMask;
 }
 
 inline uint64_t ClampedExponent(double value, const FloatFacts& facts) {
-  return std::min(std::max(ExponentOf(value), facts.least_exponent),
-                  kHugeExponent);
+  return Lesser(Greater(ExponentOf(value), facts.least_exponent),
+                kHugeExponent);
 }
 
 /// `value`, of that (clamped) exponent, rounded to as many bits as the type
@@ -193,87 +201,89 @@ inline void RoundToLoop(FloatType type, size_t count, double* values) {
   }
 }
 
-/// By distance to where rounding turns, in 64ths of the last place: one of 16
-/// steps that grow with it.
-constexpr uint8_t kDistanceStep[33] = {
-    0,  1,  2,  3,  4,  5,  6,  7,  8,  8,  9,  9,  10, 10, 11, 11, 12,
-    12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 15};
-
-/// Bits of `rounded`, which the type has unless it is too large, with the sign
-/// that `sum` has.
-inline uint32_t BitsOf(FloatType type, double rounded, double sum) {
-  const auto sign = static_cast<uint32_t>(std::bit_cast<uint64_t>(sum) >> 63);
-  const auto narrow = static_cast<float>(rounded);
-  const uint32_t magnitude = std::bit_cast<uint32_t>(narrow) & 0x7FFFFFFF;
-  switch (type) {
-    case FloatType::kBF16:
-      return magnitude >> 16 | sign << 15;
-    case FloatType::kF16: {
-      const uint32_t normal =
-          std::min((magnitude >> 13) - (112u << 10), 0x7C00u);
-      const auto subnormal = static_cast<uint32_t>(static_cast<int32_t>(
-          std::min(std::bit_cast<float>(magnitude), 0x1p-14f) * 0x1p24f));
-      return (magnitude < 0x38800000 ? subnormal : normal) | sign << 15;
-    }
-    default:
-      return magnitude | sign << 31;
-  }
-}
+// Numbers below 2^52 as integers: the low bits of their sum with this.
+constexpr double kIntegerMagic = 0x1p52;
+constexpr uint64_t kSignBit = uint64_t{1} << 63;
 
 template <FloatType kType>
 inline void SettleSumsOf(const SettleOptions& options, const double* sums,
                          const double* bases, size_t count,
                          uint8_t* predictions, uint8_t* contexts) {
+  using Element =
+      std::conditional_t<kType == FloatType::kF32, uint32_t, uint16_t>;
+  constexpr uint64_t kFraction = kType == FloatType::kBF16  ? 7
+                                 : kType == FloatType::kF16 ? 10
+                                                            : 23;
+  constexpr uint64_t kLeast = kType == FloatType::kF16 ? 1023 - 14 : 1023 - 126;
+  constexpr uint64_t kInfinity = kType == FloatType::kF16
+                                     ? uint64_t{31} << kFraction
+                                     : uint64_t{255} << kFraction;
+  // Subnormal numbers are so many of the least one.
+  const double per_least = std::bit_cast<double>(
+      (uint64_t{2046} + kFraction - kLeast) << kDoubleBits);
   constexpr size_t kRun = 64;
-  constexpr FloatFacts kFacts = {
-      kType == FloatType::kBF16  ? 7
-      : kType == FloatType::kF16 ? 10
-                                 : 23,
-      kType == FloatType::kF16 ? 1023 - 14 : 1023 - 126};
+  const uint64_t noise = options.noise_exponent;
+  const uint64_t base_mask = options.noisy_bases ? kExponentMask : 0;
+  const double* const beside = options.noisy_bases ? bases : sums;
+  uint64_t bits[kRun];
+  uint64_t of_run[kRun];
   for (size_t at = 0; at < count; at += kRun) {
     const size_t n = std::min(kRun, count - at);
-    uint32_t bits[kRun];
-    int32_t steps[kRun];
-    int32_t scales[kRun];
     for (size_t i = 0; i < n; ++i) {
       const double sum = sums[at + i];
-      const uint64_t exponent = ClampedExponent(sum, kFacts);
-      const double rounded = Rounded(sum, exponent, kFacts.fraction_bits);
+      const uint64_t sign = std::bit_cast<uint64_t>(sum) & kSignBit;
+      const uint64_t field =
+          (std::bit_cast<uint64_t>(sum) >> kDoubleBits) & kExponentMask;
+      const uint64_t low = Greater(field, kLeast);
+      const uint64_t exponent = Lesser(low, kHugeExponent);
+      const uint64_t keep = IsLess(exponent, kHugeExponent) ? ~uint64_t{0} : 0;
+      const double rounded =
+          Rounded(sum, exponent, static_cast<int>(kFraction));
+
+      // The prediction.
+      const uint64_t magnitude = std::bit_cast<uint64_t>(rounded) & ~kSignBit;
+      const uint64_t normal = (magnitude >> (kDoubleBits - kFraction)) -
+                              ((kLeast - 1) << kFraction);
+      const uint64_t subnormal =
+          std::bit_cast<uint64_t>(std::bit_cast<double>(magnitude) * per_least +
+                                  kIntegerMagic) &
+          ((uint64_t{1} << kFraction) - 1);
+      const uint64_t finite =
+          IsLess(magnitude >> kDoubleBits, kLeast) ? subnormal : normal;
+      const uint64_t code = Lesser(finite, kInfinity);
+      bits[i] = (code | sign >> (64 - 8 * sizeof(Element))) & keep;
+
+      // How far from where rounding turns, in 64ths of the last place, and on
+      // which side of the prediction.
       const double per_place = std::bit_cast<double>(
-          (uint64_t{2046} + static_cast<uint64_t>(kFacts.fraction_bits) -
-           exponent)
-          << kDoubleBits);
-      // From -32 to 32: how far above (away from zero) the prediction.
-      const double rest = (sum - rounded) * per_place;
-      const double away = sum < 0 ? -rest : rest;
-      const bool huge = exponent == kHugeExponent;
-      const auto distance = static_cast<int32_t>(
-          huge ? 0.0 : 32.0 - (away < 0 ? -away : away) * 64.0);
-      // The sign tells the side.
-      steps[i] = away < 0 ? -1 - distance : distance;
-      const uint64_t noise =
-          std::max(options.noise_exponent,
-                   options.noisy_bases
-                       ? std::min(ExponentOf(bases[at + i]), kHugeExponent)
-                       : 0);
-      const auto scale = static_cast<int32_t>(static_cast<int64_t>(exponent) -
-                                              static_cast<int64_t>(noise)) +
-                         3;
-      scales[i] = huge ? -1 : std::min(std::max(scale, 0), 7);
-      bits[i] = BitsOf(kType, huge ? 0.0 : rounded, huge ? 0.0 : sum);
+          (uint64_t{2046} + kFraction - exponent) << kDoubleBits);
+      const uint64_t rest =
+          std::bit_cast<uint64_t>((sum - rounded) * per_place) ^ sign;
+      const double distance =
+          32 - std::bit_cast<double>(rest & ~kSignBit) * 64 + kIntegerMagic;
+      const uint64_t step = std::bit_cast<uint64_t>(distance) & 63;
+      // As a floating-point number with two bits of fraction.
+      const uint64_t octaves =
+          (std::bit_cast<uint64_t>(distance - kIntegerMagic) >>
+           (kDoubleBits - 2)) -
+          4 * 1023 - 4;
+      const uint64_t bent = IsLess(step, 4) ? step : octaves;
+      const uint64_t column = Lesser(bent, 15) ^ (((rest >> 63) - 1) & 31);
+
+      // How large the element is beside the noise.
+      const uint64_t other =
+          (std::bit_cast<uint64_t>(beside[at + i]) >> kDoubleBits) & base_mask;
+      const uint64_t doubt = Greater(Lesser(other, kHugeExponent), noise);
+      const uint64_t scale = Lesser(Greater(exponent + 3, doubt) - doubt, 7);
+      of_run[i] = (scale * 32 + column) & keep;
+    }
+    uint8_t* const to = predictions + at * sizeof(Element);
+    for (size_t i = 0; i < n; ++i) {
+      const auto element = static_cast<Element>(bits[i]);
+      std::memcpy(to + i * sizeof element, &element, sizeof element);
     }
     for (size_t i = 0; i < n; ++i) {
-      const int32_t side = steps[i] >> 31;
-      const int32_t column =
-          kDistanceStep[steps[i] ^ side] ^ (side == 0 ? 31 : 0);
-      contexts[at + i] =
-          static_cast<uint8_t>(scales[i] < 0 ? 0 : scales[i] * 32 + column);
-      if constexpr (kType == FloatType::kF32) {
-        std::memcpy(predictions + (at + i) * 4, &bits[i], 4);
-      } else {
-        const auto narrow = static_cast<uint16_t>(bits[i]);
-        std::memcpy(predictions + (at + i) * 2, &narrow, 2);
-      }
+      contexts[at + i] = static_cast<uint8_t>(of_run[i]);
     }
   }
 }

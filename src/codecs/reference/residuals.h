@@ -84,6 +84,7 @@ struct Alphabet {
 /// Magnitudes below 2^kDirectBits are told exactly: difference 0 is symbol 0, m
 /// is 2 m - 1, -m is 2 m.
 inline constexpr int kDirectBits = 4;
+inline constexpr size_t kDirectSymbols = (size_t{2} << kDirectBits) - 1;
 
 /// The one for elements of 1, 2, 4 or 8 bytes.
 const Alphabet& AlphabetOf(size_t element_size, Number number);

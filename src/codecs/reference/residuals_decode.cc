@@ -7,6 +7,7 @@
 #include "codecs/reference/residuals.h"
 #include "codecs/reference/residuals_models.h"
 #include "entropy/binary_coder.h"
+#include "kernels/kernels.h"
 
 namespace zipllm::codecs::residuals {
 namespace {
@@ -90,32 +91,29 @@ Word Apply(Number number, Word prediction, uint64_t difference, bool crosses) {
   return static_cast<Word>(magnitude | sign);
 }
 
+/// The elements whose symbols leave something to say.
 template <typename Word>
-void ApplyAll(const Alphabet& alphabet, const uint8_t* symbols,
-              const uint8_t* predictions, size_t count, const uint8_t* raw,
-              size_t raw_size, uint64_t* raw_position, uint8_t* elements) {
+void ApplyInexact(const Alphabet& alphabet, const uint8_t* symbols,
+                  const uint8_t* predictions, size_t count, const uint8_t* raw,
+                  size_t raw_size, uint64_t* raw_position, uint8_t* elements) {
   uint64_t position = *raw_position;
-  for (size_t i = 0; i < count; ++i) {
+  ForInexact(symbols, count, [&](size_t i) {
     const Alphabet::Symbol& symbol = alphabet.symbols[symbols[i]];
-    uint64_t value = 0;
-    bool negative = symbol.negative;
-    if (const int width = symbol.raw_bits(); width != 0) {
-      const uint8_t* const at =
-          raw + std::min<uint64_t>(position / 8, raw_size);
-      value = LoadLe<uint64_t>(at) >> (position % 8);
-      if (sizeof(Word) == 8 && position % 8 != 0) {
-        value |= uint64_t{at[8]} << (64 - position % 8);
-      }
-      position += static_cast<uint64_t>(width);
-      negative |= symbol.raw_sign && ((value >> symbol.low_bits) & 1) != 0;
-      value &= (uint64_t{1} << symbol.low_bits) - 1;
+    const uint8_t* const at = raw + std::min<uint64_t>(position / 8, raw_size);
+    uint64_t value = LoadLe<uint64_t>(at) >> (position % 8);
+    if (sizeof(Word) == 8 && position % 8 != 0) {
+      value |= uint64_t{at[8]} << (64 - position % 8);
     }
-    uint64_t difference = symbol.base + value;
-    if (negative) difference = 0 - difference;
+    position += symbol.raw_bits();
+    const bool negative = symbol.raw_sign
+                              ? ((value >> symbol.low_bits) & 1) != 0
+                              : symbol.negative;
+    const uint64_t magnitude =
+        symbol.base + (value & ((uint64_t{1} << symbol.low_bits) - 1));
     StoreLe(elements + i * sizeof(Word),
             Apply(alphabet.number, LoadLe<Word>(predictions + i * sizeof(Word)),
-                  difference, symbol.crosses));
-  }
+                  negative ? 0 - magnitude : magnitude, symbol.crosses));
+  });
   *raw_position = position;
 }
 
@@ -226,20 +224,27 @@ void ResidualBlock::Next(const uint8_t* contexts, const uint8_t* predictions,
     return;
   }
   constexpr size_t kStep = 16 * kPiece;
-  uint8_t classes[kStep];
-  uint8_t symbols[kStep];
+  alignas(64) uint8_t classes[kStep];
+  alignas(64) uint8_t symbols[kStep];
+  // Predictions may lie where elements go: those still wanted are kept.
+  alignas(64) uint8_t applied[8 * kStep];
+  const kernels::Table& kernel = kernels::Best();
   const Alphabet& alphabet = *decoder_->alphabet_;
   const size_t size = alphabet.element_size;
   for (size_t at = 0; at < count; at += kStep) {
     const size_t n = std::min(kStep, count - at);
-    for (size_t i = 0; i < n; ++i) {
-      classes[i] = decoder_->class_of_[contexts[at + i]];
-    }
+    kernel.map_bytes(contexts + at, n, decoder_->class_of_.data(), classes);
     many_->Next(classes, n, symbols);
+    const uint8_t* const from = predictions + at * size;
+    uint8_t* const to = elements + at * size;
+    uint8_t* const made = from == to ? applied : to;
+    kernel.residual_apply(symbols, from, size,
+                          alphabet.number == Number::kFloat, n, made);
     ForWord(alphabet, [&]<typename Word>() {
-      ApplyAll<Word>(alphabet, symbols, predictions + at * size, n, raw_,
-                     raw_size_, &raw_position_, elements + at * size);
+      ApplyInexact<Word>(alphabet, symbols, from, n, raw_, raw_size_,
+                         &raw_position_, made);
     });
+    if (made != to) std::memcpy(to, made, n * size);
   }
 }
 

@@ -262,14 +262,18 @@ class RawWriter {
 
 void ToSymbols(const Alphabet& alphabet, const uint8_t* elements,
                const uint8_t* predictions, size_t count, uint8_t* symbols) {
-  ForWord(alphabet, [&]<typename Word>() {
-    for (size_t i = 0; i < count; ++i) {
-      symbols[i] = SymbolOf(
-          alphabet, DifferenceOf(alphabet.number,
-                                 LoadLe<Word>(elements + i * sizeof(Word)),
-                                 LoadLe<Word>(predictions + i * sizeof(Word))));
-    }
-  });
+  if (alphabet.element_size <= 4) {
+    kernels::Best().residual_symbols(
+        elements, predictions, alphabet.element_size,
+        alphabet.number == Number::kFloat, count, symbols);
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    symbols[i] =
+        SymbolOf(alphabet, DifferenceOf(alphabet.number,
+                                        LoadLe<uint64_t>(elements + 8 * i),
+                                        LoadLe<uint64_t>(predictions + 8 * i)));
+  }
 }
 
 ResidualEncoder::ResidualEncoder(const Alphabet& alphabet,
@@ -354,7 +358,7 @@ void ResidualEncoder::Encode(const uint8_t* contexts, const uint8_t* symbols,
   }
   a->Resize(count);
   uint8_t* const classes = a->data();
-  for (size_t i = 0; i < count; ++i) classes[i] = class_of_[contexts[i]];
+  kernels::Best().map_bytes(contexts, count, class_of_.data(), classes);
   entropy::EncodeClassRans(*tables_, symbols, classes, count, b, out);
 
   std::array<uint8_t, 256> raw_bits;
@@ -364,9 +368,9 @@ void ResidualEncoder::Encode(const uint8_t* contexts, const uint8_t* symbols,
   ForWord(*alphabet_, [&]<typename Word>() {
     b->Resize(count * sizeof(Word) + 16);
     RawWriter raw(b->data());
-    for (size_t i = 0; i < count; ++i) {
+    ForInexact(symbols, count, [&](size_t i) {
       const int width = raw_bits[symbols[i]];
-      if (width == 0) continue;
+      if (width == 0) return;
       const Alphabet::Symbol& symbol = alphabet_->symbols[symbols[i]];
       const Difference d = DifferenceOf(
           alphabet_->number, LoadLe<Word>(elements + i * sizeof(Word)),
@@ -380,7 +384,7 @@ void ResidualEncoder::Encode(const uint8_t* contexts, const uint8_t* symbols,
       } else {
         raw.Put(value, width);
       }
-    }
+    });
     b->Resize(raw.Finish());
   });
   ByteWriter(out).Varint(b->size());

@@ -33,6 +33,31 @@ void ForWord(const Alphabet& alphabet, const Body& body) {
   }
 }
 
+/// Calls body(i), ascending, for the symbols that do not tell all.
+template <typename Body>
+void ForInexact(const uint8_t* symbols, size_t count, const Body& body) {
+  // Bit 7 of each of 8 bytes is set where the symbol is as large; these bits
+  // are drawn together.
+  constexpr uint64_t kEach = 0x0101010101010101;
+  constexpr uint64_t kAdd = (0x80 - kDirectSymbols) * kEach;
+  size_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    uint64_t mask = 0;
+    for (size_t part = 0; part < 8; ++part) {
+      const auto eight = LoadLe<uint64_t>(symbols + i + 8 * part);
+      uint64_t found = ((eight & (0x7f * kEach)) + kAdd) | eight;
+      found = ((found >> 7) & kEach) * 0x0102040810204080 >> 56;
+      mask |= found << (8 * part);
+    }
+    for (; mask != 0; mask &= mask - 1) {
+      body(i + static_cast<size_t>(std::countr_zero(mask)));
+    }
+  }
+  for (; i < count; ++i) {
+    if (symbols[i] >= kDirectSymbols) body(i);
+  }
+}
+
 /// How often a bit was 0 and 1.
 class BitCount {
  public:
