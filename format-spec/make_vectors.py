@@ -4,12 +4,14 @@
 usage: make_vectors.py                  makes again what is made here in Python
        make_vectors.py --check          says what of that differs, and changes nothing
        make_vectors.py --zipllm PATH    makes also again the archives that the command makes
+       make_vectors.py --zipllm PATH --missing    makes of these only those that are not there
 
-Archives in vectors/ decode to what MANIFEST.json says; those in vectors/bad/ must be refused for
+Archives in vectors/ decode to what MANIFEST.json says, with the bases that it names; those in vectors/bad/ must be refused for
 the reason it gives: `damaged`, `too new` or `over the limit`. An archive of the command stays as
 it is once the format is final, whatever later encoders write: what was written must be read.
 """
 import argparse
+import collections
 import contextlib
 import hashlib
 import io
@@ -32,10 +34,13 @@ import spec_decoder  # noqa: E402
 from spec_decoder import Fields  # noqa: E402
 from xxh3 import xxh3_64  # noqa: E402
 
-ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER = 1, 2, 3, 4, 5
+ENTRY, BLOCKS, ENTRY_END, INDEX, TRAILER, SHARED, REFERENCES, AHEAD = range(1, 9)
 FILE, DIRECTORY, LINK = 0, 1, 2
 STORED, FILL, DUPLICATE, ZSTD, LZMA, FLOAT, PLANES, CASCADE, CLASSES, QUANT, MIX, TWIN, SWAPPED, \
-    PALETTE = range(14)
+    PALETTE, COPY = range(15)
+BASE, FIRST_MOMENT, SECOND_MOMENT, FACTOR, BASE_FIRST_MOMENT, BASE_SECOND_MOMENT = range(6)
+SAME, TRANSPOSED, ROWS, WHOLE = range(4)
+F64, F32, F16, BF16, U8, C128, Q8_0 = 1, 2, 3, 4, 20, 26, 72
 MAX_BLOCK = MAX_FRAME = 1 << 16
 TIME = 1_600_000_000
 
@@ -115,22 +120,52 @@ def twin(distance, order, width, total, plain, *, block_size, row, first=0, flip
     return Block(TWIN, coded + b"".join(varint(r) for r in rows) + rest, plain)
 
 
+def copy(which, plain, rest=b""):
+    return Block(COPY, bytes([which]) + rest, plain)
+
+
+def source(where, total, row, *rest, role=BASE, dtype=BF16, outside=0, block_size=None,
+           order=SAME):
+    """A source of `total` elements; `where`: how many blocks before, or the number of the
+    reference; `rest`: the numbers that the order takes."""
+    out = bytes([role, dtype, outside]) + varint(where)
+    if not outside:
+        out += varint(block_size)
+    out += varint(total) + varint(row) + bytes([order])
+    return out + b"".join(map(varint, rest))
+
+
 class Blocks:
-    """A Blocks frame."""
+    """A Blocks, Ahead or Shared frame. `against`: (w, R, P, sources...); `shared`: the Shared frame
+    (or a distance) that it names."""
 
     def __init__(self, *blocks, parameters=(), kept=0, block_size=None, size=None, sets=None,
-                 rest=b""):
-        self.blocks = blocks
+                 rest=b"", against=(), count=None, shared=None, kind=BLOCKS):
+        self.blocks, self.kind, self.data = blocks, kind, b"".join(block.coded for block in blocks)
         self.size = sum(len(block.plain) for block in blocks) if size is None else size
         block_size = len(blocks[0].plain) if block_size is None else block_size
-        self.head = varint(kept) + varint(block_size) + varint(self.size)
-        self.head += varint(len(parameters) if sets is None else sets)
+        flags = kept | bool(against) << 1 | (shared is not None) << 2
+        self._begin = varint(flags) + varint(block_size) + varint(self.size)
+        if against:
+            width, row, position, *sources = against
+            self._begin += bytes([width]) + varint(row) + varint(position)
+            self._begin += varint(len(sources) if count is None else count) + b"".join(sources)
+        self._shared, self._place = shared, 0
+        self._rest = varint(len(parameters) if sets is None else sets)
         for codec, value in parameters:
-            self.head += bytes([codec]) + string(value)
+            self._rest += bytes([codec]) + string(value)
         for block in blocks:
-            self.head += bytes([block.codec]) + varint(len(block.coded)) + u64(block.checksum)
-        self.head += rest
-        self.data = b"".join(block.coded for block in blocks)
+            self._rest += bytes([block.codec]) + varint(len(block.coded)) + u64(block.checksum)
+        self._rest += rest
+        self.head = self._begin + self._rest
+
+    def place(self, offset):
+        """Is called with the frame's place in the archive before that is written."""
+        self._place = offset
+        if self._shared is not None:
+            named = self._shared
+            distance = offset - named._place if isinstance(named, Blocks) else named
+            self.head = self._begin + varint(distance) + self._rest
 
 
 def segment(length, dtype=0, name=b"", shape=()):
@@ -141,8 +176,9 @@ def segment(length, dtype=0, name=b"", shape=()):
 class Archive:
     """Writes one archive. Frames that stand out of place are added to `out` by the caller."""
 
-    def __init__(self, **fields):
+    def __init__(self, references=b"", **fields):
         self.out = bytearray(header(**fields))
+        self.out += frame(REFERENCES, references) if references else b""
         self._entries = []
         self._previous = 0
 
@@ -158,15 +194,20 @@ class Archive:
 
     def file(self, path, *frames, layout=None, between=b"", size=None, sha256=None, end_rest=b"",
              end_frame=None, **fields):
-        plain = b"".join(block.plain for part in frames for block in part.blocks)
+        plain = b"".join(
+            block.plain for part in frames for block in part.blocks if part.kind == BLOCKS)
         self.entry(FILE, path, **fields)
         places = []
         for part in frames:
             self.out += between
-            places.append(varint(len(self.out) - self._previous) + varint(len(part.head)) +
-                          varint(len(part.data)) + varint(part.size) + varint(len(part.blocks)))
-            self._previous = len(self.out)
-            self.frame(BLOCKS, part.head, part.data)
+            part.place(len(self.out))
+            if part.kind != SHARED:
+                places.append(varint(len(self.out) - self._previous) + varint(len(part.head)) +
+                              varint(len(part.data)) +
+                              varint(part.size if part.kind == BLOCKS else 0) +
+                              varint(len(part.blocks)))
+                self._previous = len(self.out)
+            self.frame(part.kind, part.head, part.data)
         self.out += between
         end = varint(len(plain) if size is None else size)
         end += sha256 or hashlib.sha256(plain).digest()
@@ -203,9 +244,19 @@ def index_frame(piece, codec=STORED, size=None, checksum=None, data=None):
     return INDEX, head, piece if data is None else data
 
 
-def one_file(*frames, path=b"f", **fields):
+def one_file(*frames, path=b"f", references=b"", **fields):
     """An archive of one file."""
-    return Archive().file(path, *frames, **fields).end()
+    return Archive(references).file(path, *frames, **fields).end()
+
+
+def references(*tensors, count=None):
+    """Head of a References frame. Tensors: (bytes or (SHA-256, length), depth, name, file)."""
+    out = varint(len(tensors) if count is None else count)
+    for plain, depth, name, file in tensors:
+        digest, length = plain if isinstance(plain, tuple) else (
+            hashlib.sha256(plain).digest(), len(plain))
+        out += digest + varint(length) + varint(depth) + string(name) + string(file)
+    return out
 
 
 # ---------------------------------------------------------------------------------------------
@@ -871,6 +922,139 @@ def good_container():
                 Blocks(duplicate(1, b"second"))).end()
 
 
+def beside(plain, width, begin, count, row, position, total_row, order, *numbers):
+    """What lies beside `count` elements of a frame from its element `begin` on, as the table of
+    container.md has it."""
+    out = b""
+    for k in range(begin, begin + count):
+        i, j = divmod(position % row + k, row) if row else (0, k)
+        if order == ROWS:
+            c, *rows = numbers
+            at = rows[i] * total_row + c + j
+        else:
+            r, c = numbers
+            at = (r + i) * total_row + c + j if order == SAME else (r + j) * total_row + c + i
+        out += plain[at * width:(at + 1) * width]
+    return out
+
+
+def copied(plain, count, row, position, *from_source, block=None, **fields):
+    """A frame of `count` elements copied from outside or, if `block_size` is among `fields`, from
+    the blocks before. `from_source`: (where, elements, elements of a row, order, numbers...)."""
+    where, total, total_row, order, *numbers = from_source
+    width = len(plain) // total
+    block = block or count
+    blocks = [copy(0, beside(plain, width, begin, min(block, count - begin), row, position,
+                             total_row, order, *numbers)) for begin in range(0, count, block)]
+    kept = fields.pop("kept", 0)
+    return Blocks(*blocks, kept=kept, against=(width, row, position, source(
+        where, total, total_row, *numbers, order=order, **fields)))
+
+
+CRAFTED_BASE = "bases/crafted.safetensors"
+
+
+def crafted_base():
+    """Tensors a and b of 12 rows of 10 BF16; c of 30 F32."""
+    return {"a": ("BF16", [12, 10], pack(words(50, 120, 1 << 16), 2)),
+            "b": ("BF16", [12, 10], pack(words(51, 120, 1 << 16), 2)),
+            "c": ("F32", [30], noise(52, 120)), "empty": ("F32", [0], b"")}
+
+
+def chain_of_sources(length):
+    plain = pack(words(40, 40, 1 << 16), 2)
+    return [Blocks(stored(plain), kept=1)] + [
+        copied(plain, 40, 10, 0, 1, 40, 10, SAME, 0, 0, block_size=80, kept=1)
+        for _ in range(length)]
+
+
+def good_sources():
+    """What follows an archive: the bases that it needs."""
+    plain = pack(words(40, 120, 1 << 16), 2)  # 12 rows of 10
+    first = Blocks(*map(stored, cut(plain, 50)), kept=1)  # 50, 50, 50, 50, 40 bytes
+    frames, blocks = [first], 5
+    for fields in (
+            (120, 10, 0, 120, 10, SAME, 0, 0), (120, 0, 0, 120, 120, SAME, 0, 0),
+            (30, 0, 0, 120, 60, SAME, 1, 25), (40, 10, 0, 120, 10, SAME, 5, 0),
+            (33, 10, 17, 120, 10, SAME, 3, 0), (20, 4, 10, 120, 10, SAME, 2, 6),
+            (120, 12, 0, 120, 10, TRANSPOSED, 0, 0), (25, 5, 3, 120, 10, TRANSPOSED, 6, 2),
+            (6, 0, 0, 120, 10, TRANSPOSED, 5, 9), (7, 9, 20, 120, 10, TRANSPOSED, 1, 3),
+            (30, 10, 0, 120, 10, ROWS, 0, 11, 0, 5), (23, 6, 4, 120, 10, ROWS, 3, 7, 7, 1, 0, 2),
+            (5, 0, 0, 120, 10, ROWS, 4, 8)):
+        count, row, position, *from_source = fields
+        frames.append(copied(plain, count, row, position, blocks, *from_source, block=8,
+                             block_size=50))
+        blocks += len(frames[-1].blocks)
+    yield "orders", "codec 14: rows, columns and parts of an earlier tensor", one_file(*frames), ()
+
+    parts = noise(41, 96)
+    all_widths = [Blocks(*map(stored, cut(parts, 32)), kept=1)]
+    blocks = 3
+    for dtype, width in ((U8, 1), (F16, 2), (F32, 4), (F64, 8)):
+        all_widths.append(copied(parts, 96 // width, 4, 0, blocks, 96 // width, 4, SAME, 0, 0,
+                                 block=16 // width * 2, block_size=32, dtype=dtype))
+        blocks += len(all_widths[-1].blocks)
+    yield "widths", "codec 14: elements of each size", one_file(*all_widths), ()
+
+    roles = [source(1, 6, 3, 0, 0, role=role, dtype=C128, block_size=96)
+             for role in (BASE, FIRST_MOMENT)]
+    roles += [source(1, 12, 6, role=FACTOR, dtype=F64, order=WHOLE, block_size=96),
+              source(1, 48, 3, 14, 0, role=BASE_SECOND_MOMENT, block_size=96)]
+    yield "four", "codec 14: four sources, of other element types; a factor as a whole", one_file(
+        Blocks(stored(parts), kept=1),
+        Blocks(copy(3, parts[84:96]), against=(2, 3, 0, *roles)),
+        Blocks(copy(2, parts), against=(
+            2, 8, 0, *(source(2, 96, 8, 0, 0, dtype=U8, block_size=96, role=role)
+                       for role in (SECOND_MOMENT, BASE_FIRST_MOMENT)),
+            source(2, 12, 6, role=FACTOR, dtype=F64, order=WHOLE, block_size=96)))), ()
+
+    yield "chain", "codec 14: six sources in a chain, and a duplicate of the last", one_file(
+        *chain_of_sources(6), Blocks(duplicate(1, plain[:80]))), ()
+
+    yield "copies", "codec 14: a source of a duplicate and a twin", one_file(
+        Blocks(stored(plain[:80]), kept=1), Blocks(duplicate(1, plain[:80]), kept=1),
+        Blocks(twin(2, 0, 2, 40, plain[:60], block_size=80, row=10), kept=1),
+        copied(plain[:80] + plain[:60], 70, 10, 0, 2, 70, 10, SAME, 0, 0, block_size=80)), ()
+
+    a, b, c = (crafted_base()[name][2] for name in "abc")
+    outside = {"outside": 1}
+    turned = beside(a, 2, 0, 120, 10, 0, 10, ROWS, 0, *range(11, -1, -1))
+    yield "outside", "codec 14: tensors of a base", one_file(
+        copied(c, 30, 0, 0, 0, 30, 30, SAME, 0, 0, **outside, dtype=F32),
+        copied(b, 120, 12, 0, 1, 120, 10, TRANSPOSED, 0, 0, **outside, block=50),
+        copied(a, 55, 5, 5, 2, 120, 10, ROWS, 5, *range(11, 0, -1), **outside, block=8),
+        Blocks(stored(b"no source")), references=references(
+            (c, 0, b"c", b"crafted.safetensors"), (b, 0, b"old name", b""),
+            (a, 3, b"\xff", b"folder/other.safetensors"))), (CRAFTED_BASE,)
+    yield "needs-base", "codec 14: a tensor whose rows are those of a base, last first", one_file(
+        copied(a, 120, 10, 0, 0, 120, 10, ROWS, 0, *range(11, -1, -1), **outside),
+        references=references((a, 0, b"a", b"crafted.safetensors")),
+        layout=string(b"safetensors") + varint(1) + segment(240, BF16, b"t", [12, 10])), (
+            CRAFTED_BASE,)
+    yield "archive", "codec 14: a tensor of an archive that itself has a base", one_file(
+        copied(turned, 120, 10, 0, 0, 120, 10, SAME, 0, 0, **outside),
+        references=references((turned, 1, b"t", b"sources-needs-base.zllm:f"))), (
+            CRAFTED_BASE, "sources-needs-base.zllm")
+
+    ahead = Blocks(*map(stored, cut(plain, 50)), kept=1, kind=AHEAD)
+    yield "ahead", "an Ahead frame, what is coded against it, and duplicates where its place is", \
+        one_file(Blocks(stored(b"before")), ahead,
+                 copied(plain, 120, 10, 0, 5, 120, 10, SAME, 0, 0, block_size=50, block=30),
+                 Blocks(stored(b"between")),
+                 Blocks(*(duplicate(10, part) for part in cut(plain, 50)))), ()
+
+    shared = Blocks(*map(stored, cut(b"what blocks share", 7)), kind=SHARED)
+    unused = Blocks(Block(FILL, b"-", b"-" * 1000), kind=SHARED)
+    other = Blocks(stored(b"again"), kind=SHARED)
+    yield "shared", "Shared frames: one that no frame names, one that two name, another file's", (
+        Archive().root().file(
+            b"a", unused, first, shared,
+            Blocks(copy(0, plain[:20]), shared=shared, kept=1, against=(
+                2, 0, 0, source(5, 25, 25, 0, 0, block_size=50))),
+            Blocks(stored(b"no source"), shared=shared, kept=1))
+        .file(b"b", Blocks(stored(b"x")), other, Blocks(stored(b"y"), shared=other)).end()), ()
+
+
 def good_codecs():
     yield "stored", "codec 0, noise", one_file(
         Blocks(stored(noise(1, 1000)), stored(noise(2, 1000))))
@@ -884,6 +1068,8 @@ def good_codecs():
             Blocks(stored(text), stored(other), stored(b"short"), kept=1),
             Blocks(duplicate(2, other), stored(text), duplicate(3, b"short"), kept=1))
         .file(b"b", Blocks(duplicate(6, text), kept=1), Blocks(duplicate(3, text))).end())
+    for name, what, archive, bases in good_sources():
+        yield f"sources-{name}", what, archive, bases
     for name, what, archive in good_twins():
         yield f"twin-{name}", f"codec 11: {what}", archive
     yield "zstd", "codec 3: frames of raw and repeated blocks", one_file(
@@ -1416,7 +1602,7 @@ def bad_entries():
 def bad_blocks():
     record = bytes([STORED]) + varint(1) + u64(xxh3_64(b"x"))
     two = bytes([STORED]) + varint(2) + u64(xxh3_64(b"xx"))
-    yield "blocks-flags", "reserved flag of a Blocks frame", blocks_head(2, 1, 1, 0, rest=record)
+    yield "blocks-flags", "reserved flag of a Blocks frame", blocks_head(8, 1, 1, 0, rest=record)
     yield "blocks-rest", "a Blocks head with bytes left over", blocks_head(
         0, 1, 1, 0, rest=record + b"\0")
     yield "block-size-0", "blocks of no bytes", blocks_head(0, 0, 1, 0, rest=record)
@@ -1570,6 +1756,223 @@ def bad_twins():
         first) + one_file(Blocks(good))
     yield "twin-parameters", "codec 11: parameters, which it has none of", second(
         good, parameters=[(TWIN, b"")])
+
+
+def bad_sources():
+    plain = pack(words(40, 120, 1 << 16), 2)  # 12 rows of 10
+    first = Blocks(*map(stored, cut(plain, 50)), kept=1)  # 5 blocks
+
+    def against(*sources, width=2, row=10, position=0, before=first, plain=plain[:80], **fields):
+        return one_file(before, Blocks(copy(0, plain), against=(
+            width, row, position, *sources), **fields))
+
+    def one(where=5, total=120, row=10, *rest, block_size=50, **fields):
+        return source(where, total, row, *rest or (0, 0), block_size=block_size, **fields)
+
+    good = one()
+    yield "checksum", "a source of other elements", against(one(5, 120, 10, 1, 0))
+    yield "none", "no sources", against(count=0)
+    yield "five", "five sources", against(*[good] * 5)
+    yield "cut", "the head ends within a source", against(good[:6], sets=None)
+    yield "without", "a block of codec 14 in a frame without sources", one_file(
+        first, Blocks(copy(0, plain[:80])))
+    for name, what, width in (("0", "no", 0), ("3", "3", 3), ("16", "16", 16)):
+        yield f"width-{name}", f"elements of {what} bytes", against(good, width=width, row=0)
+    yield "width-block", "a block with a part of an element", against(
+        source(5, 30, 10, 0, 0, dtype=F64, block_size=48), width=8, plain=plain[:60], row=5)
+    yield "row-huge", "rows of 2^63 elements", against(good, row=1 << 63)
+    yield "position-huge", "a position of 2^64 - 1", against(good, position=(1 << 64) - 1)
+    for name, what, bad in (
+            ("dtype-packed", "a packed element type", one(dtype=Q8_0)),
+            ("dtype-unknown", "an element type of no known number", one(dtype=255)),
+            ("place", "neither blocks nor outside", one(outside=2)),
+            ("distance-0", "a distance of 0", one(0)),
+            ("distance", "a source before the first block", one(6)),
+            ("distance-huge", "a source before the first block, by overflow", one((1 << 64) - 1)),
+            ("behind", "a source that reaches the frame itself", one(4)),
+            ("block-size-0", "blocks of no bytes", one(block_size=0)),
+            ("block-size-part", "blocks with a part of an element", one(block_size=51)),
+            ("block-size-large", "blocks above max_block", one(block_size=MAX_BLOCK + 2)),
+            ("block-size", "blocks of another size", one(3, 40, 10, block_size=40)),
+            ("last-size", "a last block of another size", one(3, 60, 10, 2, 0)),
+            ("total-0", "no elements", one(total=0)),
+            ("total-huge", "2^49 elements", one(total=1 << 49, row=1 << 40)),
+            ("total-overflow", "2^63 elements: bytes overflow", one(total=1 << 63, row=1 << 62)),
+            ("rows-0", "rows of no elements", one(row=0)),
+            ("rows-part", "rows that do not divide the source", one(row=7)),
+            ("rows-long", "rows longer than the source", one(row=240)),
+            ("order", "an order of 4", one(order=4)),
+            ("order-whole", "order whole of a base", one(order=WHOLE)),
+            ("factor-same", "a factor in another order", one(role=FACTOR)),
+            ("r", "rows beyond the last", one(5, 120, 10, 9, 0)),
+            ("r-huge", "rows beyond the last, by overflow", one(5, 120, 10, (1 << 64) - 3, 0)),
+            ("c", "columns beyond the last", one(5, 120, 10, 0, 1)),
+            ("c-huge", "columns beyond the last, by overflow", one(5, 120, 10, 0, (1 << 64) - 5)),
+            ("transposed-r", "rows beyond the last, transposed", one(
+                5, 120, 10, 3, 0, order=TRANSPOSED)),
+            ("transposed-c", "columns beyond the last, transposed", one(
+                5, 120, 10, 0, 7, order=TRANSPOSED)),
+            ("row-over", "a row beyond the last", one(5, 120, 10, 0, 0, 1, 2, 12, order=ROWS)),
+            ("row-overflow", "a row beyond the last, by overflow", one(
+                5, 120, 10, 0, 0, 1, 2, (1 << 64) - 1, order=ROWS)),
+            ("rows-c", "columns beyond the last, by rows", one(
+                5, 120, 10, 1, 0, 1, 2, 3, order=ROWS)),
+            ("rows-less", "a row too few", one(5, 120, 10, 0, 0, 1, 2, order=ROWS)),
+            ("rows-more", "a row too many", one(5, 120, 10, 0, 0, 1, 2, 3, 4, order=ROWS))):
+        yield name, what, against(bad)
+    yield "factor-large", "a factor above max_frame", Archive(max_block=256, max_frame=256).file(
+        b"f", first, first, Blocks(copy(0, plain[:240]), against=(2, 0, 0, source(
+            10, 240, 10, role=FACTOR, order=WHOLE, block_size=50)))).end()
+    yield "rows-many", "a frame of one row for each element, in a head that has them not", against(
+        one(5, 120, 10, 0, order=ROWS), row=1)
+    yield "not-kept", "a source that is not kept", against(good, before=Blocks(
+        *map(stored, cut(plain, 50))))
+    yield "part-kept", "a source whose last blocks are not kept", one_file(
+        Blocks(stored(plain[:50]), kept=1), Blocks(stored(plain[50:100])),
+        Blocks(copy(0, plain[:100]), against=(2, 10, 0, source(
+            2, 50, 10, 0, 0, block_size=50))))
+    yield "same-frame", "a source in its own frame", one_file(Blocks(
+        stored(plain[:80]), copy(0, plain[:80]), kept=1, against=(2, 10, 0, source(
+            1, 80, 10, 0, 0, block_size=80))))
+    yield "other-archive", "a source in the archive before", one_file(first) + one_file(
+        Blocks(copy(0, plain[:80]), against=(2, 10, 0, good)))
+    yield "chain", "a chain of seven sources", one_file(*chain_of_sources(7))
+    yield "chain-duplicate", "a chain of seven sources with a duplicate in it", one_file(
+        *chain_of_sources(6), Blocks(duplicate(1, plain[:80]), kept=1),
+        copied(plain[:80], 40, 10, 0, 1, 40, 10, SAME, 0, 0, block_size=80))
+    for name, what, coded in (
+            ("which", "codec 14: a source that the frame has not", copy(1, plain[:80])),
+            ("empty", "codec 14: no number", Block(COPY, b"", plain[:80])),
+            ("rest", "codec 14: bytes left over", copy(0, plain[:80], rest=b"\0"))):
+        yield f"copy-{name}", what, one_file(first, Blocks(coded, against=(2, 10, 0, good)))
+    yield "copy-size", "codec 14: a source of wider elements", against(
+        source(1, 10, 10, 0, 0, dtype=F32, block_size=40), row=0, plain=plain[:20])
+    yield "copy-parameters", "codec 14: parameters", one_file(first, Blocks(
+        copy(0, plain[:80]), against=(2, 10, 0, good), parameters=[(COPY, b"")]))
+
+
+def bad_shared():
+    plain = pack(words(40, 40, 1 << 16), 2)
+    first = Blocks(stored(plain), kept=1)
+
+    def named(shared):
+        return Blocks(stored(b"x"), shared=shared)
+
+    good = Blocks(stored(b"shared"), kind=SHARED)
+    yield "shared-distance-0", "a distance of 0 to the Shared frame", one_file(good, named(0))
+    yield "shared-distance", "no Shared frame where one is named", one_file(good, named(1))
+    yield "shared-huge", "no Shared frame where one is named, by overflow", one_file(
+        good, named((1 << 64) - 1))
+    yield "shared-none", "no Shared frame at all", one_file(first, named(20))
+    yield "shared-blocks", "a Blocks frame where a Shared frame is named", one_file(
+        good, first, named(first))
+    yield "shared-earlier", "a Shared frame that is not the last", one_file(
+        good, Blocks(stored(b"other"), kind=SHARED), named(good))
+    yield "shared-other-file", "the Shared frame of another file", Archive().root().file(
+        b"a", good, Blocks(stored(b"x"))).file(b"b", named(good)).end()
+    yield "shared-ahead", "an Ahead frame and no Shared frame where one is named", one_file(
+        good, Blocks(stored(b"x"), kind=AHEAD, kept=1, shared=100), Blocks(duplicate(1, b"x")))
+    for name, what, shared in (
+            ("kept", "that is kept", Blocks(stored(b"s"), kept=1, kind=SHARED)),
+            ("sources", "with sources", Blocks(stored(b"ss"), kind=SHARED, against=(
+                2, 0, 0, source(1, 40, 40, 0, 0, block_size=80)))),
+            ("shared", "that needs another", Blocks(stored(b"s"), kind=SHARED, shared=30)),
+            ("duplicate", "with a duplicate", Blocks(duplicate(1, plain), kind=SHARED)),
+            ("twin", "with a twin", Blocks(twin(
+                1, 0, 2, 40, plain, block_size=80, row=10), kind=SHARED)),
+            ("copy", "with a copy", Blocks(copy(0, plain), kind=SHARED)),
+            ("checksum", "of other bytes", Blocks(Block(STORED, b"s", b"s", 1), kind=SHARED)),
+            ("codec", "of another size", Blocks(Block(STORED, b"s", b"ss"), kind=SHARED))):
+        yield f"shared-{name}", f"a Shared frame {what}", one_file(first, shared, named(shared))
+    yield "shared-outside", "a Shared frame outside of a file", after_header(
+        frame(SHARED, varint(0) + varint(1) + varint(1) + varint(0) + b"\0\1" + u64(
+            xxh3_64(b"x")), b"x"))
+    yield "ahead-outside", "an Ahead frame outside of a file", after_header(
+        frame(AHEAD, varint(1) + varint(1) + varint(1) + varint(0) + b"\0\1" + u64(
+            xxh3_64(b"x")), b"x"))
+    yield "ahead-not-kept", "an Ahead frame that is not kept", one_file(
+        Blocks(stored(b"x"), kind=AHEAD), Blocks(stored(b"y")))
+    yield "ahead-in-size", "a file that has the bytes of an Ahead frame twice", one_file(
+        Blocks(stored(b"x"), kind=AHEAD, kept=1), Blocks(duplicate(1, b"x")), size=2)
+
+
+def bad_references():
+    a, b, _ = (crafted_base()[name][2] for name in "abc")
+    record = a, 0, b"a", b"crafted.safetensors"
+
+    def block(where=0, total=120, **fields):
+        return Blocks(copy(0, a), against=(2, 10, 0, source(
+            where, total, 10, 0, 0, outside=1)), **fields)
+
+    def archive(head, *frames):
+        return one_file(*frames or (block(),), references=head)
+
+    yield "none", "no references", archive(references())
+    yield "many", "more references than there are bytes", archive(references(record, count=1 << 40))
+    yield "less", "a reference too few", archive(references(record, count=2))
+    yield "rest", "bytes left over", archive(references(record) + b"\0")
+    yield "depth", "a depth of 4", archive(references((a, 4, b"a", b"")))
+    yield "name-long", "the name of a tensor of 65536 bytes", archive(
+        references((a, 0, b"n" * 65536, b"")))
+    yield "file-long", "the name of a file of 4097 bytes", archive(
+        references((a, 0, b"a", b"n" * 4097)))
+    yield "length-huge", "a length of 2^64 - 1", archive(references(
+        ((hashlib.sha256(a).digest(), (1 << 64) - 1), 0, b"a", b"")))
+    yield "number", "a source outside of a number too large", archive(
+        references(record), block(1))
+    yield "number-huge", "a source outside of number 2^64 - 1", archive(
+        references(record), block((1 << 64) - 1))
+    yield "no-frame", "a source outside, and no References frame", one_file(block())
+    yield "size", "elements behind the end of a reference", archive(
+        references(record), Blocks(copy(0, a), against=(2, 10, 0, source(
+            0, 130, 10, 1, 0, outside=1))))
+    yield "size-huge", "elements behind the end of a reference, by overflow", archive(
+        references(record), Blocks(copy(0, a), against=(2, 10, 0, source(
+            0, 1 << 48, 1 << 44, 1, 0, outside=1))))
+    twice = frame(REFERENCES, references(record))
+    archive_twice = Archive(references(record))
+    archive_twice.out += twice
+    yield "twice", "two References frames", archive_twice.file(b"f", block()).end()
+    late = Archive()
+    late.out += optional_frame() + twice
+    yield "after-optional", "a References frame after an optional one", late.file(
+        b"f", block()).end()
+    yield "in-file", "a References frame within a file", one_file(
+        block(), between=twice, references=references(record))
+    yield "after-file", "a References frame after an entry", changed_end(twice)
+    data = Archive()
+    data.out += frame(REFERENCES, references(record), b"data")
+    yield "data", "a References frame with data", data.file(b"f", block()).end()
+
+
+def changed_end(extra):
+    """An archive with bytes between its last entry and its index."""
+    archive = Archive().file(b"f", X)
+    archive.out += extra
+    return archive.end()
+
+
+def missing_bases():
+    """Archives, and bases that are not those that they need."""
+    a = crafted_base()["a"][2]
+    changed_bit = bytes([a[0] ^ 1]) + a[1:]
+    turned = beside(a, 2, 0, 120, 10, 0, 10, ROWS, 0, *range(11, -1, -1))
+
+    def archive(plain, depth=0):
+        return one_file(copied(plain, 120, 10, 0, 0, 120, 10, SAME, 0, 0, outside=1),
+                        references=references((plain, depth, b"a", b"crafted.safetensors")))
+
+    yield "none", "coded against a base, and none is given", archive(a), ()
+    yield "changed", "coded against a base of which one bit is another", archive(changed_bit), (
+        CRAFTED_BASE,)
+    yield "part", "coded against a part of a tensor", one_file(
+        copied(a[:220], 110, 10, 0, 0, 110, 10, SAME, 0, 0, outside=1), references=references(
+            (a[:220], 0, b"a", b"crafted.safetensors"))), (CRAFTED_BASE,)
+    yield "depth", "a reference of depth 0 that only an archive with references has", archive(
+        turned), (CRAFTED_BASE, "sources-needs-base.zllm")
+    yield "second", "one reference there, and one not", one_file(
+        copied(a, 120, 10, 0, 0, 120, 10, SAME, 0, 0, outside=1), references=references(
+            (a, 0, b"a", b""), (changed_bit, 0, b"b", b""))), (CRAFTED_BASE,)
 
 
 def bad_codecs():
@@ -1969,6 +2372,9 @@ def too_new():
         frame(77, b"h", b"d"))
     yield "frame-unknown-in-file", "an unknown mandatory frame inside a file", one_file(
         X, between=frame(66))
+    yield "source-role", "a source of an unknown role", one_file(
+        Blocks(stored(b"xy"), kept=1), Blocks(copy(0, b"xy"), against=(2, 0, 0, source(
+            1, 1, 1, 0, 0, role=6, block_size=2))))
     yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
     yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
         Blocks(stored(b"x"), parameters=[(200, b"")]))
@@ -1979,22 +2385,30 @@ def over_the_limit():
         "MiB", Archive(max_block=1 << 26, max_frame=1 << 27).file(b"f", X).end()
 
 
+# `reason` to refuse it, or None; `bases`: names below vectors/ of what it was coded against.
+Vector = collections.namedtuple("Vector", "archive what reason memory bases",
+                                defaults=(None, 512, ()))
+
+
 def crafted():
-    """name below vectors/ -> (bytes, description, reason to refuse or None, memory in MiB)"""
+    """name below vectors/ -> Vector"""
     out = {}
 
     def add(vectors, folder="", reason=None, memory=512):
-        for name, what, archive in vectors:
+        for name, what, archive, *bases in vectors:
             path = f"{folder}{name}.zllm"
             assert path not in out, path
-            out[path] = archive, what, reason, memory
+            out[path] = Vector(archive, what, reason, memory, *bases)
 
     add(good_container())
     add(good_codecs())
     for vectors in (bad_container, bad_entries, bad_blocks, bad_duplicates, bad_twins, bad_codecs,
                     bad_floats, bad_cascades, bad_classes, bad_mixes, bad_swapped, bad_palettes,
-                    bad_index):
+                    bad_index, bad_shared):
         add(vectors(), "bad/", "damaged")
+    add(bad_sources(), "bad/sources-", "damaged")
+    add(((*vector, (CRAFTED_BASE,)) for vector in bad_references()), "bad/references-", "damaged")
+    add(missing_bases(), "bad/base-", "needs a base")
     add(too_new(), "bad/", "too new")
     add(over_the_limit(), "bad/", "over the limit", 64)
     return out
@@ -2139,8 +2553,116 @@ def scaled_files():
         "big-endian.bin": b"header of a format that no parser knows".ljust(64) + big}
 
 
-def made_by_command(zipllm):
-    """name -> (archive, description)"""
+ROWS_OF, COLUMNS_OF = 48, 64  # of the matrices below
+
+
+def product(source, rank, size):
+    """Two factors of a matrix, and their product."""
+    up = [[value * size for value in bell(source, rank)] for _ in range(ROWS_OF)]
+    down = [bell(source, COLUMNS_OF) for _ in range(rank)]
+    return up, down, [sum(up[i][k] * down[k][j] for k in range(rank))
+                      for i in range(ROWS_OF) for j in range(COLUMNS_OF)]
+
+
+def added(values, steps, size=1.0):
+    return [value + step * size for value, step in zip(values, steps)]
+
+
+def bf16_values(plain):
+    return [struct.unpack("<f", b"\0\0" + plain[i:i + 2])[0] for i in range(0, len(plain), 2)]
+
+
+def adam_steps(source, state, steps):
+    """Weights, first and second moments after so many steps of AdamW."""
+    weights, first, second = state
+    for _ in range(steps):
+        gradients = bell(source, len(weights))
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients)]
+        second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients)]
+        weights = [w - 0.0005 * m / (v ** 0.5 + 1e-8)
+                   for w, m, v in zip(weights, first, second)]
+    return weights, first, second
+
+
+def related_files():
+    """Bases by name below vectors/, and (name, contents, bases, what) of what has them."""
+    source = random.Random(11)
+    shape, count = [ROWS_OF, COLUMNS_OF], ROWS_OF * COLUMNS_OF
+    values = {name: bell(source, count) for name in ("q", "k", "v", "up", "half", "eight", "single")}
+    embedding = bell(source, count)
+    kinds = {"half": "F16", "eight": "F8_E4M3", "single": "F32"}
+
+    def tensor(values, kind="BF16", shape=shape):
+        plain = bytes(map(e4m3, values)) if kind == "F8_E4M3" else floats(kind, values)
+        return kind, shape, plain
+
+    def model(all_values, **others):
+        tensors = {name: tensor(v, kinds.get(name, "BF16")) for name, v in all_values.items()}
+        return safetensors({"embed": tensor(embedding), **tensors, **others})
+
+    def moved(size):
+        return {name: added(v, bell(source, count), size) for name, v in values.items()}
+
+    tuned, other = moved(0.02), moved(0.03)
+    bases = {"bases/model.safetensors": model(values), "bases/tuned.safetensors": model(tuned)}
+    to_model = ("bases/model.safetensors",)
+    rounded = {name: bf16_values(floats("BF16", v)) for name, v in values.items()}
+
+    up, down, low_rank = product(source, 3, 0.5)
+    bases["bases/adapter.safetensors"] = safetensors({
+        "base_model.model.q.lora_A.weight": tensor(sum(down, []), "F32", [3, COLUMNS_OF]),
+        "base_model.model.q.lora_B.weight": tensor(sum(up, []), "F32", [ROWS_OF, 3])})
+    merged = {"q": added(rounded["q"], low_rank, 2.0)}
+    average = {name: [(x + y) / 2 for x, y in zip(rounded[name], bf16_values(
+        floats("BF16", tuned[name])))] for name in ("q", "k", "up")}
+
+    rows = list(range(ROWS_OF))
+    source.shuffle(rows)
+    changed_structure = safetensors({
+        "wider.embed": tensor(embedding + bell(source, 5 * COLUMNS_OF), shape=[
+            ROWS_OF + 5, COLUMNS_OF]),
+        "turned": tensor([tuned["up"][i * COLUMNS_OF + j] for j in range(COLUMNS_OF)
+                          for i in range(ROWS_OF)], shape=[COLUMNS_OF, ROWS_OF]),
+        "qkv": tensor(tuned["q"] + tuned["k"] + tuned["v"], shape=[3 * ROWS_OF, COLUMNS_OF]),
+        "permuted": tensor([tuned["k"][row * COLUMNS_OF + j] for row in rows
+                            for j in range(COLUMNS_OF)]),
+        "renamed": tensor(tuned["v"])})
+
+    def checkpoint(state):
+        weights, first, second = state
+        return safetensors({
+            "model.w": tensor(weights, "F32"), "optimizer.exp_avg.w": tensor(first, "F32"),
+            "optimizer.exp_avg_sq.w": tensor(second, "F32")})
+
+    before = adam_steps(source, (values["single"], [0.0] * count, [0.0] * count), 20)
+    bases["bases/checkpoint.safetensors"] = checkpoint(before)
+    return bases, [
+        ("tuned", model(tuned), to_model, "a fine-tune, equal embeddings"),
+        ("to-fp32", safetensors({name: tensor(v, "F32") for name, v in other.items()}), to_model,
+         "an FP32 fine-tune of BF16, FP16, FP8 and FP32"),
+        ("to-bf16", safetensors({name: tensor(v, "BF16") for name, v in other.items()}), to_model,
+         "a BF16 fine-tune of the same"),
+        ("merged", safetensors({"q": tensor(merged["q"])}), to_model, "a merged LoRA"),
+        ("adapter", safetensors({"q": tensor(merged["q"])}),
+         to_model + ("bases/adapter.safetensors",), "a merged LoRA whose adapter is there"),
+        ("soup", safetensors({name: tensor(v) for name, v in average.items()}),
+         to_model + ("bases/tuned.safetensors",), "the mean of two models"),
+        ("structure", changed_structure, to_model,
+         "rows added, transposed, fused, permuted, renamed"),
+        ("checkpoint", checkpoint(adam_steps(source, before, 5)), ("bases/checkpoint.safetensors",),
+         "a checkpoint with optimizer state, five steps after its base"),
+        ("through-archive", model(added_all(tuned, source)), to_model + ("made-tuned-3.zllm",),
+         "a fine-tune of a fine-tune that is an archive"),
+        ("states", checkpoint(adam_steps(source, before, 9)), (),
+         "a checkpoint without a base: state tells of the weights")]
+
+
+def added_all(values, source):
+    return {name: added(v, bell(source, len(v)), 0.01) for name, v in values.items()}
+
+
+def made_by_command(zipllm, known):
+    """name -> Vector, of those that are not in `known`; and the bases that are no archives."""
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder, "model")
         (root / "empty").mkdir(parents=True)
@@ -2152,56 +2674,81 @@ def made_by_command(zipllm):
         scaled.mkdir()
         for name, data in scaled_files().items():
             (scaled / name).write_bytes(data)
+        related = pathlib.Path(folder, "related")
+        related.mkdir()
+        bases, targets = related_files()
+        for name, data in bases.items():
+            (related / name).parent.mkdir(exist_ok=True)
+            (related / name).write_bytes(data)
+        made = [(name, path, level, what, ()) for name, path, level, what in (
+            ("safetensors", root / "model-1.safetensors", 3, "BF16, FP16, FP32, FP64"),
+            ("safetensors-9", root / "model-1.safetensors", 9, "the same at level 9"),
+            ("gguf", root / "model.gguf", 3, "BF16, Q8_0, FP32"),
+            ("quants", quants, 3, "ggml's quantized types"),
+            ("scaled-1", scaled / "scaled.safetensors", 1, "scales by row and column, twins"),
+            ("scaled", scaled / "scaled.safetensors", 3, "the same"),
+            ("scaled-6", scaled / "scaled.safetensors", 6, "the same"),
+            ("small-9", scaled / "small.safetensors", 9, "BF16, FP8"),
+            ("blocks-9", scaled / "small.gguf", 9, "Q4_0"),
+            ("big-endian", scaled / "big-endian.bin", 3, "BF16, highest byte first, in a format "
+             "that no parser knows"),
+            ("text", root / "tokenizer.txt", 6, "text"),
+            ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"))]
+        for name, data, needed, what in targets:
+            (related / f"{name}.safetensors").write_bytes(data)
+            made += [(f"{name}-{level}", related / f"{name}.safetensors", level, what, needed)
+                     for level in (1, 3, 6, 9)]
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), *scaled.iterdir(), root, quants]:
+        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), root, quants]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
-        for name, path, level, what in (
-                ("safetensors", root / "model-1.safetensors", 3, "BF16, FP16, FP32, FP64"),
-                ("safetensors-9", root / "model-1.safetensors", 9, "the same at level 9"),
-                ("gguf", root / "model.gguf", 3, "BF16, Q8_0, FP32"),
-                ("quants", quants, 3, "ggml's quantized types"),
-                ("scaled-1", scaled / "scaled.safetensors", 1, "scales by row and column, twins"),
-                ("scaled", scaled / "scaled.safetensors", 3, "the same"),
-                ("scaled-6", scaled / "scaled.safetensors", 6, "the same"),
-                ("small-9", scaled / "small.safetensors", 9, "BF16, FP8"),
-                ("blocks-9", scaled / "small.gguf", 9, "Q4_0"),
-                ("big-endian", scaled / "big-endian.bin", 3, "BF16, highest byte first, in a format that no "
-                 "parser knows"),
-                ("text", root / "tokenizer.txt", 6, "text"),
-                ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF")):
-            out = pathlib.Path(folder, "out.zllm")
-            subprocess.run([zipllm, "compress", f"-{level}", "-q", "-f", "-o", out, path],
+        vectors = {}
+        for name, path, level, what, needed in made:
+            out = related / f"made-{name}.zllm"
+            if out.name in known:
+                out.write_bytes(known[out.name].archive)
+                continue
+            options = [option for base in needed for option in ("--base", related / base)]
+            subprocess.run([zipllm, "compress", f"-{level}", "-q", "-f", *options, "-o", out, path],
                            check=True)
             archive = out.read_bytes()
-            for entry in decode(archive):
+            for entry in decode(archive, [(related / base).read_bytes() for base in needed]):
                 if entry["kind"] == "file":
                     plain = (path if path.is_file() else root / entry["path"]).read_bytes()
                     assert entry["sha256"] == hashlib.sha256(plain).hexdigest(), entry
-            yield f"made-{name}.zllm", archive, f"zipllm compress -{level}: {what}"
+            against = " --base" * bool(needed)
+            vectors[out.name] = Vector(
+                archive, f"zipllm compress -{level}{against}: {what}", bases=needed)
+        return vectors
 
 
 # ---------------------------------------------------------------------------------------------
 # Manifest, example, command line
 
 
-def decode(archive, memory=512):
+def decode(archive, bases=()):
+    """Entries of an archive that was coded against files with these contents."""
     entries = []
-    for event, value in spec_decoder.Decoder(io.BytesIO(archive), memory << 20).events():
+    bases = spec_decoder.Bases(map(io.BytesIO, bases))
+    for event, value in spec_decoder.Decoder(io.BytesIO(archive), bases=bases).events():
         if event == "archive":
             entries += [spec_decoder.describe(entry) for entry in value]
     return entries
 
 
-def manifest(vectors):
-    """Text of MANIFEST.json. What bad archives do is what they were made for, not what was seen."""
+def manifest(vectors, bases):
+    """Text of MANIFEST.json; `bases`: name -> contents of those that are no vectors. What bad archives do is what they were made for, not what was seen."""
     good, bad = {}, {}
-    for name, (archive, what, reason, memory) in sorted(vectors.items()):
-        if reason:
-            bad[name] = {"what": what, "refused": reason, "memory_mib": memory}
+    for name, vector in sorted(vectors.items()):
+        line = {"what": vector.what}
+        if vector.bases:
+            line["bases"] = vector.bases
+        if vector.reason:
+            bad[name] = line | {"refused": vector.reason, "memory_mib": vector.memory}
         else:
-            good[name] = {"what": what, "entries": decode(archive)}
+            contents = [bases.get(base) or vectors[base].archive for base in vector.bases]
+            good[name] = line | {"entries": decode(vector.archive, contents)}
 
     def lines(group):  # one archive a line
         return ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}"
@@ -2233,19 +2780,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--zipllm", metavar="PATH")
+    parser.add_argument("--missing", action="store_true")
     options = parser.parse_args()
 
-    vectors = crafted()
+    known = {}
+    if options.missing or not options.zipllm:
+        told = json.loads((VECTORS / "MANIFEST.json").read_text())["good"]
+        known = {path.name: Vector(path.read_bytes(), told[path.name]["what"],
+                                   bases=told[path.name].get("bases", ()))
+                 for path in VECTORS.glob("made-*.zllm") if path.name in told}
+    vectors = crafted() | known
     if options.zipllm:
-        for name, archive, what in made_by_command(os.path.abspath(options.zipllm)):
-            vectors[name] = archive, what, None, 512
-    else:
-        for path in VECTORS.glob("made-*.zllm"):
-            known = json.loads((VECTORS / "MANIFEST.json").read_text())["good"]
-            vectors[path.name] = path.read_bytes(), known[path.name]["what"], None, 512
-    files = {VECTORS / name: vector[0] for name, vector in vectors.items()}
-    files[VECTORS / "MANIFEST.json"] = manifest(vectors).encode()
-    files[HERE / "example.md"] = example(vectors["example.zllm"][0]).encode()
+        vectors |= made_by_command(os.path.abspath(options.zipllm), known)
+    bases = {CRAFTED_BASE: safetensors(crafted_base())} | related_files()[0]
+    used = {base for vector in vectors.values() for base in vector.bases}
+    bases = {name: data for name, data in bases.items() if name in used}
+    files = {VECTORS / name: data for name, data in bases.items()}
+    files |= {VECTORS / name: vector.archive for name, vector in vectors.items()}
+    files[VECTORS / "MANIFEST.json"] = manifest(vectors, bases).encode()
+    files[HERE / "example.md"] = example(vectors["example.zllm"].archive).encode()
 
     there = {path for path in [*VECTORS.rglob("*"), HERE / "example.md"] if path.is_file()}
     superfluous = sorted(there - files.keys())

@@ -1888,7 +1888,8 @@ MAX_PART = 255
 MAX_PIECE = 1 << 20
 MAX_FILE = (1 << 63) - 1
 MAX_SOURCES = 4
-MAX_CHAIN = 4
+MAX_CHAIN = 6
+MAX_DEPTH = 4
 MAX_ELEMENTS = 1 << 48
 
 # Element types of dtypes.md.
@@ -1981,6 +1982,7 @@ class FileTensor:
         self._digest = None
 
     def read(self, offset, size):
+        check(size <= self.length - offset, "elements that a reference has not")
         self._file.seek(self._offset + offset)
         return self._file.read(size)
 
@@ -2021,8 +2023,13 @@ class Bases:
         self._max_memory = max_memory
         self._tensors = []  # (depth, FileTensor)
         self._archives = []  # (depth, file), not looked into yet
-        for file in files:
+        self._files = list(files)
+        for file in self._files:
             self._add(file)
+
+    def close(self):
+        for file in self._files:
+            file.close()
 
     def _add(self, file):
         if file.read(8) != MAGIC:
@@ -2034,6 +2041,7 @@ class Bases:
     def _open(self, depth, file):
         """Decodes an archive to a file, for its tensors."""
         plain = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
+        self._files.append(plain)
         file.seek(0)
         begin = 0
         for event, value in Decoder(file, self._max_memory, bases=self).events():
@@ -2231,7 +2239,7 @@ class Decoder:
         for _ in range(fields.varint("number of references", 1)):
             sha256 = fields.bytes(32, "SHA-256")
             length = fields.varint("length", 0, MAX_FILE)
-            depth = fields.varint("depth", 0, MAX_CHAIN - 1)
+            depth = fields.varint("depth", 0, MAX_DEPTH - 1)
             tensor, file = fields.string("tensor", 65535), fields.string("file", MAX_PATH)
             references.append((sha256, length, depth, f"tensor {tensor!r} of {file!r}"))
         fields.end("References frame")
@@ -2346,9 +2354,7 @@ class Decoder:
         row = fields.varint("elements of a row of the source", 1, total)
         check(total % row == 0, "a part of a row in a source")
         size = total * WIDTHS[dtype]
-        if place:
-            check(self._outside[where].length == size, "a reference of another size")
-        else:
+        if not place:
             check(first + (size - 1) // block_size < self._blocks, "a source behind the frame")
         order = fields.u8("order")
         check(order <= WHOLE, f"unknown order {order}")
@@ -2735,8 +2741,8 @@ def open_bases(paths):
 def run(file, options):
     extractor = Extractor(options.o) if options.o else None
     memory = options.max_memory << 20
-    decoder = Decoder(file, memory, show_field if options.dump else None,
-                      Bases(open_bases(options.base), memory))
+    bases = Bases(open_bases(options.base), memory)
+    decoder = Decoder(file, memory, show_field if options.dump else None, bases)
     done = False
     try:
         for event, value in decoder.events():
@@ -2751,6 +2757,7 @@ def run(file, options):
     finally:
         if extractor and not done:  # what is not whole does not stay
             shutil.rmtree(options.o, ignore_errors=True)
+        bases.close()
 
 
 if __name__ == "__main__":

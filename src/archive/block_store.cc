@@ -11,6 +11,10 @@ absl::StatusOr<std::shared_ptr<const Buffer>> DecodeShared(
     const container::Frame& frame, ByteSpan data,
     const container::Header& header) {
   ASSIGN_OR_RETURN(auto decoder, FrameDecoder::Create(frame, header));
+  const container::BlocksHead& head = decoder->head();
+  if (head.kept || !head.against.sources.empty() || head.shared_distance != 0) {
+    return DataLoss("the Shared frame at byte ", frame.offset, " has flags");
+  }
   auto shared = std::make_shared<Buffer>(decoder->head().size);
   codecs::Scratch scratch;
   MutableByteSpan out = shared->mutable_span();

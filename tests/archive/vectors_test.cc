@@ -26,10 +26,13 @@ json Manifest(const char* group) {
   return json::parse(in).at(group);
 }
 
-DecompressOptions Options(uint64_t memory_mib = 512) {
+DecompressOptions Options(const json& vector) {
   DecompressOptions options;
   options.threads = 2;
-  options.max_memory = memory_mib << 20;
+  options.max_memory = vector.value("memory_mib", uint64_t{512}) << 20;
+  for (const std::string base : vector.value("bases", json::array())) {
+    options.bases.push_back(Folder() + base);
+  }
   return options;
 }
 
@@ -100,7 +103,7 @@ TEST(Vectors, GoodOnesDecodeToTheManifest) {
   for (const auto& [name, vector] : good.items()) {
     SCOPED_TRACE(name);
     const Bytes bytes = ReadFile(Folder() + name);
-    auto archive = Archive::Open(MakeMemorySource(bytes), Options());
+    auto archive = Archive::Open(MakeMemorySource(bytes), Options(vector));
     ASSERT_TRUE(archive.ok()) << archive.status();
     const json& entries = vector.at("entries");
     ASSERT_EQ(archive->entries().size(), entries.size());
@@ -116,12 +119,12 @@ TEST(Vectors, GoodOnesDecodeToTheManifest) {
     }
 
     auto file = MakeMemorySource(bytes);
-    auto tested = Decompressor(Options()).Test(*file);
+    auto tested = Decompressor(Options(vector)).Test(*file);
     EXPECT_TRUE(tested.ok()) << tested.status();
     PipeSource pipe(bytes, 100);
     Bytes streamed;
     auto sink = MakeMemorySink(&streamed);
-    auto totals = Decompressor(Options()).DecompressStream(pipe, *sink);
+    auto totals = Decompressor(Options(vector)).DecompressStream(pipe, *sink);
     EXPECT_TRUE(totals.ok()) << totals.status();
     EXPECT_EQ(streamed, all);
   }
@@ -130,6 +133,7 @@ TEST(Vectors, GoodOnesDecodeToTheManifest) {
 absl::StatusCode CodeOf(const std::string& reason) {
   if (reason == "too new") return absl::StatusCode::kUnimplemented;
   if (reason == "over the limit") return absl::StatusCode::kResourceExhausted;
+  if (reason == "needs a base") return absl::StatusCode::kFailedPrecondition;
   EXPECT_EQ(reason, "damaged");
   return absl::StatusCode::kDataLoss;
 }
@@ -140,7 +144,7 @@ TEST(Vectors, BadOnesAreRefusedFromFileAndPipe) {
   for (const auto& [name, vector] : bad.items()) {
     SCOPED_TRACE(name + ": " + vector.at("what").get<std::string>());
     const Bytes bytes = ReadFile(Folder() + name);
-    const DecompressOptions options = Options(vector.at("memory_mib"));
+    const DecompressOptions options = Options(vector);
     const absl::StatusCode code = CodeOf(vector.at("refused"));
     auto file = MakeMemorySource(bytes);
     EXPECT_EQ(Decompressor(options).Test(*file).status().code(), code);
@@ -160,8 +164,8 @@ TEST(Vectors, BadOnesLeaveNothingHalf) {
     fs::create_directory(dir / "sub");
     auto file = OpenFileSource(Folder() + name);
     ASSERT_TRUE(file.ok()) << file.status();
-    auto totals = Decompressor(Options(vector.at("memory_mib")))
-                      .DecompressTo(**file, dir / "sub/out");
+    auto totals =
+        Decompressor(Options(vector)).DecompressTo(**file, dir / "sub/out");
     for (const auto& left : fs::directory_iterator(dir / "sub")) {
       EXPECT_EQ(left.path(), dir / "sub/out");
       EXPECT_TRUE(totals.ok() || left.is_regular_file()) << totals.status();
@@ -176,8 +180,7 @@ TEST(Vectors, BadOnesReadAtRandomGiveAnErrorOrTheRightBytes) {
   for (const auto& [name, vector] : bad.items()) {
     SCOPED_TRACE(name);
     const Bytes bytes = ReadFile(Folder() + name);
-    auto archive = Archive::Open(MakeMemorySource(bytes),
-                                 Options(vector.at("memory_mib")));
+    auto archive = Archive::Open(MakeMemorySource(bytes), Options(vector));
     if (!archive.ok()) continue;
     for (size_t i = 0; i < archive->entries().size(); ++i) {
       const Entry& entry = archive->entries()[i];

@@ -17,12 +17,15 @@ import spec_decoder  # noqa: E402
 MANIFEST = json.loads((VECTORS / "MANIFEST.json").read_text())
 
 
-def decode(archive, memory_mib=512):
-    """Entries as --list has them."""
+def decode(archive, memory_mib=512, bases=()):
+    """Entries as --list has them; `bases` are names of vectors."""
     entries = []
-    for event, value in spec_decoder.Decoder(io.BytesIO(archive), memory_mib << 20).events():
-        if event == "archive":
-            entries += [spec_decoder.describe(entry) for entry in value]
+    bases = spec_decoder.Bases(io.BytesIO((VECTORS / base).read_bytes()) for base in bases)
+    decoder = spec_decoder.Decoder(io.BytesIO(archive), memory_mib << 20, bases=bases)
+    with contextlib.closing(bases):
+        for event, value in decoder.events():
+            if event == "archive":
+                entries += [spec_decoder.describe(entry) for entry in value]
     return entries
 
 
@@ -30,18 +33,28 @@ class Vectors(unittest.TestCase):
     def test_good(self):
         for name, vector in MANIFEST["good"].items():
             with self.subTest(name):
-                self.assertEqual(decode((VECTORS / name).read_bytes()), vector["entries"])
+                archive = (VECTORS / name).read_bytes()
+                self.assertEqual(decode(archive, bases=vector.get("bases", ())),
+                                 vector["entries"])
 
     def test_bad(self):
         for name, vector in MANIFEST["bad"].items():
             with self.subTest(name):
                 with self.assertRaises(spec_decoder.Refused) as caught:
-                    decode((VECTORS / name).read_bytes(), vector["memory_mib"])
+                    decode((VECTORS / name).read_bytes(), vector["memory_mib"],
+                           vector.get("bases", ()))
                 self.assertEqual(caught.exception.word, vector["refused"])
 
     def test_every_vector_is_in_the_manifest(self):
         there = {str(path.relative_to(VECTORS)) for path in VECTORS.rglob("*.zllm")}
         self.assertEqual(there, MANIFEST["good"].keys() | MANIFEST["bad"].keys())
+
+    def test_good_ones_need_their_bases(self):
+        for name, vector in MANIFEST["good"].items():
+            for left in vector.get("bases", ()):
+                bases = [base for base in vector["bases"] if base != left]
+                with self.subTest(name, left=left), self.assertRaises(spec_decoder.NeedsBase):
+                    decode((VECTORS / name).read_bytes(), bases=bases)
 
     def test_cut_anywhere(self):
         archive = (VECTORS / "example.zllm").read_bytes()
@@ -63,6 +76,8 @@ class Vectors(unittest.TestCase):
                 out = pathlib.Path(folder, name)
                 with self.subTest(name), contextlib.redirect_stdout(io.StringIO()):
                     sys.argv = ["spec_decoder.py", "-o", str(out), str(VECTORS / name)]
+                    for base in vector.get("bases", ()):
+                        sys.argv += ["--base", str(VECTORS / base)]
                     spec_decoder.main()
                     for entry in vector["entries"]:
                         path = out / entry["path"].encode("latin-1").decode(
