@@ -58,12 +58,19 @@ inline FloatFacts FactsOf(FloatType type) {
   }
 }
 
-// Of numbers below 2^63: AVX2 compares signed ones.
-inline bool IsLess(uint64_t a, uint64_t b) {
-  return static_cast<int64_t>(a) < static_cast<int64_t>(b);
+// Without branches, which would keep loops scalar; of numbers that are less
+// than 2^63 apart.
+/// All ones where a < b, else 0.
+inline uint64_t LessMask(uint64_t a, uint64_t b) { return 0 - ((a - b) >> 63); }
+inline uint64_t Select(uint64_t mask, uint64_t a, uint64_t b) {
+  return (a & mask) | (b & ~mask);
 }
-inline uint64_t Lesser(uint64_t a, uint64_t b) { return IsLess(a, b) ? a : b; }
-inline uint64_t Greater(uint64_t a, uint64_t b) { return IsLess(a, b) ? b : a; }
+inline uint64_t Lesser(uint64_t a, uint64_t b) {
+  return Select(LessMask(a, b), a, b);
+}
+inline uint64_t Greater(uint64_t a, uint64_t b) {
+  return Select(LessMask(a, b), b, a);
+}
 
 inline uint64_t ExponentOf(double value) {
   return (std::bit_cast<uint64_t>(value) >> kDoubleBits) & kExponentMask;
@@ -197,7 +204,9 @@ inline void RoundToLoop(FloatType type, size_t count, double* values) {
     const double value = values[i];
     const uint64_t exponent = ClampedExponent(value, facts);
     const double rounded = Rounded(value, exponent, facts.fraction_bits);
-    values[i] = exponent == kHugeExponent ? value : rounded;
+    values[i] = std::bit_cast<double>(Select(LessMask(exponent, kHugeExponent),
+                                             std::bit_cast<uint64_t>(rounded),
+                                             std::bit_cast<uint64_t>(value)));
   }
 }
 
@@ -236,7 +245,7 @@ inline void SettleSumsOf(const SettleOptions& options, const double* sums,
           (std::bit_cast<uint64_t>(sum) >> kDoubleBits) & kExponentMask;
       const uint64_t low = Greater(field, kLeast);
       const uint64_t exponent = Lesser(low, kHugeExponent);
-      const uint64_t keep = IsLess(exponent, kHugeExponent) ? ~uint64_t{0} : 0;
+      const uint64_t keep = LessMask(exponent, kHugeExponent);
       const double rounded =
           Rounded(sum, exponent, static_cast<int>(kFraction));
 
@@ -249,7 +258,7 @@ inline void SettleSumsOf(const SettleOptions& options, const double* sums,
                                   kIntegerMagic) &
           ((uint64_t{1} << kFraction) - 1);
       const uint64_t finite =
-          IsLess(magnitude >> kDoubleBits, kLeast) ? subnormal : normal;
+          Select(LessMask(magnitude >> kDoubleBits, kLeast), subnormal, normal);
       const uint64_t code = Lesser(finite, kInfinity);
       bits[i] = (code | sign >> (64 - 8 * sizeof(Element))) & keep;
 
@@ -267,7 +276,7 @@ inline void SettleSumsOf(const SettleOptions& options, const double* sums,
           (std::bit_cast<uint64_t>(distance - kIntegerMagic) >>
            (kDoubleBits - 2)) -
           4 * 1023 - 4;
-      const uint64_t bent = IsLess(step, 4) ? step : octaves;
+      const uint64_t bent = Select(LessMask(step, 4), step, octaves);
       const uint64_t column = Lesser(bent, 15) ^ (((rest >> 63) - 1) & 31);
 
       // How large the element is beside the noise.
