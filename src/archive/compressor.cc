@@ -148,8 +148,9 @@ class Compression {
   // The segment being read.
   struct Place {
     Family* family = nullptr;
-    bool original = false;   // of the family
-    bool is_source = false;  // others are coded against it
+    bool original = false;     // of the family
+    size_t tensor = SIZE_MAX;  // number in references_
+    bool is_source = false;    // others are coded against it
     const Twin* twin = nullptr;
     uint64_t first_block = 0;
     uint64_t size = 0;  // bytes in frames so far
@@ -324,9 +325,9 @@ std::vector<Part> Compression::PartsOf(const Segment& segment, size_t tensor,
   const bool made_of_others =
       place.twin != nullptr || (place.family != nullptr && !place.original);
   if (tensor != SIZE_MAX && !made_of_others) return references_.Parts(tensor);
-  const DTypeInfo* info = FindDType(segment.dtype);
-  if (tensor == SIZE_MAX || info == nullptr) return {};
-  return {{.elements = segment.length / info->block_bytes, .sources = {}}};
+  if (tensor == SIZE_MAX) return {};
+  return {{.elements = segment.length / references_.WidthOf(tensor),
+           .sources = {}}};
 }
 
 void Compression::StartPart(size_t tensor, const Part& part,
@@ -358,11 +359,11 @@ void Compression::StartPart(size_t tensor, const Part& part,
 }
 
 void Compression::AddSources(FrameJob& job, const Place& place) {
-  const uint64_t width = FindDType(job.dtype)->block_bytes;
+  const uint8_t width = references_.WidthOf(place.tensor);
   const uint64_t begin = (place.size - place.part_begin) / width;
   const uint64_t count = job.plain->size() / width;
-  job.against = references_.SourcesOf(*place.part, job.dtype, begin, count,
-                                      job.first_block);
+  job.against =
+      references_.SourcesOf(*place.part, width, begin, count, job.first_block);
   job.models = place.models;
   job.load_sources = [this, part = place.part, against = &job.against,
                       count](std::vector<Buffer>* out) {
@@ -414,6 +415,7 @@ absl::Status Compression::AddSegment(const Read& read_next,
                                      const Segment& segment, size_t tensor,
                                      Place place, uint64_t* read) {
   place.first_block = next_block_;
+  place.tensor = tensor;
   place.original = place.family != nullptr && !place.family->coded;
   if (place.original) {
     place.family->coded = true;
@@ -433,7 +435,7 @@ absl::Status Compression::AddSegment(const Read& read_next,
     RETURN_IF_ERROR(MakeRoom());
     if (*read == part_end && next_part < parts.size()) {
       const Part& part = parts[next_part++];
-      part_end = (part.begin + part.elements) * info->block_bytes;
+      part_end = (part.begin + part.elements) * references_.WidthOf(tensor);
       StartPart(tensor, part, block_size, place);
     }
     std::shared_ptr<Buffer> plain = plain_pool_.Get();

@@ -42,13 +42,29 @@ class OffsetTensor : public TensorBytes {
   const uint64_t offset_;
 };
 
-uint64_t WidthOf(DType dtype) { return FindDType(dtype)->block_bytes; }
+uint64_t BytesOf(DType dtype) { return FindDType(dtype)->block_bytes; }
 
-// Whether elements are values that can be looked at one by one.
+// What elements are taken as: those of packed types, which are equal to others
+// or not, as bytes; complex numbers as two floats.
+DType SeenAs(DType dtype) {
+  const DTypeInfo* info = FindDType(dtype);
+  if (dtype == DType::kC64) return DType::kF32;
+  if (dtype == DType::kC128) return DType::kF64;
+  return info != nullptr && info->block_elements != 1 ? DType::kU8 : dtype;
+}
+
+// Rows of a packed or complex type are longer.
+std::vector<uint64_t> ShapeSeen(DType dtype, std::vector<uint64_t> shape) {
+  const DTypeInfo& info = *FindDType(dtype);
+  if (SeenAs(dtype) == dtype || shape.empty()) return shape;
+  shape.back() = shape.back() / info.block_elements * info.block_bytes /
+                 BytesOf(SeenAs(dtype));
+  return shape;
+}
+
 bool IsEligible(DType dtype, uint64_t length) {
   const DTypeInfo* info = FindDType(dtype);
-  return dtype != DType::kBytes && dtype != DType::kC64 && info != nullptr &&
-         info->block_elements == 1 && info->block_bytes <= 8 && length != 0 &&
+  return dtype != DType::kBytes && info != nullptr && length != 0 &&
          length % info->block_bytes == 0;
 }
 
@@ -74,7 +90,7 @@ class References::Reader : public LineageReader {
       opened_ = tensor;
       bytes_ = references_.Open(tensor, 0);
     }
-    const uint64_t width = WidthOf(references_.info_[tensor].dtype);
+    const uint64_t width = BytesOf(references_.info_[tensor].dtype);
     return bytes_ != nullptr && bytes_->Read(begin * width, out).ok();
   }
 
@@ -106,20 +122,20 @@ class References::PartView : public codecs::TensorView {
                     MutableByteSpan out) const override {
     if (which < 0) {
       if (target_ == nullptr) return absl::NotFoundError("the file is gone");
-      return target_->Read(begin * WidthOf(dtype), out);
+      return target_->Read(begin * BytesOf(dtype), out);
     }
     const auto k = static_cast<size_t>(which);
     Part one = part_;
     one.sources = {part_.sources[k]};
-    const uint64_t count = out.size() / WidthOf(references[k].dtype);
+    const uint64_t count = out.size() / BytesOf(references[k].dtype);
     const bool factor = references[k].role == codecs::Role::kFactor;
     std::vector<Buffer> read;
-    RETURN_IF_ERROR(
-        all_.Load(one,
-                  all_.SourcesOf(one, dtype, factor ? 0 : begin,
-                                 factor ? part_.elements : count, 0),
-                  factor ? part_.elements : count, &read));
-    const uint64_t from = factor ? begin * WidthOf(references[k].dtype) : 0;
+    RETURN_IF_ERROR(all_.Load(
+        one,
+        all_.SourcesOf(one, static_cast<uint8_t>(BytesOf(dtype)),
+                       factor ? 0 : begin, factor ? part_.elements : count, 0),
+        factor ? part_.elements : count, &read));
+    const uint64_t from = factor ? begin * BytesOf(references[k].dtype) : 0;
     if (read[0].size() < from + out.size()) {
       return absl::OutOfRangeError("no such elements");
     }
@@ -136,7 +152,7 @@ class References::PartView : public codecs::TensorView {
 std::unique_ptr<TensorBytes> References::Open(size_t tensor,
                                               uint64_t begin) const {
   const Tensor& place = tensors_[tensor];
-  const uint64_t offset = begin * WidthOf(info_[tensor].dtype);
+  const uint64_t offset = begin * BytesOf(info_[tensor].dtype);
   if (place.base != nullptr) {
     return std::make_unique<OffsetTensor>(*place.base, offset);
   }
@@ -150,7 +166,11 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
                               const std::function<absl::Status()>& check) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
-    info.elements = length / WidthOf(info.dtype);
+    place.dtype = info.dtype;
+    place.shape = info.shape;
+    info.shape = ShapeSeen(info.dtype, std::move(info.shape));
+    info.dtype = SeenAs(info.dtype);
+    info.elements = length / BytesOf(info.dtype);
     info_.push_back(std::move(info));
     tensors_.push_back(std::move(place));
   };
@@ -166,7 +186,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
       const size_t file = files.emplace(base.model, files.size()).first->second;
       folders["base " + folder_of(base.model)].push_back(info_.size());
       add({base.name, base.dtype, base.shape, 0, file, 0}, base.length,
-          {.base = &base, .runs = {}});
+          {.base = &base, .shape = {}, .runs = {}});
     }
   }
   const size_t first_target = info_.size();
@@ -186,7 +206,8 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
       folders["input " + folder_of(inputs.PathOf(i))].push_back(info_.size());
       add({std::move(segment.name), segment.dtype, std::move(segment.shape), 0,
            files.size() + i, 0},
-          segment.length, {.input = i, .offset = segment.offset, .runs = {}});
+          segment.length,
+          {.input = i, .offset = segment.offset, .shape = {}, .runs = {}});
     }
   }
   Reader reader(*this);
@@ -364,8 +385,13 @@ std::vector<size_t> References::SourcesInside(size_t tensor) const {
 
 Segment References::SegmentOf(size_t tensor) const {
   const LineageTensor& info = info_[tensor];
-  return {info.name, info.dtype, info.shape, tensors_[tensor].offset,
-          info.elements * WidthOf(info.dtype)};
+  const Tensor& place = tensors_[tensor];
+  return {info.name, place.dtype, place.shape, place.offset,
+          info.elements * BytesOf(info.dtype)};
+}
+
+uint8_t References::WidthOf(size_t tensor) const {
+  return static_cast<uint8_t>(BytesOf(info_[tensor].dtype));
 }
 
 std::vector<Part> References::Parts(size_t tensor) const {
@@ -506,11 +532,11 @@ void References::AddRun(size_t tensor, uint64_t begin, uint64_t elements,
   tensors_[tensor].runs.push_back({begin, elements, first_block, block_size});
 }
 
-FrameSources References::SourcesOf(const Part& part, DType dtype,
+FrameSources References::SourcesOf(const Part& part, uint8_t width,
                                    uint64_t begin, uint64_t count,
                                    uint64_t first_block) const {
   FrameSources against;
-  against.width = static_cast<uint8_t>(WidthOf(dtype));
+  against.width = width;
   against.row = part.row;
   against.position = begin;
   const uint64_t first_row = part.row == 0 ? 0 : against.position / part.row;

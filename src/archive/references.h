@@ -57,6 +57,9 @@ class References {
   bool IsCoded(size_t tensor) const { return !tensors_[tensor].runs.empty(); }
   /// Where it stands: a segment of an input.
   Segment SegmentOf(size_t tensor) const;
+  /// Bytes of its elements; those of packed types are seen as bytes, a complex
+  /// number as two floats.
+  uint8_t WidthOf(size_t tensor) const;
   size_t InputOf(size_t tensor) const { return tensors_[tensor].input; }
   /// The parts that it is coded in. Sources that are not coded yet are left
   /// out.
@@ -69,7 +72,7 @@ class References {
 
   /// The sources of `count` elements of `part` from its element `begin` on, in
   /// a frame whose first block has number `first_block`.
-  container::FrameSources SourcesOf(const Part& part, DType dtype,
+  container::FrameSources SourcesOf(const Part& part, uint8_t width,
                                     uint64_t begin, uint64_t count,
                                     uint64_t first_block) const;
   /// Reads those elements of the sources. May be called by several threads.
@@ -90,6 +93,8 @@ class References {
     BaseTensor* base = nullptr;  // outside; else:
     size_t input = 0;
     uint64_t offset = 0;
+    DType dtype = DType::kBytes;  // as the file has it
+    std::vector<uint64_t> shape;
     uint64_t outside_number = 0;
     bool is_source = false;
     std::vector<Run> runs;  // once it is coded
