@@ -218,8 +218,10 @@ void StructureFinder::FindRows(size_t t,
     std::vector<size_t> scattered;
     const size_t before = found->size();
     for (const auto& [count, source] : most) {
-      const auto& [shift, times] = *std::ranges::max_element(
+      const auto most_often = std::ranges::max_element(
           shifts[source], {}, [](const auto& entry) { return entry.second; });
+      const int64_t shift = most_often->first;
+      const size_t times = most_often->second;
       const uint64_t source_rows = matrices_[source]->rows;
       // How many rows would be found if all were so far away.
       const auto expected = std::ranges::count_if(rows, [&](const Row& row) {
@@ -377,7 +379,8 @@ std::optional<RowSignature> StructureFinder::BlockBits(size_t t, uint64_t row,
 // of a transposed one rows, too.
 void StructureFinder::AddBlocks(size_t source, const Shape& shape,
                                 std::vector<Block>* blocks) {
-  const auto [rows, columns] = shape;
+  const uint64_t rows = shape.first;
+  const uint64_t columns = shape.second;
   const Matrix& matrix = *matrices_[source];
   const auto add = [&](Order order, uint64_t row, uint64_t column) {
     if (blocks->size() == kMaxBlocks) return;
