@@ -33,7 +33,7 @@ class Pair(NamedTuple):
     inputs: list  # what zipllm compresses, against `bases`
     bases: list
     goals: dict  # by level
-    options: tuple = ()  # of zipllm compress
+    together: str = ""  # "chain", "folder": with their base, which does not count
     tools: tuple = ()  # these alone, and measured for speed
 
 
@@ -114,13 +114,13 @@ def low_rank():
         return one(name, changed(family(target), family(base)), family(base), goals, more)
 
     adapter = [family("ft-lora8.adapter")]
-    yield "LoRA BF16, base FP32", lambda n: pair(n, "ft-lora8.bf16", "base.fp32", absolute(1.15))
-    yield "LoRA BF16, base BF16", lambda n: pair(n, "ft-lora8.bf16", "base.bf16",
+    yield "LoRA BF16 on FP32 base", lambda n: pair(n, "ft-lora8.bf16", "base.fp32", absolute(1.15))
+    yield "LoRA BF16 on BF16 base", lambda n: pair(n, "ft-lora8.bf16", "base.bf16",
                                                  absolute(1.65, 1.5))
     yield "LoRA FP32", lambda n: pair(n, "ft-lora8.fp32", "base.fp32", absolute(2.6, 2.4))
-    yield "LoRA BF16, adapter given", lambda n: pair(n, "ft-lora8.bf16", "base.fp32",
+    yield "LoRA BF16 + adapter", lambda n: pair(n, "ft-lora8.bf16", "base.fp32",
                                                      absolute(0.05), adapter)
-    yield "LoRA FP32, adapter given", lambda n: pair(n, "ft-lora8.fp32", "base.fp32",
+    yield "LoRA FP32 + adapter", lambda n: pair(n, "ft-lora8.fp32", "base.fp32",
                                                      absolute(0.05), adapter)
 
 
@@ -134,14 +134,30 @@ def checkpoints():
                lambda n, p=parts, i=new, b=old: Pair(n, p, [i], [b], goals))
 
 
-CHAIN = ("base", "ft-a", "ft-b-step200", "ft-d-purebf16", "ft-frozen-emb", "ft-lora8")
+def merges():
+    def pair(name, method, *parents):
+        parents = [family(parent + ".bf16") for parent in parents]
+        target = os.path.join(CACHE, f"{method.replace(':', '-')}.{name.split()[-1]}.safetensors")
+        made("make_merges.py", method, target, *parents)
+        return Pair(name, [Part(target, parents)], [target], parents, absolute(0.7))
+
+    yield "soup of a and b", lambda n: pair(n, "soup", "ft-a", "ft-b-step200")
+    yield "soup of a b and frozen", lambda n: pair(n, "soup", "ft-a", "ft-b-step200",
+                                                 "ft-frozen-emb")
+    yield "SLERP of a and frozen", lambda n: pair(n, "slerp:0.3", "ft-a", "ft-frozen-emb")
+    yield "base + 0.8 (b - base)", lambda n: pair(n, "task:0.8", "base", "ft-b-step200")
 
 
-def chain():
-    """Fine-tunes one after another: peers may take the one before or the base for each."""
-    listed = [family(name + ".bf16") for name in CHAIN]
+FINE_TUNES = ("ft-a", "ft-b-step200", "ft-d-purebf16", "ft-frozen-emb", "ft-lora8")
+
+
+def together():
+    """The base and its fine-tunes; peers may take the one before or the base for each."""
+    listed = [family(name + ".bf16") for name in ("base", *FINE_TUNES)]
     parts = [Part(listed[i], sorted({listed[i - 1], listed[0]})) for i in range(1, len(listed))]
-    yield "chain", lambda n: Pair(n, parts, listed[1:], [listed[0]], best(0.75), ("--chain",))
+    for how in ("chain", "folder"):
+        yield (f"five fine-tunes as {how}",
+               lambda n, how=how: Pair(n, parts, listed, [], best(0.75), how))
 
 
 def large():
@@ -154,7 +170,7 @@ def large():
             os.rename(target + ".tmp", target)
         return one(name, target, base, {})._replace(
             tools=("zipllm", "BitX -3", "lmz", "z4ai", "ZipNN", "glyd with base"))
-    yield "MiniLM, made", make
+    yield "MiniLM moved", make
 
 
 def pairs():
@@ -162,5 +178,6 @@ def pairs():
     yield from fine_tunes()
     yield from low_rank()
     yield from checkpoints()
-    yield from chain()
+    yield from merges()
+    yield from together()
     yield from large()

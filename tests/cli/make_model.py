@@ -1,6 +1,10 @@
 """make_model.py NAME [WEIGHTS [SEED]]: a safetensors file like a small model's.
-make_model.py --noise NAME BYTES: bytes that do not compress. Both are the same
-each time."""
+make_model.py --tuned NAME FROM [SEED [PREFIX]]: the model FROM after some training: a
+third of the BF16 weights a unit of the last place away, F32 weights a few thousand; its
+tensors' names begin with PREFIX.
+make_model.py --noise NAME BYTES: bytes that do not compress. All are the same each
+time."""
+import array
 import json
 import random
 import struct
@@ -25,6 +29,10 @@ def model(name, weights=4096, seed=1):
         "norm.weight": ("F32", [64], f32([1.0 + x for x in sample[:64]])),
         "steps": ("I64", [], struct.pack("<q", 1000)),
     }
+    write(name, tensors)
+
+
+def write(name, tensors):
     header, offset = {}, 0
     for key, (dtype, shape, data) in tensors.items():
         header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
@@ -37,7 +45,34 @@ def model(name, weights=4096, seed=1):
             f.write(data)
 
 
-if sys.argv[1] == "--noise":
+def read(name):
+    with open(name, "rb") as f:
+        (length,) = struct.unpack("<Q", f.read(8))
+        header = json.loads(f.read(length))
+        data = f.read()
+    return {key: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
+            for key, entry in header.items()}
+
+
+def tuned(name, source, seed=1, prefix=""):
+    rng = random.Random(int(seed))
+
+    def moved(dtype, data):
+        if dtype == "BF16":
+            return array.array("H", (x + rng.choice((0, 0, 0, 0, -1, 1)) & 0xFFFF
+                                     for x in array.array("H", data))).tobytes()
+        if dtype == "F32":
+            return array.array("I", (x + rng.randrange(-4096, 4096) & 0xFFFFFFFF
+                                     for x in array.array("I", data))).tobytes()
+        return data
+
+    write(name, {prefix + key: (dtype, shape, moved(dtype, data))
+                 for key, (dtype, shape, data) in read(source).items()})
+
+
+if sys.argv[1] == "--tuned":
+    tuned(*sys.argv[2:])
+elif sys.argv[1] == "--noise":
     with open(sys.argv[2], "wb") as f:
         f.write(random.Random(7).randbytes(int(sys.argv[3])))
 else:

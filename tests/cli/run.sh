@@ -64,6 +64,9 @@ only() {
 
 # model NAME [WEIGHTS [SEED]]: a safetensors file of BF16 and F32 tensors.
 model() { python3 "$here/make_model.py" "$@" || fail "cannot make $1"; }
+# tuned NAME FROM [SEED [PREFIX]]: the model FROM after some training, its tensors' names
+# with PREFIX before them.
+tuned() { python3 "$here/make_model.py" --tuned "$@" || fail "cannot make $1"; }
 # noise NAME BYTES: bytes that do not compress, the same each time.
 noise() { python3 "$here/make_model.py" --noise "$@" || fail "cannot make $1"; }
 # flip NAME OFFSET: inverts a byte.
