@@ -136,8 +136,8 @@ def checkpoints():
 
 def merges():
     def pair(name, method, *parents):
+        target = os.path.join(CACHE, ".".join((method.replace(":", "-"), *parents, "safetensors")))
         parents = [family(parent + ".bf16") for parent in parents]
-        target = os.path.join(CACHE, f"{method.replace(':', '-')}.{name.split()[-1]}.safetensors")
         made("make_merges.py", method, target, *parents)
         return Pair(name, [Part(target, parents)], [target], parents, absolute(0.7))
 

@@ -92,13 +92,16 @@ def speed_table(pair):
 TITLE = ("**Against a base**, bits a weight (the best peer is bold) beside what this was to come "
          "to, one thread. Fine-tunes and checkpoints of `../shared/data`; of LoRA merges the "
          "tensors that they changed. BitX: XOR and zstd by planes, the better of -3 and -19. Peers "
-         "take the base of the target's type, and the best of the bases where there are several.")
+         "take the base of the target's type, and the best of the bases where there are several. "
+         "Measured by [`bench/pairs`](bench/README.md), which decompresses and compares everything, "
+         "on ")
 
 
 def markdown(data):
     """data: {name: what bench/pairs kept}."""
     pairs = {name: d for name, d in data.items() if not d.get("speed")}
-    lines = [TITLE, ""] + pairs_table(pairs) if pairs else []
+    machine = [d["machine"] for d in data.values()][-1:]  # they are of one
+    lines = [TITLE + machine[0], ""] + pairs_table(pairs) if pairs else []
     for name, pair in data.items():
         if pair.get("speed"):
             lines += ["", f"Speed: {name}, {pair['size']:,} bytes, file to file on one thread; codecs "

@@ -1,8 +1,10 @@
 """What bench/run measures: programs and peers, each of which packs a file and gets it back."""
 import contextlib
 import filecmp
+import functools
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -251,6 +253,36 @@ def peers_against(base, dtype, wanted=None):
                     yield Peer(name, method, dtype, 1, base)
                 except Failed as why:
                     warn(module.NAME, str(why))
+
+
+def output(*words):
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@functools.cache
+def machine():
+    """Where and with what this was measured, for the tables."""
+    cpu = platform.machine()
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    root = os.path.dirname(BENCH)
+    versions = {"zipllm": output("git", "-C", root, "rev-parse", "--short", "HEAD"),
+                "zstd": output("sh", "-c", "zstd --version | grep -o 'v[0-9.]*'"),
+                "xz": output("sh", "-c", "xz --version | grep -o '[0-9][0-9.]*' | head -1")}
+    python = peers_python()
+    for name in peer_names() if python else []:
+        module = peer(name)
+        if not module.methods("bf16"):  # it takes pairs only
+            continue
+        code = f"import importlib.metadata as m; print(m.version({module.PACKAGES[0]!r}))"
+        versions[module.NAME] = output(python, "-c", code)
+    listed = ", ".join(f"{tool} {version}" for tool, version in versions.items() if version)
+    return (f"{cpu}, {os.cpu_count()} CPUs, Linux {platform.release().split('-')[0]}, "
+            f"{time.strftime('%Y-%m-%d')}; {listed}.")
 
 
 def warn(name, why):

@@ -20,7 +20,7 @@ def result(tool, method, size):
 
 
 def pair(ours, goals):
-    return {"elements": 8000, "size": 16000, "goals": goals,
+    return {"elements": 8000, "size": 16000, "goals": goals, "machine": "M.",
             "results": [result("lmz", "append", 2000), result("BitX", "-19", 1600),
                         result("BitX", "-3", 1900)] + ours}
 
