@@ -124,9 +124,10 @@ class Finder {
   std::map<size_t, uint64_t> Losses(size_t begin, size_t end) const;
   void Rank(size_t t, const std::map<size_t, uint64_t>& losses);
 
+  bool IsSource(size_t t) const { return options_.inside || t < first_target_; }
   bool IsWhole(size_t t) const;
   bool Allowed(size_t source) const {
-    return found_[source].depth < options_.max_depth;
+    return IsSource(source) && found_[source].depth < options_.max_depth;
   }
   /// Whether what is coded against it would be so deep that it is a keyframe.
   bool MakesKeyframe(size_t source) const {
@@ -224,7 +225,7 @@ std::vector<size_t> Finder::Similar(size_t t) const {
   std::vector<std::pair<uint32_t, size_t>> near;
   const uint32_t limit = state.sketch.count * kMaxDistancePercent / 100;
   const auto look_at = [&](size_t other) {
-    if (!states_[other].sketch.telling) return;
+    if (!states_[other].sketch.telling || !IsSource(other)) return;
     const uint32_t distance = state.sketch.Distance(states_[other].sketch);
     if (distance <= limit) near.push_back({distance, other});
   };
@@ -289,7 +290,7 @@ std::vector<Relative> Finder::Relatives(size_t t) {
   for (auto i = here; i != namesakes.begin();) {
     --i;
     if (static_cast<size_t>(here - i) > kNamesakes) break;
-    if (tensors_[*i].shape == tensors_[t].shape) {
+    if (tensors_[*i].shape == tensors_[t].shape && IsSource(*i)) {
       AddRelative(t, *i, &relatives);
     }
   }

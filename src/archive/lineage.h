@@ -82,6 +82,8 @@ struct Lineage {
 };
 
 struct LineageOptions {
+  /// Whether targets may be sources of others: false leaves outside bases.
+  bool inside = true;
   /// No tensor gets a greater depth: instead of a source that is as deep, one
   /// of what that is coded against serves.
   uint32_t max_depth = 4;

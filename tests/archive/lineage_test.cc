@@ -622,6 +622,20 @@ TEST(LineageTest, DepthIsBounded) {
   EXPECT_THAT(models.Find(1)[1].base, IsEmpty());
 }
 
+TEST(LineageTest, SourcesMayBeOutsideOnly) {
+  const auto weights = Gaussian(64 * 64, 1);
+  Models models;
+  models.Add({Weights("w", 64, 64, Tuned(weights, 1, 2e-3F))});
+  for (uint64_t i = 0; i < 12; ++i) {
+    models.Add({Weights("w", 64, 64, Tuned(weights, 2 + i, 1e-5F))});
+  }
+  for (const Lineage& lineage : models.Find(1, {.inside = false})) {
+    for (const SourceView& view : lineage.base) EXPECT_EQ(view.source, 0U);
+  }
+  EXPECT_THAT(models.Find(1, {.inside = false})[12].base, SizeIs(1));
+  EXPECT_NE(models.Find(1)[12].base.at(0).source, 0U);
+}
+
 TEST(LineageTest, EqualSourcesGoToTheFirst) {
   const auto weights = Gaussian(64 * 64, 1);
   Models models;
