@@ -3,6 +3,7 @@
 // decides alike.
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -233,13 +234,15 @@ class Sample {
   /// The scale that puts the median of steps at a third of kSteps: what a step
   /// is large for counts less.
   int ScaleFor(uint8_t flags) const {
-    std::vector<int> steps(symbols_.size());
-    for (size_t i = 0; i < steps.size(); ++i) {
+    constexpr size_t kStride = 8;
+    std::vector<int> steps;
+    steps.reserve(symbols_.size() / kStride + 1);
+    for (size_t i = 0; i < symbols_.size(); i += kStride) {
       uint64_t word = 0;
       std::memcpy(&word, &predictions_[i * frame_.kind.size], frame_.kind.size);
       const auto exponent = static_cast<int>(
           (word >> frame_.kind.exponent_shift) & frame_.kind.exponent_mask);
-      steps[i] = Offset(flags, i) - 4 * std::max(exponent, 1);
+      steps.push_back(Offset(flags, i) - 4 * std::max(exponent, 1));
     }
     const auto middle =
         steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2);
@@ -294,6 +297,16 @@ uint64_t OffsetsCost(const std::vector<Offset>& offsets) {
   return 8 * uint64_t{written.size()};
 }
 
+/// Whether offsets are likely to tell more than they take.
+template <typename Offset>
+bool Varies(const std::vector<Offset>& offsets) {
+  uint64_t sum = 0;
+  for (const Offset offset : offsets) {
+    sum += static_cast<uint64_t>(std::abs(int{offset}));
+  }
+  return 2 * sum >= offsets.size() && !offsets.empty();
+}
+
 Scales ChooseScales(const Frame& frame, const Alphabet& alphabet) {
   Scales best;
   best.kind = frame.kind;
@@ -310,11 +323,11 @@ Scales ChooseScales(const Frame& frame, const Alphabet& alphabet) {
     best.scale = scale;
   };
   consider(0);
-  const bool has_rows = frame.rows.size() > 1;
-  if (has_rows) consider(kByRows);
-  if (!frame.columns.empty()) {
+  if (frame.rows.size() > 1 && Varies(frame.rows)) consider(kByRows);
+  if (Varies(frame.columns)) {
+    const uint8_t before = best.flags;
     consider(kByColumns);
-    consider(kByRows | kByColumns);
+    if (best.flags != 0 && before != 0) consider(kByRows | kByColumns);
   }
   if (frame.rests != nullptr) consider(best.flags | kByRests);
   best.scale = std::clamp(best.scale, -kMaxScale, kMaxScale);
@@ -371,8 +384,8 @@ class Plan final : public EncodePlan {
       residuals::ToSymbols(alphabet_, request.data.data() + i * kind.size,
                            predictions_ + i * kind.size, n,
                            symbols_.data() + i);
-      counts.Add(contexts_.data() + i, symbols_.data() + i, n);
     }
+    counts.Add(contexts_.data(), symbols_.data(), count_);
     encoder_.emplace(alphabet_, counts, GridOf(scales_.flags));
     WriteParams(which);
 

@@ -103,10 +103,8 @@ class ResidualCounts {
  public:
   /// 1 to kMaxContexts contexts.
   explicit ResidualCounts(size_t contexts) : counts_(contexts) {}
-  /// `contexts` are below contexts().
-  void Add(const uint8_t* contexts, const uint8_t* symbols, size_t count) {
-    for (size_t i = 0; i < count; ++i) ++counts_[contexts[i]][symbols[i]];
-  }
+  /// `contexts` are below contexts(). Fastest for many at a time.
+  void Add(const uint8_t* contexts, const uint8_t* symbols, size_t count);
   size_t contexts() const { return counts_.size(); }
   const entropy::ByteCounts& operator[](size_t context) const {
     return counts_[context];

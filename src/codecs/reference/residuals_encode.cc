@@ -260,6 +260,23 @@ class RawWriter {
 
 }  // namespace
 
+void ResidualCounts::Add(const uint8_t* contexts, const uint8_t* symbols,
+                         size_t count) {
+  // By turns in two tables: a count need not wait for the one before.
+  const size_t pairs = count >= (size_t{1} << 16) ? count / 2 : 0;
+  std::vector<entropy::ByteCounts> second(pairs != 0 ? counts_.size() : 0);
+  entropy::ByteCounts* const even = counts_.data();
+  entropy::ByteCounts* const odd = second.data();
+  for (size_t i = 0; i < 2 * pairs; i += 2) {
+    ++even[contexts[i]][symbols[i]];
+    ++odd[contexts[i + 1]][symbols[i + 1]];
+  }
+  for (size_t i = 2 * pairs; i < count; ++i) ++even[contexts[i]][symbols[i]];
+  for (size_t c = 0; c < second.size(); ++c) {
+    for (size_t s = 0; s < second[c].size(); ++s) even[c][s] += odd[c][s];
+  }
+}
+
 void ToSymbols(const Alphabet& alphabet, const uint8_t* elements,
                const uint8_t* predictions, size_t count, uint8_t* symbols) {
   if (alphabet.element_size <= 4) {
