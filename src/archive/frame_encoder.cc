@@ -113,9 +113,10 @@ Choice Plan(codecs::EncodeRequest request, const TensorModels* models,
       break;
     }
     request.model = nullptr;
-    if (models != nullptr) {
+    if (models != nullptr && encoder->learn != nullptr) {
       const auto model = models->find(encoder->id);
-      if (model != models->end()) request.model = model->second.get();
+      if (model == models->end()) continue;  // it found nothing to learn
+      request.model = model->second.get();
     }
     std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
     if (plan == nullptr) continue;
