@@ -2585,7 +2585,7 @@ def adam_steps(source, state, steps):
 
 
 def related_files():
-    """Bases by name below vectors/, and (name, contents, bases, what) of what has them."""
+    """Bases by name below vectors/, and (name, levels, contents, bases, what) of what has them."""
     source = random.Random(11)
     shape, count = [ROWS_OF, COLUMNS_OF], ROWS_OF * COLUMNS_OF
     values = {name: bell(source, count) for name in ("q", "k", "v", "up", "half", "eight", "single")}
@@ -2612,7 +2612,7 @@ def related_files():
     bases["bases/adapter.safetensors"] = safetensors({
         "base_model.model.q.lora_A.weight": tensor(sum(down, []), "F32", [3, COLUMNS_OF]),
         "base_model.model.q.lora_B.weight": tensor(sum(up, []), "F32", [ROWS_OF, 3])})
-    merged = {"q": added(rounded["q"], low_rank, 2.0)}
+    merged = added(rounded["q"], low_rank, 2.0)
     average = {name: [(x + y) / 2 for x, y in zip(rounded[name], bf16_values(
         floats("BF16", tuned[name])))] for name in ("q", "k", "up")}
 
@@ -2637,28 +2637,27 @@ def related_files():
     before = adam_steps(source, (values["single"], [0.0] * count, [0.0] * count), 20)
     bases["bases/checkpoint.safetensors"] = checkpoint(before)
     return bases, [
-        ("tuned", model(tuned), to_model, "a fine-tune, equal embeddings"),
-        ("to-fp32", safetensors({name: tensor(v, "F32") for name, v in other.items()}), to_model,
+        ("tuned", (1, 3, 6, 9), model(tuned), to_model, "a fine-tune, equal embeddings"),
+        ("to-fp32", (1, 3, 9), safetensors({
+            name: tensor(v, "F32") for name, v in other.items()}), to_model,
          "an FP32 fine-tune of BF16, FP16, FP8 and FP32"),
-        ("to-bf16", safetensors({name: tensor(v, "BF16") for name, v in other.items()}), to_model,
-         "a BF16 fine-tune of the same"),
-        ("merged", safetensors({"q": tensor(merged["q"])}), to_model, "a merged LoRA"),
-        ("adapter", safetensors({"q": tensor(merged["q"])}),
+        ("to-bf16", (3, 9), safetensors({name: tensor(v, "BF16") for name, v in other.items()}),
+         to_model, "a BF16 fine-tune of the same"),
+        ("merged", (1, 3, 6, 9), safetensors({"q": tensor(merged)}), to_model, "a merged LoRA"),
+        ("adapter", (3,), safetensors({"q": tensor(merged)}),
          to_model + ("bases/adapter.safetensors",), "a merged LoRA whose adapter is there"),
-        ("soup", safetensors({name: tensor(v) for name, v in average.items()}),
+        ("soup", (3, 9), safetensors({name: tensor(v) for name, v in average.items()}),
          to_model + ("bases/tuned.safetensors",), "the mean of two models"),
-        ("structure", changed_structure, to_model,
+        ("structure", (3, 9), changed_structure, to_model,
          "rows added, transposed, fused, permuted, renamed"),
-        ("checkpoint", checkpoint(adam_steps(source, before, 5)), ("bases/checkpoint.safetensors",),
+        ("checkpoint", (1, 3, 6, 9), checkpoint(adam_steps(source, before, 5)),
+         ("bases/checkpoint.safetensors",),
          "a checkpoint with optimizer state, five steps after its base"),
-        ("through-archive", model(added_all(tuned, source)), to_model + ("made-tuned-3.zllm",),
-         "a fine-tune of a fine-tune that is an archive"),
-        ("states", checkpoint(adam_steps(source, before, 9)), (),
-         "a checkpoint without a base: state tells of the weights")]
-
-
-def added_all(values, source):
-    return {name: added(v, bell(source, len(v)), 0.01) for name, v in values.items()}
+        ("states", (1, 3, 9), checkpoint(adam_steps(source, before, 9)), (),
+         "a checkpoint without a base: state tells of the weights"),
+        ("through-archive", (3,), model({
+            name: added(v, bell(source, count), 0.01) for name, v in tuned.items()}),
+         to_model + ("made-tuned-3.zllm",), "a fine-tune of a fine-tune that is an archive")]
 
 
 def made_by_command(zipllm, known):
@@ -2694,10 +2693,10 @@ def made_by_command(zipllm, known):
              "that no parser knows"),
             ("text", root / "tokenizer.txt", 6, "text"),
             ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"))]
-        for name, data, needed, what in targets:
+        for name, levels, data, needed, what in targets:
             (related / f"{name}.safetensors").write_bytes(data)
             made += [(f"{name}-{level}", related / f"{name}.safetensors", level, what, needed)
-                     for level in (1, 3, 6, 9)]
+                     for level in levels]
         (root / "latest").symlink_to("model-1.safetensors")
         for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), root, quants]:
             if not path.is_symlink():
