@@ -247,7 +247,6 @@ void StructureFinder::FindRows(size_t t,
     if (!scattered.empty()) {
       if (scattered.size() > kMaxAligned) scattered.resize(kMaxAligned);
       AlignRows(t, scattered, found);
-      return;
     }
     if (found->size() == before) return;
     // More may lie where none was found yet: all rows are looked at there.
