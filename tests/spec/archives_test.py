@@ -20,7 +20,7 @@ DATA = ROOT.parent / "shared" / "data"
 DECODER = ROOT / "tools" / "spec_decoder.py"
 sys.path.insert(0, str(ROOT / "format-spec"))
 
-from make_vectors import bell, floats, gguf, model_files, safetensors  # noqa: E402
+from make_vectors import bell, floats, gguf, model_files, related_files, safetensors  # noqa: E402
 
 ZIPLLM = os.path.abspath(sys.argv.pop(1))
 
@@ -60,15 +60,28 @@ def listed_by_command(archive):
     return entries
 
 
-def listed_by_decoder(archive):
+def listed_by_decoder(archive, bases):
     entries = []
-    for line in run(sys.executable, DECODER, "--list", archive).splitlines():
+    for line in run(sys.executable, DECODER, "--list", *bases, archive).splitlines():
         entry = json.loads(line)
         entries.append({key: entry.get(key) for key in (
             "kind", "path", "mode", "mtime", "target", "size", "sha256", "format")})
         entries[-1]["tensors"] = [(s["name"], s["dtype"], s["shape"], s["length"])
                                   for s in entry.get("segments", []) if s["name"]]
     return entries
+
+
+def part_of_model(path, largest=300_000):
+    """A safetensors file of tensors of another: not above so many bytes each, nor twice together."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    tensors, total = {}, 0
+    for name, tensor in sorted(json.loads(data[8:8 + size]).items()):
+        begin, end = tensor.get("data_offsets", (0, 0))
+        if begin < end <= begin + largest and total + end - begin < 2 * largest:
+            tensors[name] = tensor["dtype"], tensor["shape"], data[8 + size + begin:8 + size + end]
+            total += end - begin
+    return safetensors(tensors)
 
 
 class Archives(unittest.TestCase):
@@ -78,27 +91,29 @@ class Archives(unittest.TestCase):
         self.folder = pathlib.Path(holder.name)
         self.source = random.Random(5)
 
-    def compare(self, path, *options):
+    def compare(self, path, *options, bases=()):
         scratch = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         archive, theirs, ours = (scratch / name for name in ("a.zllm", "theirs", "ours"))
-        run(ZIPLLM, "compress", "-q", *options, "-o", archive, path)
+        bases = [option for base in bases for option in ("--base", base)]
+        run(ZIPLLM, "compress", "-q", *options, *bases, "-o", archive, path)
         if path.is_file():
             theirs.mkdir()
-        run(ZIPLLM, "decompress", "-q", "-o", theirs, archive)
-        run(sys.executable, DECODER, "-o", ours, archive)
+        run(ZIPLLM, "decompress", "-q", *bases, "-o", theirs, archive)
+        run(sys.executable, DECODER, *bases, "-o", ours, archive)
         if path.is_file():
             for out in (theirs, ours):
                 self.assertEqual(described(out)[path.name], described(path.parent)[path.name])
         else:
             self.assertEqual(described(theirs), described(path))
             self.assertEqual(described(ours), described(path))
-        self.assertEqual(listed_by_decoder(archive), listed_by_command(archive))
+        self.assertEqual(listed_by_decoder(archive, bases), listed_by_command(archive))
+        return archive
 
-    def compare_file(self, name, data, *options):
+    def compare_file(self, name, data, *options, bases=()):
         folder = self.folder / "in"
         folder.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
-        self.compare(folder / name, *options)
+        return self.compare(folder / name, *options, bases=bases)
 
     def test_sizes(self):
         for size in (0, 1, 16, 17, 128, 240, 241, 1024, 1025, 70_000):
@@ -166,6 +181,44 @@ class Archives(unittest.TestCase):
         run(sys.executable, DECODER, "-o", self.folder / "out", self.folder / "both.zllm")
         for name in ("one", "two"):
             self.assertEqual((self.folder / "out" / name).read_bytes(), name.encode() * 100)
+
+    def test_related_models(self):
+        bases, targets = related_files()
+        for name, data in bases.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_bytes(data)
+        for name, levels, data, needed, _ in targets:
+            for level in levels:
+                with self.subTest(name, level=level):
+                    there = [base for base in needed if base in bases]
+                    self.compare_file(f"{name}.safetensors", data, f"-{level}",
+                                      bases=[self.folder / base for base in there])
+
+    def test_bases_that_are_archives(self):
+        bases, _ = related_files()
+        model = bases["bases/model.safetensors"]
+        first = self.compare_file("model.safetensors", model)
+        second = self.compare_file("tuned.safetensors", bases["bases/tuned.safetensors"],
+                                   bases=[first])
+        again = self.compare_file("again.safetensors", bases["bases/tuned.safetensors"],
+                                  bases=[second, first])
+        self.assertLess(again.stat().st_size, 2000)  # all copied
+        folder = self.folder / "archives"
+        folder.mkdir()
+        shutil.copy(first, folder / "1.zllm")
+        shutil.copy(second, folder / "2.zllm")
+        self.compare_file("model.safetensors", model, bases=[folder])
+
+    def test_real_family(self):
+        family = DATA / "family"
+        if not family.exists():
+            self.skipTest(f"{family} is not here")
+        base = self.folder / "base.safetensors"
+        base.write_bytes(part_of_model(family / "base.bf16.safetensors"))
+        for name in ("ft-d-purebf16", "ft-a", "ft-lora8"):
+            with self.subTest(name):
+                self.compare_file("tuned.safetensors",
+                                  part_of_model(family / f"{name}.bf16.safetensors"), bases=[base])
 
     def test_real_files(self):
         names = ("family/ft-lora8.adapter.safetensors", "ladder/mpnet-part.Q4_K_M.gguf",
