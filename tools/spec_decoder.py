@@ -1845,6 +1845,369 @@ def decode_copy(coded, parameters, size, context):
     return data
 
 
+# ---------------------------------------------------------------------------------------------
+# Codec 17: moments
+
+# By number: type, bytes, mantissa bits M, bias B
+MOMENTS_KINDS = {1: ("BF16", 2, 7, 127), 2: ("F16", 2, 10, 15), 3: ("F32", 4, 23, 127)}
+MOMENTS_LOG_LIMIT = 400 << 18
+MOMENTS_CONTEXTS = 248
+
+
+class MomentsParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+        kind = fields.u8("moments: kind")
+        check(kind in MOMENTS_KINDS, f"moments: kind {kind}")
+        self.type, self.width, self.m, self.bias = MOMENTS_KINDS[kind]
+        self.least, self.greatest = 1 - self.bias, self.bias
+        self.infinity = 2 * self.bias + 1 << self.m
+        self.logarithmic = fields.u8("moments: map")
+        self.engine = fields.u8("moments: engine")
+        check(self.logarithmic <= 1 and self.engine <= 2, "moments: map or engine")
+        self.signs, self.ridges = 0, ()
+        if self.engine == 0:
+            self.signs = fields.u8("moments: signs")
+            check(self.signs <= 1, "moments: signs")
+        else:
+            self.ridges = fields.bytes(2, "moments: ridges")
+        center, scale = fields.u8("moments: center terms"), fields.u8("moments: scale terms")
+        check(center < 8 and scale < 64, "moments: terms")
+        self.center = {i: self._factor(fields) for i in range(3) if center >> i & 1}
+        self.decay = self._factor(fields) if scale >> 4 else 0.0
+        self.level, = struct.unpack("<i", fields.bytes(4, "moments: level"))
+        self.scale = {i: struct.unpack("<h", fields.bytes(2, "moments: factor"))[0]
+                      for i in range(6) if scale >> i & 1}
+        if self.engine == 0:
+            self.tables = ResidualTables(fields, self.width, True, MOMENTS_CONTEXTS)
+        fields.end("moments: parameters")
+
+    @staticmethod
+    def _factor(fields):
+        value, = struct.unpack("<f", fields.bytes(4, "moments: factor"))
+        check(math.isfinite(value), "moments: a factor is not finite")
+        return value
+
+    def number(self, element):
+        """What an element stands for; None if that is not finite."""
+        sign, magnitude = divmod(element, 1 << 8 * self.width - 1)
+        if magnitude >= self.infinity:
+            return None
+        exponent, mantissa = magnitude >> self.m, magnitude & (1 << self.m) - 1
+        value = math.ldexp(mantissa + (1 << self.m if exponent else 0),
+                           max(exponent, 1) - self.bias - self.m)
+        return -value if sign else value
+
+    def place(self, value):
+        """The exponent of a value that is clamped already."""
+        return max(moments_log(abs(value)) >> 18, self.least)
+
+
+def moments_log(x):
+    if not x > 0:
+        return -MOMENTS_LOG_LIMIT
+    bits, = struct.unpack("<Q", struct.pack("<d", x))
+    return clamp((bits >> 34) - (1023 << 18), -MOMENTS_LOG_LIMIT, MOMENTS_LOG_LIMIT)
+
+
+def moments_exp(y):
+    y = clamp(y, -MOMENTS_LOG_LIMIT, MOMENTS_LOG_LIMIT) + (1023 << 18)
+    return struct.unpack("<d", struct.pack("<Q", y << 34))[0]
+
+
+class MomentsExpected:
+    """Centers and log scales of a block's elements."""
+
+    def __init__(self, parameters, context, count):
+        self._context, self._count = context, count
+        base = self._array(BASE)
+        self.center = list(base)
+        for i, factor in parameters.center.items():
+            for k, value in enumerate(base if i == 0 else self._steps(i)):
+                self.center[k] += factor * value
+        self.scale = [parameters.level] * count
+        for i in (0, 2, 4):
+            if i not in parameters.scale and i + 1 not in parameters.scale:
+                continue
+            logs = self._logs(i, parameters.decay)
+            for term, values in ((i, logs), (i + 1, None)):
+                if term in parameters.scale:
+                    values = values or self._means(logs)
+                    self.scale = [s + (parameters.scale[term] * u >> 8)
+                                  for s, u in zip(self.scale, values)]
+        self.scale = [clamp(s, -MOMENTS_LOG_LIMIT, MOMENTS_LOG_LIMIT) for s in self.scale]
+
+    def _find(self, role):
+        for source in self._context.sources:
+            for kind, (name, width, _, _) in MOMENTS_KINDS.items():
+                if (source.role, source.dtype) == (role, name) and \
+                        len(source.data) == width * self._count:
+                    return source.data, struct.Struct("<" + {1: "H", 2: "e", 3: "f"}[kind]), kind
+        return None
+
+    def _array(self, role):
+        found = self._find(role)
+        if found is None:
+            return [0.0] * self._count
+        data, form, kind = found
+        values = [value for value, in form.iter_unpack(data)]
+        if kind == 1:
+            values = [struct.unpack("<f", struct.pack("<I", value << 16))[0] for value in values]
+        return [value if math.isfinite(value) else 0.0 for value in values]
+
+    def _steps(self, i):
+        first = self._array(FIRST_MOMENT if i == 1 else BASE_FIRST_MOMENT)
+        if self._find(SECOND_MOMENT) is None:
+            return first
+        return [x / math.sqrt(v) if v > 0 else 0.0
+                for x, v in zip(first, self._array(SECOND_MOMENT))]
+
+    def _logs(self, i, decay):
+        values = self._array(BASE if i == 2 else SECOND_MOMENT)
+        if i == 4:
+            factor = 1.0 + decay
+            values = [max(v - factor * before, v * 2.0 ** -20)
+                      for v, before in zip(values, self._array(BASE_SECOND_MOMENT))]
+        return [moments_log(abs(value)) for value in values]
+
+    def _means(self, logs):
+        has_rows = 0 < self._context.row <= self._count
+        width = self._context.row if has_rows else 1
+        skip = self._context.position % width
+        rows, columns, everything = {}, {}, []
+        for i, u in enumerate(logs):
+            if u != -MOMENTS_LOG_LIMIT:
+                rows.setdefault((skip + i) // width, []).append(u)
+                columns.setdefault((skip + i) % width, []).append(u)
+                everything.append(u)
+
+        def means(lists):
+            return {key: divide(sum(us), len(us)) for key, us in lists.items()}
+
+        rows, columns = means(rows), means(columns)
+        mean = means({0: everything} if everything else {}).get(0, -MOMENTS_LOG_LIMIT)
+        return [rows.get((skip + i) // width, -MOMENTS_LOG_LIMIT) +
+                columns.get((skip + i) % width, -MOMENTS_LOG_LIMIT) - mean
+                for i in range(self._count)]
+
+
+class MomentsMixed(MixExperts):
+    def __init__(self, parameters, columns, coder):
+        super().__init__(parameters, columns, coder,
+                         (16000, 16000, 10000, 10000, 6000, 6000, 6000))
+
+    def expect(self, column):
+        self.begin(column)
+        return self.mean[0], self.dev[0]
+
+    def flag(self, bound, node, context):
+        return self.bit(bound(), node, ("cell", context, node))
+
+
+class MomentsSingle:
+    def __init__(self, parameters, columns, coder):
+        self._coder = coder
+        self._predictor = RowPredictor(columns, parameters.ridges[0])
+        self._scale, self._count = [1 << 18] * columns, [0] * columns
+        self._line_ratio, self._lines = 4096, 0
+        self._models = collections.defaultdict(AdaptiveBit)
+
+    def _set_ratio(self):
+        self._ratio = max(self._sum // self._n, 64)
+        self._inverse = (1 << 24) // self._ratio
+
+    def begin_line(self):
+        self._predictor.begin()
+        self._sum, self._n = 12 * self._line_ratio, 12
+        self._set_ratio()
+
+    def end_line(self):
+        self._predictor.end()
+        if self._n > 12:
+            step = 65536 // (self._lines + 2)
+            self._lines = min(self._lines + 1, 127)
+            self._line_ratio += (self._sum // self._n - self._line_ratio) * step >> 16
+
+    def skip(self, column):
+        self._predictor.tell(column, self._predictor.prediction[column] >> 7)
+
+    def expect(self, column):
+        self._mean = 2 * self._predictor.prediction[column]
+        self._s = max(self._scale[column], 16)
+        return self._mean, clamp((self._s * self._ratio >> 12) * 19 >> 4, 64, 1 << 34)
+
+    def flag(self, bound, node, context):
+        return self._coder.adaptive(self._models[context, node])
+
+    def mirror(self):
+        pass
+
+    def end(self, column, value):
+        self._predictor.tell(column, clamp(value >> 8, -32767, 32767))
+        d = min(abs(value - self._mean), 1 << 24)
+        self._sum += min((d << 12) // self._s, 64 * 4096)
+        self._n += 1
+        if self._n % 8 == 0:
+            self._set_ratio()
+        step = 65536 // (self._count[column] + 2)
+        self._count[column] = min(self._count[column] + 1, 127)
+        self._scale[column] += ((d * self._inverse >> 12) - self._scale[column]) * step >> 16
+
+
+class MomentsElements:
+    """The elements of a block, by an engine."""
+
+    def __init__(self, parameters, columns, coder, raw):
+        self._p, self._coder, self._raw = parameters, coder, raw
+        self.engine = (MomentsMixed if parameters.engine == 2 else MomentsSingle)(
+            parameters, columns, coder)
+        self._zero = collections.defaultdict(AdaptiveBit)
+
+    def _u(self, y):
+        if self._p.logarithmic:
+            return clamp(moments_log(y - self._center) - self._log, -(1 << 34), 1 << 34)
+        z = clamp((y - self._center) * (1 / moments_exp(self._log)), -65536.0, 65536.0)
+        return int(z * 2.0 ** 18)
+
+    def element(self, column, center, log_scale):
+        self._center, self._log = center, log_scale
+        p = self._p
+        mean, deviation = self.engine.expect(column)
+        r = moments_log(float(deviation)) - (18 << 18)
+        if p.logarithmic:
+            x = center + moments_exp(log_scale + mean)
+            spread = log_scale + mean + min(r, -(1 << 18))
+        else:
+            x = center + mean * 2.0 ** -18 * moments_exp(log_scale)
+            spread = log_scale + r
+        x = clamp(x, -2.0 ** p.greatest, 2.0 ** p.greatest)
+        self._w = w = clamp((spread >> 18) - 2, p.place(x) - p.m, p.greatest)
+        at = x * 2.0 ** -w + 0.5
+        first = math.floor(at)
+        k = clamp((spread - (w << 18)) >> 16, -8, 11)
+        self._context = 4 * (k + 8) + int(4 * (at - first)) if k < 8 else 56 + k
+        negative = not self._flag(first, 0, False)
+        if negative:
+            self.engine.mirror()
+        side = 90 if negative else 0
+
+        def at_least(distance, node):
+            return self._flag(first - distance if negative else first + distance, side + node,
+                              negative)
+
+        octave = 0
+        while octave < 25 and at_least(4 << octave, 1 + octave):
+            octave += 1
+        if octave == 25:
+            element = self._raw.take(8 * p.width)
+        else:
+            bits = 1 + octave if octave else 2
+            distance, tree = 1 << bits if octave else 0, 1
+            for _ in range(min(bits, 3)):
+                bits -= 1
+                bit = at_least(distance + (1 << bits), 26 + 8 * min(octave, 7) + tree)
+                distance += bit << bits
+                tree = 2 * tree + bit
+            distance += self._raw.take(bits)
+            element = self._inside(first - 1 - distance if negative else first + distance)
+        number = p.number(element)
+        self.engine.end(column, mean if number is None else self._u(number))
+        return element
+
+    def _flag(self, cell, node, mirrored):
+        def bound():
+            u = self._u(cell * 2.0 ** self._w)
+            return -u if mirrored else u
+        return self.engine.flag(bound, node, self._context)
+
+    def _inside(self, cell):
+        p, w = self._p, self._w
+        sign = (cell < 0) << 8 * p.width - 1
+        q = -1 - cell if cell < 0 else cell
+        least = p.least - p.m
+        if q == 0 and w > least:
+            return sign | self._near_zero()
+        ulp = max(w + q.bit_length() - 1 - p.m, least)
+        if ulp < w:
+            g = (q << w - ulp) + self._raw.take(w - ulp)
+        else:
+            g = q >> min(ulp - w, 63)
+        return sign | min(g + (ulp - least << p.m), p.infinity)
+
+    def _near_zero(self):
+        p = self._p
+        if self._coder.adaptive(self._zero[0], 255):
+            return 0
+        exponent, n = clamp(self._w - 1 + p.bias, 0, 2 * p.greatest), 1
+        while exponent > 0:
+            if self._coder.adaptive(self._zero[n], 255):
+                break
+            if n == 39:
+                return self._raw.take(8 * p.width - 1)
+            exponent, n = exponent - 1, n + 1
+        return exponent << p.m | self._raw.take(p.m)
+
+
+class MomentsRaw:
+    def __init__(self, data):
+        self._size, self._bits, self._used = len(data), int.from_bytes(data, "little"), 0
+
+    def take(self, count):
+        value = self._bits >> self._used & (1 << count) - 1
+        self._used += count
+        return value
+
+    def ended(self):
+        return self._size == (self._used + 7) // 8 and self._bits >> self._used == 0
+
+
+def decode_moments(coded, parameters, size, context):
+    check(parameters is not None, "moments: no parameters")
+    width = parameters.width
+    check(size % width == 0 and size <= MIX_MAX_BLOCK, f"moments: block of {size} bytes")
+    expected = MomentsExpected(parameters, context, size // width)
+    fields = Fields(coded)
+    if parameters.engine == 0:
+        return decode_moments_tables(fields, parameters, expected, size // width)
+    code = fields.bytes(fields.varint("moments: length of the code"), "moments: code")
+    raw = MomentsRaw(fields.bytes(fields.left(), "moments: raw bits"))
+    phase = context.position % context.row if context.row else 0
+    columns, places = mix_grid(context, phase, size // width)
+    coder = BitCoder(code)
+    elements = MomentsElements(parameters, columns, coder, raw)
+    out = bytearray(size)
+    for column, i in mix_places(elements.engine, columns, places):
+        element = elements.element(column, expected.center[i], expected.scale[i])
+        out[i * width:(i + 1) * width] = element.to_bytes(width, "little")
+    check(coder.ended(), "moments: the code does not end with the block")
+    check(raw.ended(), "moments: the raw bits do not end with the block")
+    return bytes(out)
+
+
+def decode_moments_tables(fields, parameters, expected, count):
+    p = parameters
+    signs = int.from_bytes(fields.bytes((count + 7) // 8, "moments: signs"), "little") \
+        if p.signs else 0
+    check(signs >> count == 0, "moments: signs of no elements")
+    predictions, contexts = [], []
+    for i, (x, s) in enumerate(zip(expected.center, expected.scale)):
+        if p.signs:
+            x = -moments_exp(s) if signs >> i & 1 else moments_exp(s)
+        elif p.logarithmic:
+            x += moments_exp(s)
+        y = min(abs(x), 2.0 ** p.greatest)
+        e = p.place(y)
+        place = math.ldexp(y, p.m - e)
+        magnitude = math.floor(place + 0.5) + (e - p.least << p.m)
+        negative = math.copysign(1.0, x) < 0
+        predictions.append(magnitude | negative << 8 * p.width - 1)
+        k = clamp((s - (e - p.m << 18)) >> 16, -32, 95) + 32
+        contexts.append(4 * k + int(4 * (place - math.floor(place))) if k < 40 else 120 + k)
+    elements = p.tables.decode(fields, predictions, contexts)
+    fields.end("moments: block")
+    return b"".join(element.to_bytes(p.width, "little") for element in elements)
+
+
 Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
 CODECS = {
     0: Codec("stored", None, decode_stored),
@@ -1862,6 +2225,7 @@ CODECS = {
     12: Codec("swapped", parse_swapped, decode_swapped),
     13: Codec("palette", parse_palette, decode_palette),
     14: Codec("copy", None, decode_copy, against=True),
+    17: Codec("moments", MomentsParameters, decode_moments, against=True),
 }
 
 # ---------------------------------------------------------------------------------------------

@@ -28,10 +28,15 @@ std::vector<double> Arrays::Load(Role role) const {
   if (reference == nullptr) return values;
   const Kind& kind = *FindKind(reference->dtype);
   const uint8_t* data = reference->data.data();
+  if (kind.dtype == DType::kF32) {
+    for (size_t i = 0; i < elements_; ++i) {
+      const auto value = LoadLe<float>(data + 4 * i);
+      values[i] = std::isfinite(value) ? double{value} : 0.0;
+    }
+    return values;
+  }
   for (size_t i = 0; i < elements_; ++i) {
-    const uint32_t element = kind.size == 4
-                                 ? LoadLe<uint32_t>(data + 4 * i)
-                                 : uint32_t{LoadLe<uint16_t>(data + 2 * i)};
+    const uint32_t element = LoadLe<uint16_t>(data + 2 * i);
     if ((element & (kind.sign_bit() - 1)) < kind.infinity()) {
       values[i] = ToDouble(kind, element);
     }

@@ -261,6 +261,7 @@ class Fitter {
   void TryLinear(const Scale& scale);
   void TryLogarithmic(bool above_base);
   void Try(const Params& params);
+  bool BaseIsFar();
   double LeastRatio(const std::vector<double>& values,
                     const std::vector<double>& base) const;
 
@@ -309,6 +310,16 @@ double Fitter::LeastRatio(const std::vector<double>& values,
     least = std::min(least, values[i] / base[i]);
   }
   return count * 8 > n_ ? least : 0.0;
+}
+
+bool Fitter::BaseIsFar() {
+  const std::vector<double>& base = Mean(moments::kMeanBase);
+  double all = 0, rest = 0;
+  for (size_t i = 0; i < n_; ++i) {
+    all += std::abs(values_[i]);
+    rest += std::abs(values_[i] - base[i]);
+  }
+  return rest > 0.25 * all;
 }
 
 std::vector<double> Fitter::Centers(const Params& params) {
@@ -508,9 +519,9 @@ std::optional<Params> Fitter::Best() {
     if (has_base) TryLogarithmic(true);
   }
   const bool has_second = arrays_.Has(Role::kSecondMoment);
-  // Codec 15 is there for a base alone, and much faster.
+  // Codec 15 is there for a base alone that is near, and much faster.
   if (has_second || arrays_.Has(Role::kFirstMoment) ||
-      (has_base && level_ >= kBaseAloneLevel)) {
+      (has_base && (level_ >= kBaseAloneLevel || BaseIsFar()))) {
     TryLinear(scale({}));
   }
   if (has_second) {
