@@ -147,6 +147,9 @@ inline constexpr std::array kHomes = {
     Home{"palette", Kind::kSparse, DType::kU64, 6},
     Home{"copy", Kind::kGaussian, DType::kBF16, 3, Beside::kEqual},
     Home{"copy", Kind::kRandom, DType::kBytes, 1, Beside::kEqual},
+    Home{"moments", Kind::kGaussian, DType::kF32, 3, Beside::kMoments},
+    Home{"moments", Kind::kGaussian, DType::kF32, 1, Beside::kSecondMoment},
+    Home{"moments", Kind::kGaussian, DType::kBF16, 9, Beside::kMoments},
 };
 
 }  // namespace zipllm::codecs
