@@ -180,6 +180,11 @@ struct Encoder {
 
 /// The registered decoder with this number; null if there is none.
 const Decoder* FindDecoder(CodecId id);
+/// The same, null also for a codec whose blocks are coded against references.
+inline const Decoder* FindDecoderOfOneBlock(CodecId id) {
+  const Decoder* decoder = FindDecoder(id);
+  return decoder == nullptr || decoder->decode == nullptr ? nullptr : decoder;
+}
 /// The registered encoder with this number; null if there is none.
 const Encoder* FindEncoder(CodecId id);
 /// All registered ones, by ascending number.

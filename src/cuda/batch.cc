@@ -436,7 +436,8 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
   };
   std::map<codecs::CodecId, Parsed> parsed;
   for (const container::CodecParams& params : head.params) {
-    const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
+    const codecs::Decoder* decoder =
+        codecs::FindDecoderOfOneBlock(params.codec);
     if (decoder == nullptr) return NotAlone(params.codec);
     if (decoder->parse == nullptr) {
       return DataLoss("parameters for codec ", decoder->name,
@@ -453,7 +454,7 @@ absl::Status Batch::AddBlocks(const container::BlocksHead& head, ByteSpan data,
   for (size_t i = 0; i < head.blocks.size(); ++i) {
     const container::BlockRecord& record = head.blocks[i];
     const uint64_t to = out + uint64_t{i} * head.block_size;
-    if (codecs::FindDecoder(record.codec) == nullptr) {
+    if (codecs::FindDecoderOfOneBlock(record.codec) == nullptr) {
       return NotAlone(record.codec);
     }
     if (record.coded_offset > data.size() ||

@@ -77,7 +77,8 @@ std::optional<Bytes> DecodeOnCpu(const container::BlocksHead& head,
                                  ByteSpan data) {
   std::unique_ptr<const codecs::DecodeParams> parsed[256];
   for (const container::CodecParams& params : head.params) {
-    const codecs::Decoder* decoder = codecs::FindDecoder(params.codec);
+    const codecs::Decoder* decoder =
+        codecs::FindDecoderOfOneBlock(params.codec);
     if (decoder == nullptr || decoder->parse == nullptr) return std::nullopt;
     auto result = decoder->parse(params.bytes);
     if (!result.ok()) return std::nullopt;
@@ -87,7 +88,7 @@ std::optional<Bytes> DecodeOnCpu(const container::BlocksHead& head,
   codecs::Scratch scratch;
   for (size_t i = 0; i < head.blocks.size(); ++i) {
     const container::BlockRecord& block = head.blocks[i];
-    const codecs::Decoder* decoder = codecs::FindDecoder(block.codec);
+    const codecs::Decoder* decoder = codecs::FindDecoderOfOneBlock(block.codec);
     if (decoder == nullptr) return std::nullopt;
     const absl::Status status = decoder->decode(
         parsed[block.codec].get(),

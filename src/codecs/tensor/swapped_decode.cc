@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
     return reader.Error("elements of ", int{params->width}, " bytes");
   }
   ASSIGN_OR_RETURN(const uint8_t id, reader.Le<uint8_t>());
-  params->inner = FindDecoder(id);
+  params->inner = FindDecoderOfOneBlock(id);
   if (params->inner == nullptr || id == kSwapped) {
     return reader.Error("codec ", int{id}, " cannot be swapped");
   }

@@ -66,6 +66,8 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
   EncodeRequest inner = request;
   inner.data = swapped.span();
   inner.dtype = *dtype;
+  inner.references = {};  // theirs are not swapped
+  inner.model = nullptr;
   std::unique_ptr<EncodePlan> best;
   CodecId best_id = 0;
   for (const Encoder* encoder : AllEncoders()) {
