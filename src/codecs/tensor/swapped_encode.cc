@@ -71,7 +71,9 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
   std::unique_ptr<EncodePlan> best;
   CodecId best_id = 0;
   for (const Encoder* encoder : AllEncoders()) {
-    if (encoder->id == kSwapped) continue;
+    if (encoder->id == kSwapped ||
+        FindDecoderOfOneBlock(encoder->id) == nullptr)
+      continue;
     std::unique_ptr<EncodePlan> plan = encoder->plan(inner, scratch);
     if (plan == nullptr || plan->params().size() + 2 > kMaxParamsBytes) {
       continue;
