@@ -9,7 +9,6 @@
 #include <span>
 
 #include "base/bytes.h"
-#include "base/log2.h"
 #include "codecs/codec.h"
 #include "codecs/reference/delta_format.h"
 #include "entropy/bits.h"
@@ -67,7 +66,7 @@ int QuarterOctaves(uint64_t sum, uint64_t count, uint64_t all,
                    uint64_t all_count) {
   const auto log2 = [](uint64_t x) {
     const int shift = std::max(static_cast<int>(std::bit_width(x)) - 32, 0);
-    return int64_t{Log2Q16(static_cast<uint32_t>(x >> shift))} +
+    return int64_t{residuals::FastLog2(static_cast<uint32_t>(x >> shift))} +
            (int64_t{shift} << 16);
   };
   const int64_t ratio = log2(sum) - log2(count) - log2(all) + log2(all_count);
@@ -269,9 +268,7 @@ class Sample {
     }
     ResidualCounts counts(ContextsOf(flags));
     counts.Add(contexts.data(), symbols_.data(), symbols_.size());
-    const residuals::ResidualEncoder encoder(alphabet_, counts, GridOf(flags));
-    return encoder.cost() * frame_.count / symbols_.size() +
-           encoder.table_cost();
+    return counts.Cost(alphabet_, frame_.count);
   }
 
  private:
@@ -311,25 +308,30 @@ Scales ChooseScales(const Frame& frame, const Alphabet& alphabet) {
   Scales best;
   best.kind = frame.kind;
   const Sample sample(frame, alphabet);
-  uint64_t least = UINT64_MAX;
-  const auto consider = [&](uint8_t flags) {
-    const int scale = sample.ScaleFor(flags);
-    uint64_t cost = sample.Cost(flags, scale);
-    if (flags & kByRows) cost += OffsetsCost(frame.rows);
-    if (flags & kByColumns) cost += OffsetsCost(frame.columns);
-    if (cost >= least) return;
-    least = cost;
-    best.flags = flags;
-    best.scale = scale;
-  };
-  consider(0);
-  if (frame.rows.size() > 1 && Varies(frame.rows)) consider(kByRows);
-  if (Varies(frame.columns)) {
-    const uint8_t before = best.flags;
-    consider(kByColumns);
-    if (best.flags != 0 && before != 0) consider(kByRows | kByColumns);
+  best.scale = sample.ScaleFor(0);
+  const bool rows_vary = frame.rows.size() > 1 && Varies(frame.rows);
+  const bool columns_vary = Varies(frame.columns);
+  if (rows_vary || columns_vary || frame.rests != nullptr) {
+    uint64_t least = sample.Cost(0, best.scale);
+    const auto consider = [&](int flags) {
+      const auto choice = static_cast<uint8_t>(flags);
+      const int scale = sample.ScaleFor(choice);
+      uint64_t cost = sample.Cost(choice, scale);
+      if (choice & kByRows) cost += OffsetsCost(frame.rows);
+      if (choice & kByColumns) cost += OffsetsCost(frame.columns);
+      if (cost >= least) return;
+      least = cost;
+      best.flags = choice;
+      best.scale = scale;
+    };
+    if (rows_vary) consider(kByRows);
+    if (columns_vary) {
+      const bool by_rows = best.flags != 0;
+      consider(kByColumns);
+      if (by_rows) consider(kByRows | kByColumns);
+    }
+    if (frame.rests != nullptr) consider(best.flags | kByRests);
   }
-  if (frame.rests != nullptr) consider(best.flags | kByRests);
   best.scale = std::clamp(best.scale, -kMaxScale, kMaxScale);
   if (best.flags & (kByRows | kByColumns)) best.row = frame.row;
   if (best.flags & kByColumns) best.columns = frame.columns;

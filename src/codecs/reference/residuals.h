@@ -98,6 +98,9 @@ inline constexpr size_t kFewElements = 8192;
 void ToSymbols(const Alphabet& alphabet, const uint8_t* elements,
                const uint8_t* predictions, size_t count, uint8_t* symbols);
 
+/// log2 of 1 to 2^32 - 1 in 1/65536, a little too small above 8191.
+uint32_t FastLog2(uint32_t x);
+
 /// How often each symbol occurs in each context; below 2^32 in all.
 class ResidualCounts {
  public:
@@ -105,6 +108,10 @@ class ResidualCounts {
   explicit ResidualCounts(size_t contexts) : counts_(contexts) {}
   /// `contexts` are below contexts(). Fastest for many at a time.
   void Add(const uint8_t* contexts, const uint8_t* symbols, size_t count);
+  /// Bits that `total` elements like these would take, about, with tables, of
+  /// which neighbours two by two share one. Good enough to compare choices of
+  /// contexts by.
+  uint64_t Cost(const Alphabet& alphabet, uint64_t total) const;
   size_t contexts() const { return counts_.size(); }
   const entropy::ByteCounts& operator[](size_t context) const {
     return counts_[context];

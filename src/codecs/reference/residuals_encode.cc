@@ -55,25 +55,16 @@ uint8_t SymbolOf(const Alphabet& alphabet, const Difference& d) {
 
 // ---- Classes ----
 
-/// log2 of 1 to 2^32 - 1 in 1/65536, a little too small above 4096.
-uint32_t FastLog2(uint32_t x) {
-  static const auto* const table = [] {
-    auto* const made = new std::array<uint32_t, 8192>;
-    for (uint32_t i = 1; i < made->size(); ++i) (*made)[i] = Log2Q16(i);
-    return made;
-  }();
-  const int shift = std::max(static_cast<int>(std::bit_width(x)) - 13, 0);
-  return (*table)[x >> shift] + (static_cast<uint32_t>(shift) << 16);
-}
-
 /// Symbols of some contexts together. Costs are in 1/65536 bit.
 struct Cluster {
   ByteCounts counts{};
   uint64_t cost = 0;  // of the symbols, and of their table
   bool empty = true;
 
-  /// What a cluster of these counts takes.
-  static uint64_t Cost(const ByteCounts& a, const ByteCounts& b, size_t size) {
+  /// What symbols of these counts take; adds to `*tables` what their table
+  /// does.
+  static uint64_t SymbolsCost(const ByteCounts& counts, size_t size,
+                              uint64_t* tables) {
     // A table tells what symbols occur in about as many bits each.
     constexpr uint64_t kSymbolBits = 4;
     constexpr uint64_t kTableBits = 4;
@@ -81,15 +72,23 @@ struct Cluster {
     uint64_t sum = 0;
     uint64_t used = 0;
     for (size_t s = 0; s < size; ++s) {
-      const uint32_t count = a[s] + b[s];
-      if (count == 0) continue;
+      if (counts[s] == 0) continue;
       ++used;
-      total += count;
-      sum += uint64_t{count} * FastLog2(count);
+      total += counts[s];
+      sum += uint64_t{counts[s]} * FastLog2(counts[s]);
     }
     if (total == 0) return 0;
-    return total * FastLog2(static_cast<uint32_t>(total)) - sum +
-           ((used * kSymbolBits + kTableBits) << 16);
+    *tables += (used * kSymbolBits + kTableBits) << 16;
+    return total * FastLog2(static_cast<uint32_t>(total)) - sum;
+  }
+
+  /// What a cluster of both takes.
+  static uint64_t Cost(const ByteCounts& a, const ByteCounts& b, size_t size) {
+    ByteCounts both;
+    for (size_t s = 0; s < size; ++s) both[s] = a[s] + b[s];
+    uint64_t tables = 0;
+    const uint64_t symbols = SymbolsCost(both, size, &tables);
+    return symbols + tables;
   }
 };
 
@@ -259,6 +258,36 @@ class RawWriter {
 };
 
 }  // namespace
+
+uint32_t FastLog2(uint32_t x) {
+  static const auto* const table = [] {
+    auto* const made = new std::array<uint32_t, 8192>;
+    for (uint32_t i = 1; i < made->size(); ++i) (*made)[i] = Log2Q16(i);
+    return made;
+  }();
+  const int shift = std::max(static_cast<int>(std::bit_width(x)) - 13, 0);
+  return (*table)[x >> shift] + (static_cast<uint32_t>(shift) << 16);
+}
+
+uint64_t ResidualCounts::Cost(const Alphabet& alphabet, uint64_t total) const {
+  uint64_t counted = 0;
+  uint64_t symbols = 0;
+  uint64_t tables = 0;
+  uint64_t raw_bits = 0;
+  for (size_t c = 0; c < counts_.size(); c += 2) {
+    ByteCounts both = counts_[c];
+    if (c + 1 < counts_.size()) {
+      for (size_t s = 0; s < alphabet.size; ++s) both[s] += counts_[c + 1][s];
+    }
+    symbols += Cluster::SymbolsCost(both, alphabet.size, &tables);
+    for (size_t s = 0; s < alphabet.size; ++s) {
+      counted += both[s];
+      raw_bits += uint64_t{both[s]} * alphabet.symbols[s].raw_bits();
+    }
+  }
+  if (counted == 0) return 0;
+  return ((symbols >> 16) + raw_bits) * total / counted + (tables >> 16);
+}
 
 void ResidualCounts::Add(const uint8_t* contexts, const uint8_t* symbols,
                          size_t count) {
