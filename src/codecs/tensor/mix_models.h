@@ -127,14 +127,16 @@ class LogRatio {
         (log2 * 2839) >> 16, -entropy::kStretchMax, entropy::kStretchMax));
   }
 
- private:
-  LogRatio();
+  /// log2(x) in 1/4096, for x >= 1.
   int64_t Log2(int64_t x) const {
     const int top =
         static_cast<int>(std::bit_width(static_cast<uint64_t>(x))) - 1;
-    const uint64_t normal = static_cast<uint64_t>(x) << (40 - top);
-    return (int64_t{top} << 12) + table_[(normal >> 30) & 1023];
+    const uint64_t normal = static_cast<uint64_t>(x) << (63 - top);
+    return (int64_t{top} << 12) + table_[(normal >> 53) & 1023];
   }
+
+ private:
+  LogRatio();
   std::array<int16_t, 1024> table_;
 };
 
