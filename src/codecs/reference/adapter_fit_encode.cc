@@ -143,13 +143,14 @@ std::optional<Fit> FitAdapter(TensorReader& reader, Sample& sample) {
   const double root = std::sqrt(rank);
   for (const double scale : {RoundInteger(*fitted * rank) / rank,
                              RoundInteger(*fitted * root) / root, *fitted}) {
-    formula.scale = scale;
     for (const ProductSteps steps :
          {ProductSteps::kF32Fused, ProductSteps::kF32, ProductSteps::kDouble}) {
       formula.steps = steps;
       formula.product_rounding = Rounding();
+      formula.scale = scale;
       if (steps != ProductSteps::kDouble) {
         formula.product_rounding = FloatType::kF32;
+        formula.scale = static_cast<double>(static_cast<float>(scale));
       }
       try_formula();
       if (formula.target != FloatType::kF32) {

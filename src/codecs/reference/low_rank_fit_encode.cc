@@ -127,7 +127,10 @@ class LowRankFitter {
         target_values_(columns_),
         difference_(columns_),
         noise_(columns_),
-        weighted_(columns_) {}
+        weighted_(columns_),
+        exact_noise_(columns_),
+        // It may have been since.
+        base_is_rounded_(reader.TypeOf(base) != FloatType::kF32) {}
 
   std::optional<Fit> Run(Sample& sample);
 
@@ -156,7 +159,9 @@ class LowRankFitter {
   Vector difference_;
   Vector noise_;
   Vector weighted_;
+  Vector exact_noise_;  // if the base is what the product was added to
 
+  bool base_is_rounded_;
   double mean_noise_ = 0;  // variance
   double extra_noise_ = 0;
   int sweeps_ = 0;
@@ -167,7 +172,7 @@ class LowRankFitter {
   Vector root_mean_square_;  // of each component's elements, descending
 };
 
-/// Differences that cannot be told (not finite) are 0 of great uncertainty.
+/// Differences that are not finite, or huge, are 0 of great uncertainty.
 bool LowRankFitter::ReadRow(size_t row) {
   const uint64_t begin = uint64_t{row} * columns_;
   if (!reader_.Values(-1, begin, columns_, target_values_.data()) ||
@@ -180,11 +185,11 @@ bool LowRankFitter::ReadRow(size_t row) {
     const double t = target_values_[j];
     const double b = difference_[j];
     double noise = SquaredPlace(target, t);
-    // It may have been rounded since.
-    if (base != FloatType::kF32) noise += SquaredPlace(base, b);
+    exact_noise_[j] = noise / 12;
+    if (base_is_rounded_) noise += SquaredPlace(base, b);
     const double d = t - b;
     const bool finite =
-        ((std::bit_cast<uint64_t>(d) >> 52) & 0x7FF) < 1023 + 200;
+        ((std::bit_cast<uint64_t>(d) >> 52) & 0x7FF) < 1023 + 40;
     difference_[j] = finite ? d : 0;
     noise_[j] = finite ? noise / 12 + extra_noise_ : 0x1p300;
   }
@@ -206,6 +211,7 @@ bool LowRankFitter::Detect() {
   Vector all(sampled * columns_);
   Vector some(sampled * width);
   double noise = 0;
+  double exact_noise = 0;
   double energy = 0;
   size_t known = 0;
   for (size_t i = 0; i < sampled; ++i) {
@@ -218,6 +224,7 @@ bool LowRankFitter::Detect() {
       if (noise_[j * stride] > 0x1p200) continue;
       energy += d * d;
       noise += noise_[j * stride];
+      exact_noise += exact_noise_[j * stride];
       ++known;
     }
   }
@@ -236,7 +243,7 @@ bool LowRankFitter::Detect() {
   std::vector<size_t> pivots;
   const size_t most =
       std::min({sampled / 3, width / 4, kMaxOwnRank - 2, columns_ / 8});
-  bool found = false;
+  size_t rank = 0;
   while (pivots.size() < most) {
     const auto pivot = static_cast<size_t>(
         std::max_element(left.begin(), left.end()) - left.begin());
@@ -262,11 +269,19 @@ bool LowRankFitter::Detect() {
     const double rest = sum / share;
     // What noise pivots add may be several times the noise.
     if ((rest < 4 * noise && rest < 0.35 * energy) || rest < 0.001 * energy) {
-      found = true;
-      break;
+      if (rank == 0) rank = pivots.size();
+      // Was a coarse base taken as it is? Then much less is left in the end.
+      if (exact_noise > noise / 16) break;
+      if (rest < 4 * exact_noise) {
+        rank = pivots.size();
+        base_is_rounded_ = false;
+        noise = exact_noise;
+        break;
+      }
     }
   }
-  if (!found) return false;
+  if (rank == 0) return false;
+  pivots.resize(rank);
 
   mean_noise_ = noise / static_cast<double>(known);
   // An orthonormal basis of what the pivot rows span.
@@ -310,8 +325,12 @@ void LowRankFitter::FitRow(double* u, bool first) {
   // Elements near zero are known well, but should not count alone, least so
   // while the fit is coarse.
   const double floor = mean_noise_ / (sweeps_ == 0 ? 2 : sweeps_ == 1 ? 8 : 64);
+  // Nor those that something else has changed.
+  const double bound = sweeps_ < 2 ? 0x1p300 : 36 * mean_noise_;
   for (size_t j = 0; j < columns_; ++j) {
-    noise_[j] = mean_noise_ / (noise_[j] + floor);
+    const double weight = mean_noise_ / (noise_[j] + floor);
+    const double square = weight * difference_[j] * difference_[j];
+    noise_[j] = weight * bound / std::max(square, bound);
     weighted_[j] = noise_[j] * difference_[j];
   }
   double sum = 0;
