@@ -173,6 +173,14 @@ def large():
     yield "MiniLM moved", make
 
 
+def distractors():
+    """Models that are no help for the large pair, but look like it or like others."""
+    folders = [FAMILY, os.path.join(DATA, "ladder")]
+    folders += [os.path.join(CHECKPOINTS, name) for name in sorted(os.listdir(CHECKPOINTS))]
+    return [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder))
+            if name.endswith((".safetensors", ".gguf"))]
+
+
 def pairs():
     """(name, function that makes it) of all."""
     yield from fine_tunes()
