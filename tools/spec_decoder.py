@@ -1846,6 +1846,337 @@ def decode_copy(coded, parameters, size, context):
 
 
 # ---------------------------------------------------------------------------------------------
+# Codec 15: delta, and residuals
+
+# By number: type, bytes, bits of the mantissa; of integers None
+DELTA_TYPES = {
+    1: ("F64", 8, 52), 2: ("F32", 4, 23), 3: ("F16", 2, 10), 4: ("BF16", 2, 7),
+    5: ("F8_E4M3", 1, 3), 6: ("F8_E5M2", 1, 2), 11: ("F8_E4M3FNUZ", 1, 3),
+    12: ("F8_E5M2FNUZ", 1, 2), 7: ("F8_E8M0", 1, None), 16: ("I8", 1, None),
+    17: ("I16", 2, None), 18: ("I32", 4, None), 19: ("I64", 8, None), 20: ("U8", 1, None),
+    21: ("U16", 2, None), 22: ("U32", 4, None), 23: ("U64", 8, None), 24: ("BOOL", 1, None),
+}
+DELTA_NUMBERS = {name: number for number, (name, _, _) in DELTA_TYPES.items()}
+
+# What a symbol says: `base` of |d|, raw bits, whether a raw bit is the sign, whether d < 0,
+# whether the element crosses, and the symbol before it.
+ResidualSymbol = collections.namedtuple("ResidualSymbol", "base bits signed negative crosses before")
+
+
+def residual_symbols(width, floats):
+    symbols, last = [ResidualSymbol(0, 0, False, False, False, None)], 0
+
+    def add(base, bits, signed, negative=False, crosses=False, first=False):
+        nonlocal last
+        number = len(symbols)
+        before = None if first else number - 1 if negative else last
+        symbols.append(ResidualSymbol(base, bits, signed, negative, crosses, before))
+        if not negative:
+            last = number
+
+    for m in range(1, 16):
+        add(m, 0, False)
+        add(m, 0, False, negative=True)
+    octaves = width - 1 if floats else width
+    for octave in range(4, octaves):
+        s = 1 if width != 32 else 3 if octave < 24 else 0
+        for sub in range(1 << s):
+            base = (1 << s) + sub << octave - s
+            add(base, octave - s, width >= 32)
+            if width < 32:
+                add(base, octave - s, False, negative=True)
+    if floats:
+        add(0, 0, False, crosses=True, first=True)
+        for octave in range(octaves):
+            add(1 << octave, octave, True, crosses=True)
+    return symbols
+
+
+class Counter:
+    def __init__(self):
+        self.zeros = self.ones = 0
+
+    def expect(self, q):
+        return (65536 * self.ones + 2 * q) // (self.zeros + self.ones + 2)
+
+    def count(self, bit):
+        if self.zeros + self.ones == 255:
+            self.zeros //= 2
+            self.ones //= 2
+        if bit:
+            self.ones += 1
+        else:
+            self.zeros += 1
+
+
+def counted_bit(coder, counter):
+    bit = coder.code(clamp(counter.expect(32768), 32, 65504))
+    counter.count(bit)
+    return bit
+
+
+def plain_number(coder, bits):
+    value = 0
+    for _ in range(bits):
+        value = value << 1 | coder.code(32768)
+    return value
+
+
+class ResidualTables:
+    """Tables of residuals, and the elements coded with them."""
+
+    EIGHTHS = (32768, 35734, 38968, 42495, 46341, 50535, 55109, 60097)
+
+    def __init__(self, fields, size, floats, contexts):
+        self.width, self.floats, self.contexts = 8 * size, floats, contexts
+        self.symbols = residual_symbols(self.width, floats)
+        code = fields.bytes(fields.varint("residuals: size of tables"), "residuals: tables")
+        self.tables = None
+        if not code:
+            return
+        coder = BitCoder(code)
+        self.classes, last, count = [], 0, 1
+        changes, known = Counter(), Counter()
+        for _ in range(contexts):
+            if counted_bit(coder, changes):
+                if counted_bit(coder, known):
+                    last = plain_number(coder, 6)
+                    check(last < count, "residuals: no such class")
+                else:
+                    check(count < 64, "residuals: more than 64 classes")
+                    last = count
+                    count += 1
+            self.classes.append(last)
+        counters = [[Counter() for _ in range(14)] for _ in range(6)]
+        self.tables, levels = [], [0] * len(self.symbols)
+        for _ in range(count):
+            levels = self._levels(coder, counters, levels)
+            self.tables.append(self._slots(levels))
+        check(coder.ended(), "residuals: tables do not end with their bytes")
+
+    def _levels(self, coder, counters, above):
+        levels = []
+        for north, symbol in zip(above, self.symbols):
+            west = northwest = north
+            if symbol.before is not None:
+                west, northwest = levels[symbol.before], above[symbol.before]
+            expected = clamp(west + north - northwest, min(west, north), max(west, north))
+            used = 0
+            if west or north:
+                used = min(1 + abs(west - north).bit_length(), 5)
+            level = expected + self._signed(coder, counters[used])
+            check(0 <= level <= 97, "residuals: a level is out of range")
+            levels.append(level)
+        return levels
+
+    @staticmethod
+    def _signed(coder, counters):
+        if not counted_bit(coder, counters[0]):
+            return 0
+        negative = counted_bit(coder, counters[1])
+        ones = 0
+        while ones < 24 and counted_bit(coder, counters[min(2 + ones, 13)]):
+            ones += 1
+        magnitude = plain_number(coder, 7) if ones == 24 else 1 + ones
+        return -magnitude if negative else magnitude
+
+    def _slots(self, levels):
+        """(symbol, frequency, rank) of each slot."""
+        weights = [self.EIGHTHS[(n - 1) % 8] << (n - 1) // 8 if n else 0 for n in levels]
+        total, used = sum(weights), sum(map(bool, levels))
+        if not total:
+            return [(0, 1, 0)] * 4096
+        best = levels.index(max(levels))
+        shares = [max(weight * 4096 // total, 1) if weight else 0 for weight in weights]
+        if sum(shares) - shares[best] >= 4096:
+            shares = [1 + weight * (4096 - used) // total if weight else 0 for weight in weights]
+        shares[best] += 4096 - sum(shares)
+        return [(s, share, rank) for s, share in enumerate(shares) for rank in range(share)]
+
+    def _apply(self, prediction, difference, crosses):
+        if not self.floats:
+            return prediction + difference & (1 << self.width) - 1
+        top = 1 << self.width - 1
+        sign = (prediction & top) ^ (top if crosses else 0)
+        return sign | (prediction + difference & top - 1)
+
+    def decode(self, fields, predictions, contexts):
+        """The elements as numbers."""
+        check(all(context < self.contexts for context in contexts), "residuals: context")
+        if self.tables is None:
+            return self._decode_few(fields, predictions, contexts)
+        which = [self.classes[context] for context in contexts]
+        symbols = decode_class_rans(fields, [self.tables[number] for number in which])
+        bits = Bits(fields, "residuals: raw bits")
+        elements = []
+        for number, prediction in zip(symbols, predictions):
+            check(number < len(self.symbols), "residuals: no such symbol")
+            symbol = self.symbols[number]
+            difference = symbol.base + bits.take(symbol.bits)
+            if symbol.negative or symbol.signed and bits.take(1):
+                difference = -difference
+            elements.append(self._apply(prediction, difference, symbol.crosses))
+        bits.end()
+        return elements
+
+    def _decode_few(self, fields, predictions, contexts):
+        code = fields.bytes(fields.varint("residuals: size"), "residuals: code")
+        coder = BitCoder(code)
+        counters = collections.defaultdict(Counter)
+
+        def noted(*name):
+            p, sets = 32768, [(), ("group", context // 8), ("context", context)]
+            for where in sets:
+                p = counters[where + name].expect(p)
+            bit = coder.code(clamp(p, 32, 65504))
+            for where in sets:
+                counters[where + name].count(bit)
+            return bit
+
+        elements = []
+        for prediction, context in zip(predictions, contexts):
+            crosses = noted("crosses")
+            width = 0
+            while width < 64 and noted("width", width):
+                width += 1
+            difference = 0
+            if width:
+                negative = noted("sign", min(width, 3))
+                difference = 1
+                if width > 1:
+                    second = noted("second", width)
+                    difference = 2 + second
+                    if width > 2:
+                        difference = 2 * difference + noted("third", width, second)
+                        for _ in range(width - 3):
+                            difference = 2 * difference + coder.code(32768)
+                if negative:
+                    difference = -difference
+            elements.append(self._apply(prediction, difference, crosses))
+        check(coder.ended(), "residuals: the code does not end with the elements")
+        return elements
+
+
+def delta_cast(bits, source, target):
+    """An element of one type as one of another: its bits, and the rest."""
+    (_, from_bytes, from_m), (name, to_bytes, to_m) = source, target
+    from_e, to_e = 8 * from_bytes - 1 - from_m, 8 * to_bytes - 1 - to_m
+    sign = bits >> 8 * from_bytes - 1 << 8 * to_bytes - 1
+    exponent, mantissa = bits >> from_m & (1 << from_e) - 1, bits & (1 << from_m) - 1
+    last, to_last = (1 << from_e) - 1, (1 << to_e) - 1
+    finite_only, to_finite_only = source[0] == "F8_E4M3", name == "F8_E4M3"
+    ones = (1 << to_e + to_m) - 1
+    if exponent == last and (mantissa == (1 << from_m) - 1 if finite_only else mantissa):
+        if to_finite_only:
+            return sign | ones, 0
+        moved = mantissa << to_m >> from_m
+        if to_m < from_m:
+            moved |= 1 << to_m - 1
+        return sign | to_last << to_m | moved, 0
+    too_large = ones - 1 if to_finite_only else to_last << to_m
+    if exponent == last and not finite_only:
+        return sign | too_large, 0
+    # The value is mantissa * 2^power.
+    power = max(exponent, 1) - ((1 << from_e - 1) - 1) - from_m
+    mantissa |= 1 << from_m if exponent else 0
+    if not mantissa:
+        return sign, 0
+    least = 2 - (1 << to_e - 1) - to_m  # of a unit of the last place
+    unit = max(mantissa.bit_length() - 1 + power - to_m, least)
+    # In 2^-200 units of the last place at least, so that nothing is lost.
+    shift = power - unit
+    if shift >= 0:
+        kept, part = mantissa << shift, 0
+    else:
+        kept, part = mantissa >> -shift, mantissa & (1 << -shift) - 1
+    size = max(-shift, 0)
+    half = 1 << size >> 1
+    up = size > 0 and (part > half or part == half and kept & 1)
+    if kept == 0 and size and part < half:
+        return sign, 0
+    kept += up
+    field = unit - least  # 0 for denormals, too: their top bit is no exponent
+    result = (field << to_m) + kept
+    if result >= too_large:
+        return sign | too_large, 0
+    rest = (part << 16) >> size
+    return sign | result, rest - 65536 if up else rest
+
+
+class DeltaParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+        self.type = DELTA_TYPES.get(fields.u8("delta: type"))
+        check(self.type, "delta: type of elements")
+        self.source = fields.u8("delta: source")
+        self.flags = fields.u8("delta: flags")
+        check(self.source <= 3 and self.flags <= 7, "delta: source or flags")
+        scale = fields.varint("delta: scale", 0, 2 * 16383)
+        self.scale = -(scale + 1) // 2 if scale % 2 else scale // 2
+        self.row, self.columns = 1 << 40, None
+        if self.flags & 3:
+            self.row = fields.varint("delta: row", 1, 1 << (15 if self.flags & 2 else 40))
+        if self.flags & 2:
+            self.columns = delta_offsets(fields, self.row)
+        self.tables = ResidualTables(fields, self.type[1], self.type[2] is not None,
+                                     256 if self.flags & 4 else 64)
+        fields.end("delta: parameters")
+
+
+def delta_offsets(fields, count):
+    bits, code, last, offsets = Bits(fields, "delta: offsets"), AdaptiveCode(), 0, []
+    for _ in range(count):
+        last += code.take_signed(bits)
+        check(-63 <= last <= 63, "delta: an offset is out of range")
+        offsets.append(last)
+    bits.end()
+    return offsets
+
+
+def decode_delta(coded, parameters, size, context):
+    check(parameters, "delta: no parameters")
+    p = parameters
+    name, width, mantissa = p.type
+    count, part = divmod(size, width)
+    check(part == 0, "delta: block with a part of an element")
+    check(p.source < len(context.sources), "delta: no such source")
+    base = context.sources[p.source]
+    check(base.role == BASE and base.dtype in DELTA_NUMBERS, "delta: the source is no base")
+    base_type = DELTA_TYPES[DELTA_NUMBERS[base.dtype]]
+    castable = all(kind[2] is not None and not kind[0].endswith("FNUZ")
+                   for kind in (p.type, base_type))
+    check(base.dtype == name or castable, "delta: a base of another type")
+    check(len(base.data) == count * base_type[1], "delta: a base of another size")
+
+    fields = Fields(coded)
+    phase = context.position % p.row
+    rows = None
+    if p.flags & 1:
+        rows = delta_offsets(fields, (phase + count - 1) // p.row + 1)
+    predictions, contexts = [], []
+    for i in range(count):
+        bits = int.from_bytes(base.data[i * base_type[1]:(i + 1) * base_type[1]], "little")
+        rest = 0
+        if base.dtype != name:
+            bits, rest = delta_cast(bits, base_type, p.type)
+        exponent = 0
+        if mantissa is not None:
+            exponent = (bits & (1 << 8 * width - 1) - 1) >> mantissa
+        row, column = divmod(phase + i, p.row)
+        step = p.scale - 4 * max(exponent, 1)
+        step += (rows[row] if rows else 0) + (p.columns[column] if p.columns else 0)
+        step = clamp(step, 0, 63)
+        if p.flags & 4:
+            left = 32768 - abs(rest)
+            step = step // 2 + 32 * (4 * (rest < 0) + (left < 512) + (left < 2048) + (left < 8192))
+        predictions.append(bits)
+        contexts.append(step)
+    elements = p.tables.decode(fields, predictions, contexts)
+    fields.end("delta: block")
+    return b"".join(element.to_bytes(width, "little") for element in elements)
+
+
+# ---------------------------------------------------------------------------------------------
 # Codec 17: moments
 
 # By number: type, bytes, mantissa bits M, bias B
@@ -2225,6 +2556,7 @@ CODECS = {
     12: Codec("swapped", parse_swapped, decode_swapped),
     13: Codec("palette", parse_palette, decode_palette),
     14: Codec("copy", None, decode_copy, against=True),
+    15: Codec("delta", DeltaParameters, decode_delta, against=True),
     17: Codec("moments", MomentsParameters, decode_moments, against=True),
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "codecs/reference/residuals_models.h"
+
 namespace zipllm::codecs::residuals {
 namespace {
 
@@ -223,6 +225,29 @@ TEST_P(ResidualsTest, ContextsBeyondThoseKnownAreReported) {
   EXPECT_FALSE(Decode(alphabet(), data, coded.params.span(), coded.block.span(),
                       128, &elements)
                    .ok());
+}
+
+TEST(Frequencies, AddUpWhateverTheLevels) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 2000; ++round) {
+    ClassLevels levels{};
+    const size_t used = 1 + random() % 256;
+    const int most = 1 + static_cast<int>(random() % (kLevels - 1));
+    for (size_t s = 0; s < used; ++s) {
+      // Many rare ones beside a few that are equally frequent.
+      levels[s] = static_cast<uint8_t>(round % 2 != 0
+                                           ? random() % 4 != 0 ? 1 : most
+                                           : static_cast<int>(random()) & 63);
+    }
+    const entropy::ByteFrequencies frequencies = FrequenciesOf(levels);
+    uint32_t sum = 0;
+    for (size_t s = 0; s < levels.size(); ++s) {
+      EXPECT_EQ(frequencies[s] != 0, levels[s] != 0);
+      sum += frequencies[s];
+    }
+    const bool any = std::ranges::any_of(levels, [](int l) { return l != 0; });
+    EXPECT_EQ(sum, any ? 4096u : 0u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

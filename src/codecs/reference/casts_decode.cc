@@ -64,7 +64,7 @@ Rounded CastOne(const FloatFormat& from, const FloatFormat& to, uint64_t bits) {
     mantissa |= uint64_t{1} << from.mantissa_bits;
   }
   exponent -= (1 << (from.exponent_bits - 1)) - 1 + from.mantissa_bits;
-  // With the top bit in place 62 it is at least 2^61 and below 2^63.
+  // With the top bit in place 62 it is at least 2^62 and below 2^63.
   const int up = std::countl_zero(mantissa) - 1;
   mantissa <<= up;
   exponent -= up;

@@ -141,25 +141,32 @@ inline entropy::ByteFrequencies FrequenciesOf(const ClassLevels& levels) {
   constexpr uint64_t kSlots = kernels::kSlots;
   std::array<uint64_t, 256> weights{};
   uint64_t sum = 0;
+  uint64_t used = 0;
   size_t best = 0;
   for (size_t s = 0; s < levels.size(); ++s) {
     if (levels[s] == 0) continue;
     weights[s] = uint64_t{kEighths[(levels[s] - 1) % 8]}
                  << ((levels[s] - 1) / 8);
     sum += weights[s];
+    ++used;
     if (levels[s] > levels[best]) best = s;
   }
   entropy::ByteFrequencies frequencies{};
   if (sum == 0) return frequencies;
-  uint64_t left = kSlots;
-  for (size_t s = 0; s < levels.size(); ++s) {
-    if (levels[s] == 0 || s == best) continue;
-    const uint64_t share = std::max<uint64_t>(weights[s] * kSlots / sum, 1);
-    frequencies[s] = static_cast<uint16_t>(share);
-    left -= share;
-  }
-  // At most 255 others, rounded up to 1: something is left.
-  frequencies[best] = static_cast<uint16_t>(left);
+  // Shares of `slots`, with at least `least` and `more` besides; false where
+  // nothing is left for the most frequent.
+  const auto share = [&](uint64_t slots, uint64_t least, uint64_t more) {
+    uint64_t taken = 0;
+    for (size_t s = 0; s < levels.size(); ++s) {
+      if (levels[s] == 0 || s == best) continue;
+      const uint64_t part = std::max(weights[s] * slots / sum, least) + more;
+      frequencies[s] = static_cast<uint16_t>(part);
+      taken += part;
+    }
+    frequencies[best] = static_cast<uint16_t>(kSlots - taken);
+    return taken < kSlots;
+  };
+  if (!share(kSlots, 1, 0)) share(kSlots - used, 0, 1);
   return frequencies;
 }
 
