@@ -50,6 +50,9 @@ constexpr size_t kAdaptersTried = 32;
 // nothing to do with them does, 1 / kSampled; and what ends the search.
 constexpr double kExplained = 0.1;
 constexpr double kSurelyExplained = 0.5;
+// How many tensors of a file are looked for in parts of others, and how many
+// more for each that has a source: a file that is unrelated costs little.
+constexpr size_t kAttempts = 8;
 constexpr uint64_t kMaxValues = (uint64_t{64} << 20) / sizeof(int32_t);
 
 /// Tensors of one kind with equally many elements.
@@ -154,6 +157,7 @@ class Finder {
   std::map<std::pair<uint64_t, uint64_t>, std::vector<Lineage::Adapter>>
       adapters_;
   uint64_t kept_values_ = 0;
+  size_t attempts_ = 0;
 };
 
 // Only tensors that share their size with another are sampled, file by file.
@@ -374,10 +378,15 @@ void Finder::Choose(size_t t, bool has_relatives) {
   if (!relatives.empty()) {
     lineage.base.push_back(whole(relatives[0].tensor));
     structure_.AddRelative(t, relatives[0].tensor);
-  } else if (!has_relatives) {
+  } else if (!has_relatives && attempts_ > 0) {
+    --attempts_;
     lineage.base = structure_.Find(t, [&](size_t source) {
       return Allowed(source) && !MakesKeyframe(source);
     });
+  }
+  if (!lineage.base.empty() &&
+      tensors_[lineage.base[0].source].file != tensors_[t].file) {
+    attempts_ += kAttempts;
   }
   if (!relatives.empty() && relatives[0].cost != 0) {
     for (const size_t parent : Merge(t)) {
@@ -428,15 +437,19 @@ std::vector<size_t> Finder::Merge(size_t t) {
 // Small matrices A (rank x columns) and B (rows x rank) that lie together in a
 // file, by rows and columns of their product.
 void Finder::GroupAdapters() {
+  // Shapes of an outside base may be anything.
   const auto is_matrix = [&](size_t t) {
     const auto format = reader_.format(t);
-    return format && format->is_float && tensors_[t].shape.size() == 2;
+    const std::vector<uint64_t>& shape = tensors_[t].shape;
+    return format && format->is_float && shape.size() == 2 && shape[0] != 0 &&
+           tensors_[t].elements % shape[0] == 0 &&
+           tensors_[t].elements / shape[0] == shape[1];
   };
   const auto add = [&](size_t a, size_t b) {
     const std::vector<uint64_t>& of_a = tensors_[a].shape;
     const std::vector<uint64_t>& of_b = tensors_[b].shape;
     const uint64_t rank = of_a[0];
-    if (rank == 0 || rank != of_b[1] || of_a[1] / kRankDivisor < rank ||
+    if (rank != of_b[1] || of_a[1] / kRankDivisor < rank ||
         of_b[0] / kRankDivisor < rank || rank * of_a[1] > kMaxFactor) {
       return;
     }
@@ -534,6 +547,7 @@ std::vector<Lineage> Finder::Find() {
       if (states_[end].sampled) states_[end].relatives = Relatives(end);
     }
     const std::map<size_t, uint64_t> losses = Losses(begin, end);
+    attempts_ = kAttempts;
     for (size_t t = begin; t < end; ++t) {
       found_[t].depth = 0;
       const bool has_relatives = !states_[t].relatives.empty();

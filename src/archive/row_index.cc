@@ -31,7 +31,9 @@ std::optional<Matrix> MatrixOf(const LineageTensor& tensor) {
   uint64_t columns = kSignatureBits;
   if (tensor.shape.size() > 1) {
     columns = tensor.shape.back();
-    if (columns < kMinColumns) columns = tensor.elements / tensor.shape[0];
+    if (columns < kMinColumns && tensor.shape[0] != 0) {
+      columns = tensor.elements / tensor.shape[0];
+    }
     if (columns < kMinColumns) return std::nullopt;
   }
   const Matrix matrix{tensor.elements / columns, columns};

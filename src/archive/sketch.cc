@@ -65,6 +65,19 @@ uint32_t CostOf(const ElementFormat& format, int32_t value, int32_t predicted) {
                   format.ulp_bits);
 }
 
+// Sets the bits of values above `middle`; how many of the rarer kind there are.
+uint32_t SetBits(std::span<const int32_t> values, int64_t middle,
+                 Sketch* sketch) {
+  sketch->bits.fill(0);
+  uint32_t above = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint64_t bit = values[i] > middle;
+    sketch->bits[i / 64] |= bit << (i % 64);
+    above += static_cast<uint32_t>(bit);
+  }
+  return std::min(above, sketch->count - above);
+}
+
 int32_t OrderBf16(uint16_t bits) { return Order(uint32_t{bits} << 16); }
 
 }  // namespace
@@ -239,17 +252,19 @@ Sketch SketchOf(std::span<const int32_t> values) {
   Sketch sketch;
   sketch.count = static_cast<uint32_t>(values.size());
   if (values.empty()) return sketch;
-  std::vector<int32_t> sorted(values.begin(), values.end());
-  const auto middle =
-      sorted.begin() + static_cast<ptrdiff_t>((sorted.size() - 1) / 2);
-  std::ranges::nth_element(sorted, middle);
-  uint32_t above = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const uint64_t bit = values[i] > *middle;
-    sketch.bits[i / 64] |= bit << (i % 64);
-    above += static_cast<uint32_t>(bit);
+  int64_t sum = 0;
+  for (const int32_t value : values) sum += value;
+  uint32_t rarer =
+      SetBits(values, sum / static_cast<int64_t>(values.size()), &sketch);
+  // A few values far from the others: their median takes longer to find.
+  if (rarer < sketch.count / 4) {
+    std::vector<int32_t> sorted(values.begin(), values.end());
+    const auto middle =
+        sorted.begin() + static_cast<ptrdiff_t>((sorted.size() - 1) / 2);
+    std::ranges::nth_element(sorted, middle);
+    rarer = SetBits(values, *middle, &sketch);
   }
-  sketch.telling = above >= sketch.count / 8 && above > 0;
+  sketch.telling = rarer > 0 && rarer >= sketch.count / 8;
   return sketch;
 }
 

@@ -70,13 +70,13 @@ inline constexpr size_t kSampled = 512;
 /// many: all, or short runs spread over them; ascending.
 std::vector<Run> SampleRuns(uint64_t elements);
 
-/// One bit for each of up to kSampled values: whether it is above their
-/// median. Related tensors differ in few, others in half of them, even where
-/// all values have one sign.
+/// One bit for each of up to kSampled values: whether it is above the middle.
+/// Related tensors differ in few, others in half of them, even where all values
+/// have one sign.
 struct Sketch {
   std::array<uint64_t, kSampled / 64> bits{};
   uint32_t count = 0;
-  /// False where so many values are equal that the bits say nothing.
+  /// False where nearly all bits are equal, which says nothing.
   bool telling = false;
 
   uint32_t Distance(const Sketch& other) const;

@@ -686,6 +686,24 @@ TEST(LineageTest, IntegersAreCompared) {
   OnlyBase(models.Find()[t], 0);
 }
 
+TEST(LineageTest, ShapesThatLieAreNoTrouble) {
+  // As an archive of a stranger may have them.
+  Models models;
+  for (int i = 0; i < 3; ++i) {
+    models.Add(
+        {Make("a", DType::kF32, {0, 7}, Gaussian(2048, 1)),
+         Make("b", DType::kF32, {UINT64_MAX, UINT64_MAX}, Gaussian(4096, 2)),
+         Make("c", DType::kF32, {8, uint64_t{1} << 61}, Gaussian(640, 3)),
+         Make("d", DType::kF32, {uint64_t{1} << 61, 8}, Gaussian(640, 4)),
+         Make("e", DType::kF32, {3, 100},
+              Gaussian(2048, 50 + static_cast<uint64_t>(i))),
+         Make("f", DType::kF32, {0},
+              Gaussian(999, 60 + static_cast<uint64_t>(i)))});
+  }
+  const auto found = models.Find();
+  for (size_t t = 0; t < 4; ++t) OnlyBase(found[6 + t], t);
+}
+
 TEST(LineageTest, OddShapesAreNoTrouble) {
   Models models;
   for (int i = 0; i < 2; ++i) {
