@@ -15,6 +15,7 @@ refused is told as `damaged`, `too new`, `over the limit` or `needs a base`.
 """
 import argparse
 import collections
+import copy
 import dataclasses
 import hashlib
 import itertools
@@ -2539,6 +2540,605 @@ def decode_moments_tables(fields, parameters, expected, count):
     return b"".join(element.to_bytes(p.width, "little") for element in elements)
 
 
+# ---------------------------------------------------------------------------------------------
+# Codec 16: sum
+
+SUM_TYPES = [("BF16", 2, 7, 897), ("F16", 2, 10, 1009), ("F32", 4, 23, 897)]
+SUM_FORMATS = {"BF16": None, "F16": "e", "F32": "f"}
+
+
+def double_field(x):
+    return struct.unpack("<Q", struct.pack("<d", x))[0] >> 52 & 0x7FF
+
+
+def double_sign(x):
+    return struct.unpack("<Q", struct.pack("<d", x))[0] >> 63
+
+
+def settle(x, kind):
+    """(x settled for a type, e); (x, None) where it cannot be."""
+    _, _, mantissa, least = kind
+    e = min(max(double_field(x), least), 1223)
+    if e == 1223:
+        return x, None
+    m = math.ldexp(1.5, e - 1023 + 52 - mantissa)
+    return math.copysign((x + m) - m, x), e
+
+
+def step(x, rounding):
+    if rounding:
+        x = settle(x, SUM_TYPES[2])[0]
+        if rounding != 3:
+            x = settle(x, SUM_TYPES[rounding - 1])[0]
+    return x
+
+
+def to_f32(x):
+    x = settle(x, SUM_TYPES[2])[0]
+    return math.copysign(math.inf, x) if abs(x) >= 2.0 ** 128 else x
+
+
+def sum_values(source):
+    """The elements of a source as doubles."""
+    if source.dtype == "BF16":
+        bits = struct.unpack(f"<{len(source.data) // 2}H", source.data)
+        return struct.unpack(f"<{len(bits)}f", struct.pack(
+            f"<{len(bits)}I", *[number << 16 for number in bits]))
+    letter, width = SUM_FORMATS[source.dtype], 4 if source.dtype == "F32" else 2
+    return struct.unpack(f"<{len(source.data) // width}{letter}", source.data)
+
+
+class SumParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+
+        def small(name, most):
+            value = fields.u8("sum: " + name)
+            check(value <= most, "sum: " + name)
+            return value
+
+        def number(name):
+            (value,) = struct.unpack("<d", fields.bytes(8, "sum: " + name))
+            check(math.isfinite(value), "sum: " + name + " is not finite")
+            return value
+
+        self.type = SUM_TYPES[small("type", 2)]
+        self.method = small("method", 2)
+        self.rounding = small("rounding", 3)
+        terms = small("terms", 4)
+        check(terms, "sum: no terms")
+        self.terms = [(small("source", 3), number("coefficient")) for _ in range(terms)]
+        self.noisy = small("noisy", 1)
+        self.noise = fields.varint("sum: noise field", 0, 1223)
+        self.product = small("product", 2)
+        self.scale, self.steps = 1.0, 0
+        if self.product:
+            self.product_rounding = small("rounding of the product", 3)
+        if self.product == 1:
+            self.rank = fields.varint("sum: rank", 1, 256)
+        elif self.product == 2:
+            self.a, self.b = small("A", 3), small("B", 3)
+            self.steps = small("steps", 2)
+            self.scale = number("scale")
+        if self.product == 1:
+            self.rows = ResidualTables(fields, 4, False, self.rank)
+        self.tables = ResidualTables(fields, self.type[1], True, 256)
+        fields.end("sum: parameters")
+
+
+def sum_integers(tables, fields, contexts):
+    return [number - (number >> 31 << 32)
+            for number in tables.decode(fields, [0] * len(contexts), contexts)]
+
+
+def sum_shared(p, context):
+    """Scales, and the factors of the columns: a list a component."""
+    fields = Fields(context.shared)
+    check(fields.varint("sum: shared rank") == p.rank, "sum: shared factors of another rank")
+    columns = fields.varint("sum: shared columns")
+    check(columns == context.row and p.rank * columns <= 1 << 22, "sum: shared columns")
+    scales = struct.unpack(f"<{p.rank}d", fields.bytes(8 * p.rank, "sum: scales"))
+    check(all(map(math.isfinite, scales)), "sum: a scale is not finite")
+    tables = ResidualTables(fields, 4, False, p.rank)
+    values = sum_integers(tables, fields, [k for k in range(p.rank) for _ in range(columns)])
+    fields.end("sum: shared factors")
+    return scales, [values[k * columns:(k + 1) * columns] for k in range(p.rank)]
+
+
+def sum_factors(p, context, count, fields):
+    """Of the rows (times scales), by row number; of the columns; doubles."""
+    check(context.row, "sum: a product without rows")
+    first = context.position // context.row
+    last = (context.position + count - 1) // context.row
+    if p.product == 1:
+        number = (last - first + 1) * p.rank
+        check(number <= 4 * count + 4096, "sum: too many factors")
+        values = sum_integers(p.rows, fields, [i % p.rank for i in range(number)])
+        scales, columns = sum_shared(p, context)
+        return {first + i: [b * f for b, f in zip(values[i * p.rank:(i + 1) * p.rank], scales)]
+                for i in range(last - first + 1)}, columns
+    for which in (p.a, p.b):
+        check(which < len(context.sources) and context.sources[which].role == FACTOR
+              and context.sources[which].dtype in SUM_FORMATS, "sum: no such factor")
+    a, b = context.sources[p.a], context.sources[p.b]
+    columns, rows, rank = sum_values(a), sum_values(b), b.row
+    check(1 <= rank <= 1024 and a.row == context.row and len(columns) == rank * context.row
+          and len(columns) <= 1 << 22 and (last + 1) * rank <= len(rows),
+          "sum: factors of sizes that do not fit")
+    return ({i: rows[i * rank:(i + 1) * rank] for i in range(first, last + 1)},
+            [columns[k * context.row:(k + 1) * context.row] for k in range(rank)])
+
+
+def sum_base(p, values):
+    """The sum before the product."""
+    def done(x):
+        return step(x, p.rounding)
+
+    if p.method == 0:
+        total = None
+        for (_, c), x in zip(p.terms, values):
+            if c != 1:
+                x = done(c * x)
+            total = x if total is None else done(total + x)
+        return total
+    if p.method == 1:
+        total = values[0]
+        for x in values[1:]:
+            total = done(total + x)
+        return done(total / float(len(values)))
+    total = None
+    for (_, c), x in zip(p.terms[1:], values[1:]):
+        task = done(c * done(x - values[0]))
+        total = task if total is None else done(total + task)
+    return values[0] if total is None else done(values[0] + total)
+
+
+def sum_product(p, row, columns, j):
+    q = 0.0
+    for b, column in zip(row, columns):
+        term = b * column[j]
+        if p.steps == 2:
+            term = to_f32(term)
+        q += term
+        if p.steps:
+            q = to_f32(q)
+    q = step(q, p.product_rounding)
+    return step(q * p.scale, p.product_rounding) if p.scale != 1 else q
+
+
+def sum_prediction(p, s, before):
+    """Bits of the prediction, and the context."""
+    _, width, mantissa, least = p.type
+    settled, e = settle(s, p.type)
+    if e is None:
+        return 0, 0
+    magnitude, sign = abs(settled), double_sign(s)
+    infinity = (31 if least == 1009 else 255) << mantissa
+    if double_field(magnitude) < least:
+        bits = int(math.ldexp(magnitude, mantissa + 1023 - least))
+    else:
+        raw = struct.unpack("<Q", struct.pack("<d", magnitude))[0]
+        bits = min((raw >> 52 - mantissa) - (least - 1 << mantissa), infinity)
+    z = math.ldexp(s - settled, mantissa + 1023 - e)
+    if s == settled:
+        z = 0.0
+    if sign:
+        z = -z
+    u = round(32 - 64 * abs(z))
+    v = u
+    if u >= 4:
+        o = u.bit_length() - 1
+        v = min(4 * (o - 1) + (u >> o - 2) - 4, 15)
+    column = v if double_sign(z) else 31 - v
+    noise = p.noise
+    if p.noisy:
+        noise = max(noise, min(double_field(before), 1223))
+    return bits | sign << 8 * width - 1, 32 * clamp(e + 3 - noise, 0, 7) + column
+
+
+def decode_sum(coded, parameters, size, context):
+    check(parameters, "sum: no parameters")
+    p = parameters
+    width = p.type[1]
+    count, part = divmod(size, width)
+    check(part == 0, "sum: block with a part of an element")
+    bases = []
+    for which, _ in p.terms:
+        check(which < len(context.sources), "sum: no such source")
+        source = context.sources[which]
+        check(source.role == BASE and source.dtype in SUM_FORMATS, "sum: a source is no base")
+        bases.append(sum_values(source))
+        check(len(bases[-1]) == count, "sum: a base of another size")
+    fields = Fields(coded)
+    if p.product:
+        rows, columns = sum_factors(p, context, count, fields)
+    predictions, contexts = [], []
+    for k, values in enumerate(zip(*bases)):
+        before = s = sum_base(p, values)
+        if p.product:
+            i, j = divmod(context.position + k, context.row)
+            s = step(sum_product(p, rows[i], columns, j) + s, p.rounding)
+        bits, which = sum_prediction(p, s, before)
+        predictions.append(bits)
+        contexts.append(which)
+    elements = p.tables.decode(fields, predictions, contexts)
+    fields.end("sum: block")
+    return b"".join(element.to_bytes(width, "little") for element in elements)
+
+
+# ---------------------------------------------------------------------------------------------
+# Codec 18: mixdelta
+
+# Bytes, mantissa bits, bias
+MIXDELTA_TYPES = {"BF16": (2, 7, 127), "F16": (2, 10, 15), "F32": (4, 23, 127),
+                  "F8_E4M3": (1, 3, 7), "F8_E5M2": (1, 2, 15)}
+
+
+def mixdelta_integral():
+    sums = [0]
+    for i in range(1024):
+        sums.append(sums[-1] + DISTRIBUTION[i] + DISTRIBUTION[i + 1])
+    return sums
+
+
+MIXDELTA_INTEGRAL = mixdelta_integral()
+
+
+def mixdelta_g(z):
+    if z < -(1 << 19):
+        return 0
+    if z >= 1 << 19:
+        return MIXDELTA_INTEGRAL[1024] + ((z - (1 << 19)) << 21)
+    i, r = divmod(z + (1 << 19), 1024)
+    slope = (DISTRIBUTION[i + 1] - DISTRIBUTION[i]) * r >> 10
+    return MIXDELTA_INTEGRAL[i] + ((2 * DISTRIBUTION[i] + slope) * r >> 10)
+
+
+def lnratio(a, b):
+    return clamp((log2(max(a, 1)) - log2(max(b, 1))) * 2839 >> 16, -2047, 2047)
+
+
+class MixdeltaParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+        self.type = DTYPES.get(fields.u8("mixdelta: type"))
+        check(self.type in MIXDELTA_TYPES, "mixdelta: type of elements")
+        self.equal = fields.u8("mixdelta: equal")
+        check(self.equal <= 1, "mixdelta: equal")
+        self.ridge = fields.u8("mixdelta: ridge")
+        self.unit = (fields.u16("mixdelta: unit") + 32768) % 65536 - 32768
+        check(abs(self.unit) <= 1023, "mixdelta: unit")
+        fields.end("mixdelta: parameters")
+
+
+class MixdeltaNumbers:
+    """Elements of a type as numbers and places."""
+
+    def __init__(self, name, unit):
+        self.width, self.mantissa_bits, self.bias = MIXDELTA_TYPES[name]
+        self.sign = 1 << 8 * self.width - 1
+        self.unit = unit
+
+    def split(self, magnitude):
+        return magnitude >> self.mantissa_bits, magnitude & (1 << self.mantissa_bits) - 1
+
+    def shift(self, exponent):
+        return max(exponent, 1) - self.bias - self.mantissa_bits - self.unit + 22
+
+    def size(self, magnitude):
+        exponent, g = self.split(magnitude)
+        if exponent:
+            g += 1 << self.mantissa_bits
+        s = self.shift(exponent)
+        if s <= 0:
+            return g >> min(-s, 63)
+        return 1 << 58 if s + self.mantissa_bits >= 57 else g << s
+
+    def place(self, element):
+        return -1 - (element - self.sign) if element & self.sign else element
+
+    def element(self, place):
+        return self.sign | -1 - place if place < 0 else place
+
+    def at(self, place):
+        return -self.size(-1 - place) if place < 0 else self.size(place)
+
+    def bound(self, place):
+        below, here = (clamp(x, -self.sign, self.sign - 1) for x in (place - 1, place))
+        return (self.at(below) + self.at(here)) >> 1
+
+    def step(self, place):
+        magnitude = -1 - place if place < 0 else place
+        return self.size(magnitude + 1) - self.size(magnitude)
+
+    def nearest(self, v):
+        a, x = min(abs(v), 1 << 58), 0
+        if a:
+            exponent = a.bit_length() - 1 + self.bias + self.unit - 22
+            s = self.shift(exponent)
+            g = a >> min(s, 63) if s >= 0 else a << min(-s, 40)
+            if exponent < 1:
+                x = min(g, self.sign - 1)
+            elif exponent > (self.sign - 1) >> self.mantissa_bits:
+                x = self.sign - 1
+            else:
+                x = (exponent - 1 << self.mantissa_bits) + g
+        x = min(x + (2 * a >= self.size(x) + self.size(x + 1)), self.sign - 1)
+        return -1 - x if v < 0 else x
+
+
+class MixdeltaDecay:
+    def __init__(self):
+        self.steps, self.bases, self.count = 0, 1 << 22, 0
+
+    def halve(self):
+        self.steps, self.bases, self.count = (
+            divide(self.steps, 2), self.bases // 2 + 1, self.count // 2)
+
+    def add(self, step, base):
+        self.steps += clamp(step, -(1 << 37), 1 << 37)
+        self.bases += min(base, 1 << 56)
+        self.count += 1
+        if abs(self.steps) > 1 << 37 or self.bases > 1 << 57:
+            self.halve()
+
+
+class MixdeltaModels:
+    PRIOR = (8192, 8192, 2048)
+
+    def __init__(self, parameters, base_type, columns, count, code, raw):
+        self._equal = parameters.equal
+        self._numbers = MixdeltaNumbers(parameters.type, parameters.unit)
+        self._bases = MixdeltaNumbers(base_type, parameters.unit)
+        self._few = count < 4096
+        self._coder = BitCoder(code)
+        self._raw, self._raw_left = int.from_bytes(raw, "little"), 8 * len(raw)
+        self._predictor = RowPredictor(columns, parameters.ridge)
+        self._scale = [[[1 << 22, 3072] for _ in range(columns)] for _ in range(3)]
+        self._line_scale, self._lines = [4096] * 3, 2
+        self._trust = [[1 << 19, 1 << 19] for _ in range(64)]
+        self._quiet, self._quiet_decay = 64 * 4096, MixdeltaDecay()
+        self._above = [0] * columns
+        self._models, self._weights = {}, {}
+        self._far = [AdaptiveBit() for _ in range(32)]
+
+    def ended(self):
+        return self._coder.ended() and 0 <= self._raw_left < 8 and self._raw == 0
+
+    def begin_line(self):
+        self._predictor.begin()
+        self._sum = [p * scale for p, scale in zip(self.PRIOR, self._line_scale)]
+        self._weight = list(self.PRIOR)
+        self._decay = copy.copy(self._quiet_decay)
+        self._left = 0
+
+    def end_line(self):
+        self._predictor.end()
+        for k in range(3):
+            self._line_scale[k] += divide(
+                self._sum[k] // self._weight[k] - self._line_scale[k], self._lines)
+        self._lines = min(self._lines + 1, 64)
+        v = self._sum[2] // self._weight[2]
+        if v <= 2 * self._quiet:
+            self._quiet_decay = copy.copy(self._decay)
+            while self._quiet_decay.count > 256:
+                self._quiet_decay.halve()
+            self._quiet = min(self._quiet, v)
+        self._quiet += (self._quiet >> 3) + 1
+
+    def skip(self, column):
+        self._predictor.tell(column, self._predictor.prediction[column] >> 7)
+
+    def _raw_bits(self, count):
+        value = self._raw & (1 << count) - 1
+        self._raw >>= count
+        self._raw_left -= count
+        return value
+
+    def _model(self, key, start=None):
+        if key not in self._models:
+            self._models[key] = AdaptiveBit(*(start or ()))
+        return self._models[key]
+
+    def _level(self, x):
+        return (x + 2048) >> 7, 64 * SQUASH[128 * ((x + 2048) >> 7) + 64 - 2048]
+
+    def _bit(self, odds, node):
+        inputs, models = [], []
+        for k in range(3):
+            level, start = self._level(odds[k])
+            models.append(self._model(("odds", k, node, level), (start, 6)))
+            inputs += [odds[k], STRETCH[models[-1].predict() >> 4]]
+        for i, context in enumerate(self._contexts):
+            models.append(self._model((i, context, node)))
+            inputs.append(STRETCH[models[-1].predict() >> 4])
+        first = [12000] * 4 + [4000] * 2 + [2000] * 4
+        sets = [self._weights.setdefault(key, [list(first), 0])
+                for key in (("A", node), ("B", self._coarse, node))]
+        mixes = [clamp((sum(w * x for w, x in zip(weights, inputs)) + 32768) >> 16, -2047, 2047)
+                 for weights, _ in sets]
+        y = sum(mixes) >> 1
+        level, start = self._level(y)
+        models.append(self._model(("last", node, level), (start, 20)))
+        bit = self._coder.code(clamp((3 * SQUASH[y] + models[-1].predict()) >> 2, 1, 65535))
+        for one, mix in zip(sets, mixes):
+            weights, count = one
+            u = min(16, 13 + (count >> 5))
+            error = 65536 * bit - SQUASH[mix]
+            one[:] = ([clamp(w + ((x * error + (1 << u - 1)) >> u), -(1 << 19), 1 << 19)
+                       for w, x in zip(weights, inputs)], min(count + 1, 1024))
+        for model in models:
+            model.learn(bit)
+        return bit
+
+    def _below(self, k, v):
+        limit, inverse = self._dev[k] << 14, (1 << 48) // self._dev[k]
+        z = clamp(v - self._mean[k], -limit, limit) * inverse >> 32
+        spread = self._spread[k]
+        if spread < 8192:
+            return distribution(z)
+        return ((mixdelta_g(z + spread) - mixdelta_g(z - spread)) << 9) // (2 * spread)
+
+    def _is_at(self, place, node):
+        bounds = self._numbers.bound(place), self._numbers.bound(place + 1)
+        shares = [self._below(k, bounds[1]) - self._below(k, bounds[0]) for k in range(3)]
+        return self._bit([lnratio(v, (1 << 30) - v) for v in shares], node)
+
+    def _is_from(self, place, node):
+        bound = self._numbers.bound(place)
+        middle = [clamp(self._below(k, bound), self._low[k], self._high[k]) for k in range(3)]
+        bit = self._bit([lnratio(self._high[k] - middle[k], middle[k] - self._low[k])
+                         for k in range(3)], node)
+        if bit:
+            self._low = middle
+        else:
+            self._high = middle
+        return bit
+
+    def _place(self):
+        nearest, mean, s = self._numbers.nearest, self._mean[0], self._s[0]
+        centre, width = nearest(mean), nearest(mean + s) - nearest(mean - s)
+        wide = 0
+        while wide < 31 and 8 << wide < 3 * width:
+            wide += 1
+        shift, group = max(wide - 1, 0), 32 * min(wide, 2)
+        first = centre + (wide == 0)
+        up = self._is_from(first, group)
+        if not up and wide == 0 and self._is_from(centre, 31):
+            return centre
+        origin, node = (first, group + 1) if up else (centre - 1, group + 16)
+
+        def is_beyond(d, node):
+            if up:
+                return self._is_from(origin + d, node)
+            return not self._is_from(origin - d + 1, node)
+
+        count = 0
+        while count < 12 and is_beyond(count + 1 << shift, node + count):
+            count += 1
+        d, rest = count << shift, shift
+        if count == 12:
+            n = 0
+            while n < 32 and self._coder.adaptive(self._far[n], 255):
+                n += 1
+            d += ((1 << n) + self._raw_bits(n) - 1) << shift
+        else:
+            for i in range(3):
+                if rest > 0:
+                    rest -= 1
+                    if is_beyond(d + (1 << rest), node + 12 + i):
+                        d += 1 << rest
+        d += self._raw_bits(rest)
+        sign = self._numbers.sign
+        return ((origin + d if up else origin - d) + sign) % (2 * sign) - sign
+
+    def element(self, column, base, cast):
+        mirrored = base & self._bases.sign
+        base &= self._bases.sign - 1
+        turn = self._numbers.sign if mirrored else 0
+        cast ^= turn
+        cast_place = self._numbers.place(cast)
+        p = self._bases.size(base)
+        t = max(self._numbers.step(cast_place), 1)
+        spread = self._bases.step(base) >> 1
+        predicted = clamp(32 * self._predictor.prediction[column], -(1 << 36), 1 << 36)
+        if mirrored:
+            predicted = -predicted
+        trust = self._trust[t.bit_length()]
+        share = clamp(divide(trust[0], max(trust[1] >> 12, 1)), 0, 6144)
+        decay = clamp(divide(self._decay.steps << 24, self._decay.bases), -(1 << 18), 1 << 18)
+        self._mean = [p + (predicted * share >> 12), p, p + (min(p, 1 << 44) * decay >> 24)]
+        self._s = [clamp(self._scale[k][column][0] * (self._sum[k] // self._weight[k]) >> 12,
+                         64, 1 << 38) for k in range(3)]
+        self._dev = [9 * s >> 3 for s in self._s]
+        self._spread = [min(spread, dev << 13) * ((1 << 48) // dev) >> 32 for dev in self._dev]
+        self._low, self._high = [0] * 3, [1 << 30] * 3
+        self._set_contexts(column, cast_place, t)
+
+        if self._equal and self._is_at(cast_place, 63):
+            self.skip(column)
+            self._left = self._above[column] = 0
+            return cast ^ turn
+        place = self._place()
+        self._learn(column, p, self._numbers.at(place), t, trust, predicted, mirrored)
+        self._left = self._above[column] = min(abs(place - cast_place), 3)
+        return self._numbers.element(place) ^ turn
+
+    def _set_contexts(self, column, cast_place, t):
+        self._coarse, self._contexts = 0, (0, 0, 0, 0)
+        if self._few:
+            return
+        q = log2_wide(self._s[1]) - log2_wide(t)
+
+        def f(i, z, n):
+            return clamp((q + (1 << i - 1) >> i) + z, 0, n - 1)
+
+        self._coarse = f(12, 10, 21)
+        near = 4 * self._left + self._above[column]
+        exponent, mantissa = self._numbers.split(
+            -1 - cast_place if cast_place < 0 else cast_place)
+        o = clamp(exponent - self._numbers.bias - self._numbers.unit + 8, 0, 39)
+        top = mantissa << 3 >> self._numbers.mantissa_bits
+        self._contexts = (f(10, 60, 96), 21 * near + self._coarse, 8 * o + top, 16 * o + near)
+
+    def _learn(self, column, p, v, t, trust, predicted, mirrored):
+        for k in range(3):
+            scale, s = self._scale[k][column], self._s[k]
+            a = min(abs(v - self._mean[k]), 1 << 40)
+            u = 256 * s // (s + t)
+            self._sum[k] += u * min((a << 12) // scale[0], 1 << 18)
+            self._weight[k] += u
+            if k == 2:
+                self._sum[2] -= self._sum[2] >> 4
+                self._weight[2] -= self._weight[2] >> 4
+            x = clamp((a << 12) // max(self._sum[k] // self._weight[k], 16), 64,
+                      min(64 * scale[0], 1 << 38))
+            scale[1] = min(scale[1] + u, 64000)
+            scale[0] += divide((x - scale[0]) * u, scale[1])
+        self._decay.add(v - p, p)
+        c = min(256 * t // self._s[0], 1 << 14)
+        seen = self._mean[0] - p + (clamp(v - self._mean[0], -(1 << 40), 1 << 40)
+                                    * ((9 << 32) // (9 * 65536 + c * c)) >> 16)
+        told = clamp(seen >> 12, -32767, 32767)
+        self._predictor.tell(column, -told if mirrored else told)
+        r = clamp(predicted >> 12, -32768, 32767)
+        trust[0] += clamp((v - p) >> 12, -(1 << 22), 1 << 22) * r
+        trust[1] += r * r
+
+
+def log2_wide(x):
+    """As log2, of numbers of any size."""
+    top = x.bit_length() - 1
+    return 4096 * top + LOG2[((x << 63 - top) >> 53) & 1023]
+
+
+def decode_mixdelta(coded, parameters, size, context):
+    check(parameters, "mixdelta: no parameters")
+    width = MIXDELTA_TYPES[parameters.type][0]
+    count, part = divmod(size, width)
+    check(part == 0 and size <= MIX_MAX_BLOCK, f"mixdelta: block of {size} bytes")
+    base = next((source for source in context.sources
+                 if source.role == BASE and source.dtype in MIXDELTA_TYPES
+                 and len(source.data) == count * MIXDELTA_TYPES[source.dtype][0]), None)
+    check(base, "mixdelta: no base")
+    fields = Fields(coded)
+    code = fields.bytes(fields.varint("mixdelta: length of the code"), "mixdelta: code")
+    raw = fields.bytes(fields.left(), "mixdelta: raw bits")
+    grid = collections.namedtuple("Grid", "row")(context.row)
+    phase = context.position % context.row if context.row else 0
+    columns, places = mix_grid(grid, phase, count)
+    models = MixdeltaModels(parameters, base.dtype, columns, count, code, raw)
+    types = [DELTA_TYPES[DELTA_NUMBERS[name]] for name in (base.dtype, parameters.type)]
+    base_width, out = types[0][1], bytearray(size)
+    for column, i in mix_places(models, columns, places):
+        bits = int.from_bytes(base.data[i * base_width:(i + 1) * base_width], "little")
+        cast = bits if base.dtype == parameters.type else delta_cast(bits, *types)[0]
+        out[i * width:(i + 1) * width] = models.element(column, bits, cast).to_bytes(
+            width, "little")
+    check(models.ended(), "mixdelta: the code does not end with the block")
+    return bytes(out)
+
+
 Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
 CODECS = {
     0: Codec("stored", None, decode_stored),
@@ -2557,7 +3157,9 @@ CODECS = {
     13: Codec("palette", parse_palette, decode_palette),
     14: Codec("copy", None, decode_copy, against=True),
     15: Codec("delta", DeltaParameters, decode_delta, against=True),
+    16: Codec("sum", SumParameters, decode_sum, against=True),
     17: Codec("moments", MomentsParameters, decode_moments, against=True),
+    18: Codec("mixdelta", MixdeltaParameters, decode_mixdelta, against=True),
 }
 
 # ---------------------------------------------------------------------------------------------

@@ -607,8 +607,7 @@ void Models<Coder>::Learn(size_t column, Fixed base, Fixed value, Fixed step) {
       sum_[k] -= sum_[k] >> 4;
       weight_[k] -= weight_[k] >> 4;
     }
-    const int64_t line =
-        std::max<int64_t>(sum_[k] / std::max<int64_t>(weight_[k], 1), 16);
+    const int64_t line = std::max<int64_t>(sum_[k] / weight_[k], 16);
     scale.Add(std::clamp<int64_t>((off << 12) / line, kLeastScale,
                                   std::min(scale.value() << 6, kMostScale)),
               weight);
