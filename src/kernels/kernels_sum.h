@@ -81,14 +81,19 @@ inline uint64_t ClampedExponent(double value, const FloatFacts& facts) {
                 kHugeExponent);
 }
 
+constexpr uint64_t kSignBit = uint64_t{1} << 63;
+
 /// `value`, of that (clamped) exponent, rounded to as many bits as the type
-/// has: adding a number of which the last bit is worth as much does it.
+/// has: adding a number of which the last bit is worth as much does it. Zeros
+/// have the sign of `value`.
 inline double Rounded(double value, uint64_t exponent, int fraction_bits) {
   const double magic = std::bit_cast<double>(
       (exponent + static_cast<uint64_t>(kDoubleBits - fraction_bits))
           << kDoubleBits |
       uint64_t{1} << (kDoubleBits - 1));
-  return (value + magic) - magic;
+  return std::bit_cast<double>(
+      std::bit_cast<uint64_t>((value + magic) - magic) |
+      (std::bit_cast<uint64_t>(value) & kSignBit));
 }
 
 template <typename Element>
@@ -212,7 +217,6 @@ inline void RoundToLoop(FloatType type, size_t count, double* values) {
 
 // Numbers below 2^52 as integers: the low bits of their sum with this.
 constexpr double kIntegerMagic = 0x1p52;
-constexpr uint64_t kSignBit = uint64_t{1} << 63;
 
 template <FloatType kType>
 inline void SettleSumsOf(const SettleOptions& options, const double* sums,

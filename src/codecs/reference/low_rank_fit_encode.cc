@@ -325,12 +325,18 @@ void LowRankFitter::FitRow(double* u, bool first) {
   // Elements near zero are known well, but should not count alone, least so
   // while the fit is coarse.
   const double floor = mean_noise_ / (sweeps_ == 0 ? 2 : sweeps_ == 1 ? 8 : 64);
-  // Nor those that something else has changed.
-  const double bound = sweeps_ < 2 ? 0x1p300 : 36 * mean_noise_;
   for (size_t j = 0; j < columns_; ++j) {
-    const double weight = mean_noise_ / (noise_[j] + floor);
-    const double square = weight * difference_[j] * difference_[j];
-    noise_[j] = weight * bound / std::max(square, bound);
+    noise_[j] = mean_noise_ / (noise_[j] + floor);
+    weighted_[j] = noise_[j] * difference_[j];
+  }
+  // Nor those that something else has changed, far out of what is usual.
+  const double usual =
+      kernel_.dot(weighted_.data(), difference_.data(), columns_) /
+      static_cast<double>(columns_);
+  const double bound = 36 * mean_noise_ + 16 * usual;
+  for (size_t j = 0; j < columns_; ++j) {
+    const double square = weighted_[j] * difference_[j];
+    noise_[j] *= bound / std::max(square, bound);
     weighted_[j] = noise_[j] * difference_[j];
   }
   double sum = 0;
