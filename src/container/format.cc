@@ -23,6 +23,9 @@ constexpr std::array<uint8_t, 8> kEndMagic = {'Z', 'L', 'L', 'M',
 constexpr uint32_t kMaxNanoseconds = 999'999'999;
 constexpr uint64_t kMaxFileSize = INT64_MAX;
 constexpr uint64_t kMaxName = 65535;
+// Names of files in a References frame, those that are told by leaving them out
+// too.
+constexpr uint64_t kMaxModelNames = uint64_t{1} << 26;
 
 uint64_t ZigZag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^
@@ -537,12 +540,15 @@ void WriteReferences(const std::vector<OutsideReference>& references,
                      Buffer* out) {
   ByteWriter writer(out);
   writer.Varint(references.size());
+  const std::string* previous = nullptr;
   for (const OutsideReference& reference : references) {
     writer.Bytes(reference.sha256);
     writer.Varint(reference.length);
     writer.Varint(reference.depth);
     writer.String(reference.tensor);
-    writer.String(reference.model);
+    const bool same = previous != nullptr && *previous == reference.model;
+    writer.String(same ? "" : reference.model);
+    previous = &reference.model;
   }
 }
 
@@ -553,6 +559,8 @@ absl::StatusOr<std::vector<OutsideReference>> ParseReferences(ByteSpan head) {
                    reader.Varint(reader.remaining() / 36));
   if (count == 0) return reader.Error("no references");
   std::vector<OutsideReference> references(count);
+  std::string previous;
+  uint64_t names = 0;
   for (OutsideReference& reference : references) {
     ASSIGN_OR_RETURN(const ByteSpan digest,
                      reader.Bytes(reference.sha256.size()));
@@ -562,6 +570,10 @@ absl::StatusOr<std::vector<OutsideReference>> ParseReferences(ByteSpan head) {
     reference.depth = static_cast<uint8_t>(depth);
     ASSIGN_OR_RETURN(reference.tensor, reader.String(kMaxName));
     ASSIGN_OR_RETURN(reference.model, reader.String(kMaxPath));
+    if (reference.model.empty()) reference.model = previous;
+    previous = reference.model;
+    names += reference.model.size();
+    if (names > kMaxModelNames) return reader.Error("names without end");
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
   return references;
