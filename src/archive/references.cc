@@ -211,7 +211,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
     }
   }
   Reader reader(*this);
-  lineage_ = FindLineage(info_, first_target, reader);
+  lineage_ = FindLineage(info_, first_target, reader, {.inside = inside});
   beside_.resize(info_.size());
   std::vector<std::vector<size_t>> checkpoints;
   for (auto& [folder, tensors] : folders) {
