@@ -17,8 +17,8 @@ struct Adapter {
 };
 
 std::optional<Adapter> FindAdapter(const TensorView& view) {
-  if (view.row == 0 || view.elements % view.row != 0) return std::nullopt;
-  const uint64_t rows = view.elements / view.row;
+  if (view.row == 0) return std::nullopt;
+  const uint64_t rows = (view.elements + view.row - 1) / view.row;
   const size_t most = std::min(view.references.size(), kMaxReferences);
   const auto is_factor = [&](size_t i) {
     const TensorView::Beside& beside = view.references[i];
