@@ -100,7 +100,7 @@ TITLE = ("**Against a base**, bits a weight (the best peer is bold) beside what 
 def markdown(data):
     """data: {name: what bench/pairs kept}."""
     pairs = {name: d for name, d in data.items() if not d.get("speed")}
-    machine = [d["machine"] for d in data.values()][-1:]  # they are of one
+    machine = [d["machine"] for d in data.values() if "machine" in d][-1:] or [""]
     lines = [TITLE + machine[0], ""] + pairs_table(pairs) if pairs else []
     for name, pair in data.items():
         if pair.get("speed"):

@@ -44,6 +44,8 @@ zipllm::DecompressOptions Options() {
   zipllm::DecompressOptions options;
   options.threads = 1;
   options.max_memory = uint64_t{32} << 20;
+  // What the seeds were coded against.
+  options.base_directories = {ZIPLLM_SOURCE_DIR "/format-spec/vectors/bases"};
   return options;
 }
 
