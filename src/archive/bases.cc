@@ -15,6 +15,9 @@ namespace zipllm::archive {
 namespace {
 
 constexpr size_t kHashStep = size_t{1} << 20;
+// What is shorter is read from pieces that are kept.
+constexpr size_t kShort = size_t{1} << 16;
+constexpr uint64_t kPiece = uint64_t{1} << 20;
 
 std::string Hex(const Sha256Digest& digest) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -32,15 +35,56 @@ std::string FileName(const std::string& path) {
 
 }  // namespace
 
+PieceCache::Piece PieceCache::Find(const void* tensor, uint64_t number) {
+  std::lock_guard lock(mutex_);
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    if (entry->tensor != tensor || entry->number != number) continue;
+    entries_.splice(entries_.begin(), entries_, entry);
+    return entry->piece;
+  }
+  return nullptr;
+}
+
+void PieceCache::Add(const void* tensor, uint64_t number, Piece piece) {
+  std::lock_guard lock(mutex_);
+  size_ += piece->size();
+  entries_.push_front({tensor, number, std::move(piece)});
+  while (size_ > capacity_) {
+    size_ -= entries_.back().piece->size();
+    entries_.pop_back();
+  }
+}
+
+absl::StatusOr<PieceCache::Piece> BaseTensor::ReadPiece(uint64_t number) {
+  if (PieceCache::Piece piece = pieces_->Find(this, number)) return piece;
+  const uint64_t begin = number * kPiece;
+  auto piece = std::make_shared<Buffer>(std::min(kPiece, length - begin));
+  RETURN_IF_ERROR(
+      archive_->ReadRange(entry_, offset_ + begin, piece->mutable_span()));
+  pieces_->Add(this, number, piece);
+  return piece;
+}
+
 absl::Status BaseTensor::Read(uint64_t offset, MutableByteSpan out) {
   if (offset > length || out.size() > length - offset) {
     return DataLoss("base tensor ", name, " of ", model, " has no ", out.size(),
                     " bytes from ", offset, " on");
   }
-  if (archive_ != nullptr) {
+  if (archive_ == nullptr) {
+    return ReadAtExactly(*file_, offset_ + offset, out);
+  }
+  if (out.size() >= kShort) {
     return archive_->ReadRange(entry_, offset_ + offset, out);
   }
-  return ReadAtExactly(*file_, offset_ + offset, out);
+  while (!out.empty()) {
+    ASSIGN_OR_RETURN(const PieceCache::Piece piece, ReadPiece(offset / kPiece));
+    const ByteSpan from = piece->span().subspan(offset % kPiece);
+    const size_t n = std::min(from.size(), out.size());
+    std::ranges::copy(from.first(n), out.begin());
+    out = out.subspan(n);
+    offset += n;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Sha256Digest> BaseTensor::Digest() {
@@ -137,6 +181,7 @@ absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
     add(entry.layout, model + (entry.path.empty() ? "" : ":" + entry.path),
         [&](BaseTensor& tensor) {
           tensor.archive_ = archive;
+          tensor.pieces_ = pieces_;
           tensor.entry_ = i;
           tensor.depth = opened.depth;
         });

@@ -4,6 +4,7 @@
 #define ZIPLLM_ARCHIVE_BASES_H_
 
 #include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "archive/frame_decoder.h"
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/status.h"
@@ -19,6 +21,29 @@
 #include "zipllm/options.h"
 
 namespace zipllm::archive {
+
+/// Decoded pieces of tensors that stand in archives, those that were used last:
+/// rows in another order and columns are read in pieces much smaller than a
+/// block. Thread-safe.
+class PieceCache {
+ public:
+  explicit PieceCache(uint64_t capacity) : capacity_(capacity) {}
+  using Piece = std::shared_ptr<const Buffer>;
+  /// Null: it is not there.
+  Piece Find(const void* tensor, uint64_t number);
+  void Add(const void* tensor, uint64_t number, Piece piece);
+
+ private:
+  struct Entry {
+    const void* tensor;
+    uint64_t number;
+    Piece piece;
+  };
+  const uint64_t capacity_;  // bytes
+  std::mutex mutex_;
+  uint64_t size_ = 0;
+  std::list<Entry> entries_;  // the last used first
+};
 
 /// A tensor that others may be coded against. Thread-safe.
 class BaseTensor : public TensorBytes {
@@ -36,9 +61,12 @@ class BaseTensor : public TensorBytes {
 
  private:
   friend class Bases;
+  absl::StatusOr<PieceCache::Piece> ReadPiece(uint64_t number);
+
   // One of the two: a plain file, or a file of an archive.
   std::shared_ptr<Source> file_;
   std::shared_ptr<const Archive> archive_;
+  std::shared_ptr<PieceCache> pieces_;  // with archive_
   size_t entry_ = 0;
   uint64_t offset_ = 0;
   std::mutex mutex_;  // of digest_
@@ -67,7 +95,9 @@ class Bases {
       const container::OutsideReference& reference);
 
  private:
-  explicit Bases(const DecompressOptions& options) : options_(options) {
+  explicit Bases(const DecompressOptions& options)
+      : options_(options),
+        pieces_(std::make_shared<PieceCache>(options.max_memory / 8)) {
     options_.threads = 1;  // what is read is read by many threads
   }
   absl::Status AddPath(const std::string& path);
@@ -78,6 +108,7 @@ class Bases {
   std::mutex mutex_;  // while tensors are added
   std::deque<BaseTensor> tensors_;
   std::vector<std::pair<std::string, FileState>> files_;
+  std::shared_ptr<PieceCache> pieces_;
   bool directories_added_ = false;
 };
 
