@@ -147,6 +147,11 @@ inline constexpr std::array kHomes = {
     Home{"palette", Kind::kSparse, DType::kU64, 6},
     Home{"copy", Kind::kGaussian, DType::kBF16, 3, Beside::kEqual},
     Home{"copy", Kind::kRandom, DType::kBytes, 1, Beside::kEqual},
+    Home{"delta", Kind::kGaussian, DType::kBF16, 3, Beside::kBase},
+    Home{"delta", Kind::kGaussian, DType::kBF16, 3, Beside::kBaseOtherDType},
+    Home{"delta", Kind::kGaussian, DType::kF32, 1, Beside::kBaseOtherDType},
+    Home{"delta", Kind::kGaussian, DType::kF8E4M3, 6, Beside::kBase},
+    Home{"delta", Kind::kGaussian, DType::kI8, 3, Beside::kBase},
     Home{"sum", Kind::kGaussian, DType::kBF16, 3, Beside::kTwoBases},
     Home{"sum", Kind::kGaussian, DType::kF16, 6, Beside::kTwoBases},
     Home{"sum", Kind::kGaussian, DType::kF32, 2, Beside::kFactors},
@@ -154,7 +159,7 @@ inline constexpr std::array kHomes = {
     Home{"moments", Kind::kGaussian, DType::kF32, 1, Beside::kSecondMoment},
     Home{"moments", Kind::kGaussian, DType::kBF16, 9, Beside::kMoments},
     Home{"mixdelta", Kind::kGaussian, DType::kBF16, 9, Beside::kBase},
-    Home{"mixdelta", Kind::kGaussian, DType::kF32, 9, Beside::kBaseOtherDType},
+    Home{"mixdelta", Kind::kGaussian, DType::kBF16, 9, Beside::kBaseOtherDType},
 };
 
 }  // namespace zipllm::codecs

@@ -29,7 +29,8 @@ bool CanCast(DType from, DType to);
 
 /// Takes `count` elements of `from` for such of `to`, to the nearest, ties to
 /// even. Where a mantissa loses bits and `rests` is not null, rests[i] is what
-/// was cut off its magnitude by rounding, in 2^-16 units of the last place:
+/// was cut off its magnitude by rounding, in 2^-16 units of the last place
+/// that was kept:
 /// -2^15 to 2^15; else rests are 0. Arrays need no alignment.
 void Cast(DType from, DType to, const uint8_t* elements, size_t count,
           uint8_t* out, int32_t* rests);
