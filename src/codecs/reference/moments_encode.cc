@@ -248,7 +248,7 @@ class Fitter {
     // What row predictors do best with is what three experts do best with.
     params.engine =
         engine_ == moments::Engine::kMixed ? moments::Engine::kSingle : engine_;
-    params.ridge = {2, 64};
+    params.ridge = {1, 64};
     return params;
   }
   const std::vector<double>& Mean(int term);
