@@ -141,6 +141,7 @@ absl::StatusOr<Factors> OwnFactors(const Params& params,
 absl::Status Decode(const DecodeParams* decode_params,
                     const BlockContext& context, ByteSpan coded,
                     MutableByteSpan out, Scratch& scratch) {
+  if (decode_params == nullptr) return DataLoss("sum: no parameters");
   const auto& params = *static_cast<const Params*>(decode_params);
   const Formula& formula = params.formula;
   const size_t width = WidthOf(formula.target);
