@@ -1,5 +1,6 @@
 // Codec 17, moments: checkpoints of a training run, each against the one
 // before.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -32,8 +33,10 @@ moments::Engine EngineOf(int level) {
                                  : moments::Engine::kTables;
 }
 constexpr size_t kMinElements = 64;
-/// Elements that parameters are fitted to, and those that try them.
+/// Elements that parameters are fitted to, those that tell whether that is
+/// worth it, and those that try them.
 constexpr size_t kFitted = size_t{1} << 16;
+constexpr size_t kLookedAt = size_t{1} << 12;
 constexpr size_t kTried = size_t{1} << 13;
 
 uint32_t LoadElement(const Kind& kind, ByteSpan data, size_t i) {
@@ -559,11 +562,9 @@ bool Suits(DType dtype, int level, size_t elements) {
          moments::FindKind(dtype) != nullptr;
 }
 
-std::unique_ptr<const TensorModel> Learn(const TensorView& tensor,
-                                         Scratch& /*scratch*/) {
-  if (!Suits(tensor.dtype, tensor.level, tensor.elements)) return nullptr;
-  // Whole rows from the middle.
-  const uint64_t count = std::min<uint64_t>(tensor.elements, kFitted);
+/// What `count` elements from the middle of the tensor, whole rows, tell.
+std::optional<Params> Fit(const TensorView& tensor, uint64_t count) {
+  count = std::min(tensor.elements, count);
   uint64_t begin = (tensor.elements - count) / 2;
   if (tensor.row != 0) begin -= begin % tensor.row;
   Piece piece{moments::FindKind(tensor.dtype), {}, {}, tensor.row, begin};
@@ -576,17 +577,32 @@ std::unique_ptr<const TensorModel> Learn(const TensorView& tensor,
     return data.span();
   };
   const std::optional<ByteSpan> data = read(-1, piece.kind->size);
-  if (!data.has_value()) return nullptr;
+  if (!data.has_value()) return std::nullopt;
   piece.data = *data;
   for (size_t k = 0; k < tensor.references.size(); ++k) {
     const TensorView::Beside& beside = tensor.references[k];
     const Kind* kind = moments::FindKind(beside.dtype);
     if (beside.role == Role::kFactor || kind == nullptr) continue;
     const std::optional<ByteSpan> array = read(static_cast<int>(k), kind->size);
-    if (!array.has_value()) return nullptr;
+    if (!array.has_value()) return std::nullopt;
     piece.references.push_back({beside.role, beside.dtype, *array, 0});
   }
-  const std::optional<Params> best = Fitter(piece, tensor.level).Best();
+  return Fitter(piece, tensor.level).Best();
+}
+
+std::unique_ptr<const TensorModel> Learn(const TensorView& tensor,
+                                         Scratch& /*scratch*/) {
+  if (!Suits(tensor.dtype, tensor.level, tensor.elements)) return nullptr;
+  // Most tensors that have but a base are left to codec 15: few elements tell.
+  const bool has_moments =
+      std::ranges::any_of(tensor.references, [](const TensorView::Beside& b) {
+        return b.role != Role::kBase && b.role != Role::kFactor;
+      });
+  if (!has_moments && tensor.level < kBaseAloneLevel &&
+      !Fit(tensor, kLookedAt).has_value()) {
+    return nullptr;
+  }
+  const std::optional<Params> best = Fit(tensor, kFitted);
   return best.has_value() ? std::make_unique<Model>(*best) : nullptr;
 }
 
