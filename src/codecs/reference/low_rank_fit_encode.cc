@@ -201,7 +201,7 @@ bool LowRankFitter::Detect() {
   // As many sampled rows, and four times as many columns, let a rank of a third
   // be seen.
   size_t sampled = 32;
-  while (sampled < 384 && 36 * sampled * sampled < uint64_t{rows_} * columns_) {
+  while (sampled < 384 && 64 * sampled * sampled < uint64_t{rows_} * columns_) {
     sampled += 16;
   }
   sampled = std::min({sampled, rows_, (size_t{1} << 20) / columns_});
