@@ -2895,9 +2895,9 @@ class MixdeltaModels:
         self._raw, self._raw_left = int.from_bytes(raw, "little"), 8 * len(raw)
         self._predictor = RowPredictor(columns, parameters.ridge)
         self._scale = [[[1 << 22, 3072] for _ in range(columns)] for _ in range(3)]
-        self._line_scale, self._lines = [4096] * 3, 2
+        self._line_scale, self._lines = [65536] * 3, 2
         self._trust = [[1 << 19, 1 << 19] for _ in range(64)]
-        self._quiet, self._quiet_decay = 64 * 4096, MixdeltaDecay()
+        self._quiet, self._quiet_decay = 64 * 65536, MixdeltaDecay()
         self._above = [0] * columns
         self._models, self._weights = {}, {}
         self._far = [AdaptiveBit() for _ in range(32)]
@@ -2996,7 +2996,8 @@ class MixdeltaModels:
         return bit
 
     def _place(self):
-        nearest, mean, s = self._numbers.nearest, self._mean[0], self._s[0]
+        nearest, x = self._numbers.nearest, 2 if self._s[2] < self._s[0] >> 2 else 0
+        mean, s = self._mean[x], self._s[x]
         centre, width = nearest(mean), nearest(mean + s) - nearest(mean - s)
         wide = 0
         while wide < 31 and 8 << wide < 3 * width:
@@ -3048,7 +3049,7 @@ class MixdeltaModels:
         share = clamp(divide(trust[0], max(trust[1] >> 12, 1)), 0, 6144)
         decay = clamp(divide(self._decay.steps << 24, self._decay.bases), -(1 << 18), 1 << 18)
         self._mean = [p + (predicted * share >> 12), p, p + (min(p, 1 << 44) * decay >> 24)]
-        self._s = [clamp(self._scale[k][column][0] * (self._sum[k] // self._weight[k]) >> 12,
+        self._s = [clamp(self._scale[k][column][0] * (self._sum[k] // self._weight[k]) >> 16,
                          64, 1 << 38) for k in range(3)]
         self._dev = [9 * s >> 3 for s in self._s]
         self._spread = [min(spread, dev << 13) * ((1 << 48) // dev) >> 32 for dev in self._dev]
@@ -3086,12 +3087,12 @@ class MixdeltaModels:
             scale, s = self._scale[k][column], self._s[k]
             a = min(abs(v - self._mean[k]), 1 << 40)
             u = 256 * s // (s + t)
-            self._sum[k] += u * min((a << 12) // scale[0], 1 << 18)
+            self._sum[k] += u * min((a << 16) // scale[0], 1 << 22)
             self._weight[k] += u
             if k == 2:
                 self._sum[2] -= self._sum[2] >> 4
                 self._weight[2] -= self._weight[2] >> 4
-            x = clamp((a << 12) // max(self._sum[k] // self._weight[k], 16), 64,
+            x = clamp((a << 16) // max(self._sum[k] // self._weight[k], 16), 64,
                       min(64 * scale[0], 1 << 38))
             scale[1] = min(scale[1] + u, 64000)
             scale[0] += divide((x - scale[0]) * u, scale[1])

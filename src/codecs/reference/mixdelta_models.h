@@ -240,7 +240,8 @@ class Models {
                                                kOctaves * 8, kOctaves * 16};
   static constexpr std::array<int32_t, kInputs> kFirstWeights = {
       12000, 12000, 12000, 12000, 4000, 4000, 2000, 2000, 2000, 2000};
-  static constexpr int64_t kOne = 4096;  // ratios
+  static constexpr int kRatioBits = 16;
+  static constexpr int64_t kOne = 1 << kRatioBits;
   static constexpr Fixed kLeastScale = 64;
   static constexpr Fixed kMostScale = Fixed{1} << 38;
   static constexpr std::array<int64_t, kExperts> kLinePrior = {
@@ -409,14 +410,14 @@ void Models<Coder>::SetExperts(size_t column, Fixed base, Fixed base_spread,
       &trust_[static_cast<size_t>(std::bit_width(static_cast<uint64_t>(step)))];
   const int64_t trust = std::clamp<int64_t>(
       trusted_->product / std::max<int64_t>(trusted_->square >> 12, 1), 0,
-      kOne * 3 / 2);
+      4096 * 3 / 2);
   for (size_t k = 0; k < kExperts; ++k) {
     Expert& expert = experts_[k];
     expert.mean = base + (k == 0        ? (predicted_ * trust) >> 12
                           : k == kDecay ? decay_.StepOf(base)
                                         : 0);
     expert.scale = std::clamp<Fixed>(
-        (columns_[column][k].value() * (sum_[k] / weight_[k])) >> 12,
+        (columns_[column][k].value() * (sum_[k] / weight_[k])) >> kRatioBits,
         kLeastScale, kMostScale);
     // 9/8: what a mean deviation makes of Distribution's.
     expert.deviation = (expert.scale * 9) >> 3;
@@ -543,7 +544,9 @@ uint64_t Models<Coder>::CodeFar(Coder& coder, uint64_t want) {
 /// Where the element is, from the place where it is expected.
 template <class Coder>
 int64_t Models<Coder>::CodePlace(Coder& coder, int64_t want) {
-  const Expert& expert = experts_[0];
+  // The expert that is sure of itself says which bits need no model.
+  const Expert& expert =
+      experts_[experts_[kDecay].scale < experts_[0].scale >> 2 ? kDecay : 0];
   const int64_t centre = elements_.Nearest(expert.mean);
   // A mean deviation to both sides, in places.
   const int64_t width = elements_.Nearest(expert.mean + expert.scale) -
@@ -600,15 +603,15 @@ void Models<Coder>::Learn(size_t column, Fixed base, Fixed value, Fixed step) {
     // Coarse elements know little of small steps.
     const int64_t weight = (expert.scale << 8) / (expert.scale + step);
     WeightedAverage& scale = columns_[column][k];
-    sum_[k] +=
-        weight * std::min<int64_t>((off << 12) / scale.value(), 64 * kOne);
+    sum_[k] += weight * std::min<int64_t>((off << kRatioBits) / scale.value(),
+                                          64 * kOne);
     weight_[k] += weight;
     if (k == kDecay) {  // soon forgets
       sum_[k] -= sum_[k] >> 4;
       weight_[k] -= weight_[k] >> 4;
     }
     const int64_t line = std::max<int64_t>(sum_[k] / weight_[k], 16);
-    scale.Add(std::clamp<int64_t>((off << 12) / line, kLeastScale,
+    scale.Add(std::clamp<int64_t>((off << kRatioBits) / line, kLeastScale,
                                   std::min(scale.value() << 6, kMostScale)),
               weight);
   }
