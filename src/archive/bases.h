@@ -55,6 +55,8 @@ class BaseTensor : public TensorBytes {
   std::string model;    ///< the file that it is in, for messages and hints
   uint8_t depth = 0;    ///< as in container::OutsideReference
 
+  /// Whether it stands in an archive.
+  bool is_coded() const { return archive_ != nullptr; }
   absl::Status Read(uint64_t offset, MutableByteSpan out) override;
   /// SHA-256 of its bytes; reads them all, once.
   absl::StatusOr<Sha256Digest> Digest();

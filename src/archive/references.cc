@@ -212,6 +212,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   }
   Reader reader(*this);
   lineage_ = FindLineage(info_, first_target, reader, {.inside = inside});
+  DropCostly();
   beside_.resize(info_.size());
   std::vector<std::vector<size_t>> checkpoints;
   for (auto& [folder, tensors] : folders) {
@@ -230,6 +231,23 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   LimitDepth(first_target);
   RETURN_IF_ERROR(check());
   return NumberOutside(executor, check);
+}
+
+// Where a source's blocks have to be decoded, one that is seen otherwise is
+// decoded nearly whole for each block: a large one takes too long.
+void References::DropCostly() {
+  constexpr uint64_t kLargest = uint64_t{1} << 26;
+  for (Lineage& lineage : lineage_) {
+    const auto is_costly = [&](const SourceView& view) {
+      const Tensor& source = tensors_[view.source];
+      const LineageTensor& info = info_[view.source];
+      const bool decoded = source.base == nullptr || source.base->is_coded();
+      return decoded && view.order != SourceView::Order::kSame &&
+             info.elements * BytesOf(info.dtype) > kLargest;
+    };
+    if (std::ranges::any_of(lineage.merge, is_costly)) lineage.merge.clear();
+    std::erase_if(lineage.base, is_costly);
+  }
 }
 
 void References::AddMoments(

@@ -106,6 +106,7 @@ class References {
   // which tensors belong to one, by number.
   void AddMoments(size_t first_target,
                   const std::vector<std::vector<size_t>>& checkpoints);
+  void DropCostly();
   // Takes the sources from tensors that would end too long a chain.
   void LimitDepth(size_t first_target);
   /// Its bytes; null where it cannot be read.
