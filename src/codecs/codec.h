@@ -43,10 +43,10 @@ class DecodeParams {
 
 /// What an array that lies beside a block is to the block's elements.
 enum class Role : uint8_t {
-  kBase = 0,          ///< what they were before, or are nearly
-  kFirstMoment = 1,   ///< of their gradients (Adam's exp_avg)
-  kSecondMoment = 2,  ///< of their gradients' squares (exp_avg_sq)
-  kFactor = 3,        ///< one of the matrices of a low-rank product
+  kBase = 0,              ///< what they were before, or are nearly
+  kFirstMoment = 1,       ///< of their gradients (Adam's exp_avg)
+  kSecondMoment = 2,      ///< of their gradients' squares (exp_avg_sq)
+  kFactor = 3,            ///< one of the matrices of a low-rank product
   kBaseFirstMoment = 4,   ///< kFirstMoment as it was beside kBase
   kBaseSecondMoment = 5,  ///< kSecondMoment as it was beside kBase
 };
@@ -67,8 +67,8 @@ struct Reference {
 /// What a block may be coded against, the same for encoder and decoder.
 struct BlockContext {
   std::span<const Reference> references;  ///< up to kMaxReferences
-  uint64_t row = 0;       ///< elements of the tensor's innermost dimension, or 0
-                          ///< where it has no rows
+  uint64_t row = 0;  ///< elements of the tensor's innermost dimension, or 0
+                     ///< where it has no rows
   uint64_t position = 0;  ///< elements of the tensor before the block
   /// What the tensor's model shares among its blocks (TensorModel::shared).
   ByteSpan shared;

@@ -303,8 +303,8 @@ using SettleSumsFn = void (*)(FloatType type, const SettleOptions& options,
 // ---- Against a reference (format-spec/codecs/15-delta.md) ----
 
 /// How large a typical step is beside a unit of a prediction's last place, in
-/// quarter octaves: steps[i] = scale + columns[i] - 4 * max(exponent, 1), cut to
-/// 0 to 63, the exponent being (prediction >> shift) & mask, a prediction an
+/// quarter octaves: steps[i] = scale + columns[i] - 4 * max(exponent, 1), cut
+/// to 0 to 63, the exponent being (prediction >> shift) & mask, a prediction an
 /// integer of `size` (1, 2, 4 or 8) bytes. `columns` may be null: zeros. All
 /// sums fit 16 bits.
 using DeltaStepsFn = void (*)(const uint8_t* predictions, size_t size,
@@ -312,8 +312,8 @@ using DeltaStepsFn = void (*)(const uint8_t* predictions, size_t size,
                               const int16_t* columns, size_t count,
                               uint8_t* steps);
 
-/// symbols[i] is how elements[i] differs from predictions[i], integers of `size`
-/// (1, 2 or 4) bytes (format-spec/codecs/15-delta.md, "Symbols").
+/// symbols[i] is how elements[i] differs from predictions[i], integers of
+/// `size` (1, 2 or 4) bytes (format-spec/codecs/15-delta.md, "Symbols").
 using ResidualSymbolsFn = void (*)(const uint8_t* elements,
                                    const uint8_t* predictions, size_t size,
                                    bool is_float, size_t count,
@@ -347,8 +347,8 @@ inline constexpr uint32_t kDeltaMost = uint32_t{1} << 17;
 /// around; at most kDeltaMost, which also what is not a number counts for. Adds
 /// far to columns[i], unless that is null; returns the sum.
 using DeltaMeasureFn = uint64_t (*)(const uint8_t* elements,
-                                    const uint8_t* predictions,
-                                    NumberKind kind, float factor, size_t count,
+                                    const uint8_t* predictions, NumberKind kind,
+                                    float factor, size_t count,
                                     uint32_t* columns);
 
 struct Table {

@@ -226,7 +226,8 @@ TEST(TwinTest, HostileBytesAreRefusedOrFillTheBlock) {
   Bytes small(2);
   coded.Clear();
   AppendTwin(recipe, 15, 1024, 2, &coded);
-  EXPECT_FALSE(DecodeTwin(coded.span(), 20, 0, 512, blocks, limits, small).ok());
+  EXPECT_FALSE(
+      DecodeTwin(coded.span(), 20, 0, 512, blocks, limits, small).ok());
 }
 
 }  // namespace

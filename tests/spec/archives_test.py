@@ -189,6 +189,8 @@ class Archives(unittest.TestCase):
             (self.folder / name).write_bytes(data)
         for name, levels, data, needed, _ in targets:
             for level in levels:
+                if level == 9 and name not in ("tuned", "checkpoint"):
+                    continue  # mixing takes long here; the vectors have the others
                 with self.subTest(name, level=level):
                     there = [base for base in needed if base in bases]
                     self.compare_file(f"{name}.safetensors", data, f"-{level}",
