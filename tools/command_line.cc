@@ -114,8 +114,8 @@ class CommandLineBuilder {
     Bases(
         "File, folder or archive to code against: tensors of FILE that are "
         "near to one of its tensors take only the difference. Which fits which "
-        "is found by content. Whoever decompresses needs PATH too. May be "
-        "given several times.");
+        "is found by content. Whoever decompresses needs PATH too. What comes "
+        "from a pipe is compressed alone. May be given several times.");
     CLI::Option* chain = command_->add_flag(
         "--chain", options_.chain,
         "The inputs are checkpoints that follow each other: code each against "

@@ -47,7 +47,8 @@ struct CompressOptions {
   bool sync = true;
   /// Files, folders and archives whose tensors new ones are coded against,
   /// where that is smaller. Whoever decompresses needs them too. Those that fit
-  /// are found by their contents, whatever their names.
+  /// are found by their contents, whatever their names. Not for pipes, which
+  /// cannot be looked at beforehand.
   std::vector<std::string> bases = {};
   bool follow_symlinks = false;  ///< store what links point to (once: no links
                                  ///< inside) instead of links
