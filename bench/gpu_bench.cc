@@ -88,11 +88,12 @@ Model ReadModel(const std::string& path) {
       codecs::Scratch scratch;
       for (size_t i = 0; i < head.blocks.size(); ++i) {
         const container::BlockRecord& block = head.blocks[i];
+        archive::FetchLimits limits;
         Need(decoder->Decode(
             i, i, data.span().subspan(block.coded_offset, block.coded_size),
             MutableByteSpan(model.plain)
                 .subspan(at + i * head.block_size, block.size),
-            nullptr, scratch));
+            {}, limits, scratch));
       }
     }
   }
