@@ -135,7 +135,7 @@ absl::Status Bases::AddPath(const std::string& path) {
 
 absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
   files_.emplace_back(path, StateOfFile(path));
-  ASSIGN_OR_RETURN(std::shared_ptr<Source> file, OpenFileSource(path));
+  ASSIGN_OR_RETURN(std::unique_ptr<Source> file, OpenFileSource(path));
   if (!file->Seekable()) {
     return InvalidArgument(path, ": a base must be a file, not a pipe");
   }
@@ -166,12 +166,14 @@ absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
         there.segments.push_back(segment);
       }
     }
-    add(there, model, [&](BaseTensor& tensor) { tensor.file_ = file; });
+    add(there, model,
+        [plain = std::shared_ptr<Source>(std::move(file))](BaseTensor& tensor) {
+          tensor.file_ = plain;
+        });
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenFileSource(path));
   ASSIGN_OR_RETURN(OpenedArchive opened,
-                   OpenArchive(std::move(source), options_, this));
+                   OpenArchive(std::move(file), options_, this));
   if (opened.depth >= container::kMaxDepth) return absl::OkStatus();
   const auto archive =
       std::make_shared<const Archive>(std::move(opened.archive));

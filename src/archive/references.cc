@@ -68,6 +68,20 @@ bool IsEligible(DType dtype, uint64_t length) {
          length % info->block_bytes == 0;
 }
 
+uint64_t RowOf(const LineageTensor& tensor) {
+  return tensor.shape.empty() ? tensor.elements : tensor.shape.back();
+}
+
+// All of tensor number `source`, which has as many elements as `target`.
+SourceView ViewOfAll(size_t source, const LineageTensor& target) {
+  SourceView view;
+  view.source = source;
+  view.target_elements = target.elements;
+  view.columns = RowOf(target);
+  view.source_columns = view.columns;
+  return view;
+}
+
 FrameSource::Order OrderOf(SourceView::Order order) {
   switch (order) {
     case SourceView::Order::kSame:
@@ -280,14 +294,8 @@ void References::AddMoments(
     if (!base.has_value() || info_[*base].elements != info_[tensor].elements) {
       return;
     }
-    SourceView view;
-    view.source = *base;
-    view.target_elements = info_[tensor].elements;
-    view.columns = info_[tensor].shape.empty() ? info_[tensor].elements
-                                               : info_[tensor].shape.back();
-    view.source_columns = view.columns;
     lineage_[tensor] = {};
-    lineage_[tensor].base = {view};
+    lineage_[tensor].base = {ViewOfAll(*base, info_[tensor])};
   };
   const auto set_beside = [&](size_t tensor, codecs::Role role,
                               std::optional<size_t> beside) {
@@ -425,13 +433,8 @@ std::vector<Part> References::Parts(size_t tensor) const {
   std::vector<Part::Source> moments;
   for (const Beside& beside : beside_[tensor]) {
     if (!is_there(beside.tensor)) continue;
-    SourceView view;
-    view.source = beside.tensor;
-    view.target_elements = elements;
-    view.columns =
-        info_[tensor].shape.empty() ? elements : info_[tensor].shape.back();
-    view.source_columns = view.columns;
-    moments.push_back({beside.role, beside.tensor, 0, view});
+    moments.push_back({beside.role, beside.tensor, 0,
+                       ViewOfAll(beside.tensor, info_[tensor])});
   }
   if (!moments.empty()) {
     Part part = {
@@ -475,9 +478,7 @@ std::vector<Part> References::Parts(size_t tensor) const {
         for (const size_t factor : {lineage.adapter->a, lineage.adapter->b}) {
           SourceView whole;
           whole.source = factor;
-          whole.source_columns = info_[factor].shape.empty()
-                                     ? info_[factor].elements
-                                     : info_[factor].shape.back();
+          whole.source_columns = RowOf(info_[factor]);
           part.sources.push_back({codecs::Role::kFactor, factor, 0, whole});
         }
       }
