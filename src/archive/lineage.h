@@ -23,6 +23,11 @@ struct LineageTensor {
   uint64_t elements = 0;
   /// Tensors of one file have the same number, those of others another.
   size_t file = 0;
+  /// Bits a weight of a quantized tensor, times 16; 0 of one that is not. Of
+  /// such a tensor the reader gives the numbers that it stands for, as FP32,
+  /// which `dtype` then is: they are only near what it was made of. It may be
+  /// the source of quantized ones alone.
+  uint16_t quantized = 0;
   /// Of tensors that are coded already: 1 + that of what they are coded
   /// against, 0 if nothing.
   uint32_t depth = 0;
@@ -69,6 +74,10 @@ struct Lineage {
   /// Of what seems to be a weighted sum of tensors, those beside `base` (which
   /// then is one view of the whole tensor, as each of these is): one or two.
   std::vector<SourceView> merge;
+  /// Of a quantized tensor: views of whole tensors that it may have been made
+  /// of, up to four, the likeliest first, `base` (which then is one view of the
+  /// whole tensor) among them; trials decide.
+  std::vector<SourceView> candidates;
   /// Of what seems to be the base and a multiple of a product B·A of two small
   /// matrices that are there too: A (rank x columns) and B (rows x rank).
   struct Adapter {

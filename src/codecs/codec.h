@@ -49,19 +49,27 @@ enum class Role : uint8_t {
   kFactor = 3,            ///< one of the matrices of a low-rank product
   kBaseFirstMoment = 4,   ///< kFirstMoment as it was beside kBase
   kBaseSecondMoment = 5,  ///< kSecondMoment as it was beside kBase
+  kImportance = 6,        ///< of each column: what a quantizer was given
+  kScale = 7,             ///< what quantized elements are multiples of
+  kZero = 8,              ///< which of the quantized elements stands for zero
 };
 /// The last one.
-inline constexpr Role kMaxRole = Role::kBaseSecondMoment;
+inline constexpr Role kMaxRole = Role::kZero;
 inline constexpr size_t kMaxReferences = 4;
+/// Whether a block is given all of such a tensor.
+constexpr bool IsWhole(Role role) {
+  return role == Role::kFactor || role >= Role::kImportance;
+}
 
-/// Decoded elements of another tensor. Of role kFactor: all of it, in rows of
-/// `row` elements. Else: element i belongs to element i of what is coded, and
-/// there are as many. One element is one value here: `dtype` is not packed.
+/// Decoded elements of another tensor. Where IsWhole(role): all of it, in rows
+/// of `row` elements. Else: element i belongs to element i of what is coded,
+/// and there are as many. Elements are counted as weights: of a packed type
+/// `data` has whole blocks, whose elements they are.
 struct Reference {
   Role role;
   DType dtype;
   ByteSpan data;
-  uint64_t row = 0;  ///< kFactor only
+  uint64_t row = 0;  ///< IsWhole(role) only
 };
 
 /// What a block may be coded against, the same for encoder and decoder.
@@ -107,13 +115,14 @@ class TensorView {
   struct Beside {
     Role role;
     DType dtype;
-    uint64_t elements = 0;  ///< the tensor's, but for kFactor
-    uint64_t row = 0;       ///< kFactor only
+    uint64_t elements = 0;  ///< the tensor's, but where IsWhole(role)
+    uint64_t row = 0;       ///< IsWhole(role) only
   };
   std::vector<Beside> references;
 
   /// Reads the elements from `begin` on of the tensor (`which` -1), or of a
-  /// reference, as many as `out` has room for: a whole number.
+  /// reference, as many as `out` has room for: a whole number, of packed types
+  /// whole blocks.
   virtual absl::Status Read(int which, uint64_t begin,
                             MutableByteSpan out) const = 0;
 };
