@@ -88,8 +88,8 @@ uint16_t SixteenthsOf(const QuantizedWeights& weights,
                       const std::vector<LineageTensor>& tensors);
 
 /// Shows quantized weights as numbers: code times scale, near enough to find
-/// what they were made of. Keeps the scales that were read last (64 KiB).
-/// Thread-compatible.
+/// what they were made of. Keeps some thousand of the codes and scales that
+/// were read last. Thread-compatible.
 class WeightNumbers {
  public:
   /// `reader` gives elements of `tensors` as they are stored; all outlive this.
@@ -102,20 +102,31 @@ class WeightNumbers {
 
  private:
   /// A tensor's elements, read in pieces.
-  struct Piece {
-    size_t tensor = SIZE_MAX;
-    uint64_t begin = 0;
-    std::vector<uint8_t> bytes;
+  class Elements {
+   public:
+    Elements(std::optional<size_t> tensor,
+             const std::vector<LineageTensor>& tensors, LineageReader& reader);
+    /// Element number `index`; null if it cannot be read.
+    const uint8_t* At(uint64_t index);
+    DType dtype() const { return dtype_; }
+    uint64_t count() const { return count_; }
+
+   private:
+    size_t tensor_ = 0;
+    DType dtype_ = DType::kBytes;
+    uint64_t count_ = 0;
+    size_t width_ = 1;
+    LineageReader* reader_;
+    uint64_t begin_ = 0;
+    std::vector<uint8_t> bytes_;
   };
-  /// Element number `index` of a tensor; null if it cannot be read.
-  const uint8_t* Element(Piece* piece, uint64_t index);
-  bool ScaleAt(uint64_t index, float* scale);
-  bool ZeroAt(uint64_t row, uint64_t column, int32_t* zero);
+  bool ReadFactor(uint64_t row, uint64_t scale, float* factor);
+  bool ReadZero(uint64_t row, uint64_t scale, int32_t* zero);
 
   const QuantizedWeights& weights_;
-  const std::vector<LineageTensor>& tensors_;
-  LineageReader& reader_;
-  Piece codes_, scales_, zeros_, globals_;
+  const uint64_t columns_;
+  const uint64_t rows_;
+  Elements codes_, scales_, globals_, zeros_;
 };
 
 }  // namespace zipllm::archive
