@@ -2,6 +2,7 @@
 
 #include "kernels/kernels.h"
 #include "quantizers/dequantize_loops.h"
+#include "quantizers/grids.h"
 
 namespace zipllm::quantizers {
 namespace {
@@ -23,15 +24,17 @@ DequantizeFn Best() {
 }  // namespace
 
 bool Dequantize(DType dtype, const uint8_t* blocks, size_t count, float* out) {
-  return Best()(dtype, false, blocks, count, out);
+  return Best()(dtype, false, blocks, count, out) ||
+         DequantizeGrids(dtype, false, blocks, count, out);
 }
 
 bool CanDequantize(DType dtype) {
-  return DequantizeScalar(dtype, false, nullptr, 0, nullptr);
+  return Dequantize(dtype, nullptr, 0, nullptr);
 }
 
 bool Steps(DType dtype, const uint8_t* blocks, size_t count, float* out) {
-  return Best()(dtype, true, blocks, count, out);
+  return Best()(dtype, true, blocks, count, out) ||
+         DequantizeGrids(dtype, true, blocks, count, out);
 }
 
 }  // namespace zipllm::quantizers
