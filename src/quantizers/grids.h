@@ -39,16 +39,14 @@ struct GridType {
   uint8_t sign_group;  ///< weights that share a byte of `signs` below
   /// Signs of 8 weights are even in number: the last one is not stored.
   bool even_signs;
-  /// No signs: levels are -1, 0, 1, all moved by kGridShift up or down.
+  /// No signs: 1 is added to what levels stand for, or subtracted.
   bool shifts;
   const Grid* grid;
-  const int8_t* values;  ///< what levels stand for
-  /// A group's scale is d * (2 * scale + 1) * unit, without rounding but for
-  /// the first product.
+  const int8_t* values;  ///< what levels stand for, times the group's scale
+  const int8_t (*numbers)[8];  ///< the same of points
+  /// A group's scale is d * (2 * scale + 1) * unit; no product is rounded.
   float unit;
 };
-
-inline constexpr float kGridShift = 0.125f;
 
 /// What a block holds. Each bit of a block belongs to one of these.
 struct GridFields {
