@@ -300,6 +300,37 @@ using SettleSumsFn = void (*)(FloatType type, const SettleOptions& options,
                               size_t count, uint8_t* predictions,
                               uint8_t* contexts);
 
+// ---- Quantized weights with scales (format-spec/codecs/20-scaled.md) ----
+
+/// values[i] = element i; NaNs stay NaNs.
+using WidenF32Fn = void (*)(FloatType type, const uint8_t* elements,
+                            size_t count, float* values);
+
+/// How a weight becomes a code.
+struct CodeRule {
+  bool divides = true;  ///< a weight is divided by its scale, not multiplied
+  FloatType steps = FloatType::kF32;  ///< what each result is rounded to
+  bool is_float = false;
+  // Floats: a byte, the sign at the top, the magnitude at the bottom.
+  uint8_t mantissa_bits = 3;       ///< 1 to 7
+  uint8_t bias = 7;                ///< 1 to 31
+  bool has_negative_zero = false;  ///< else zeros have no sign
+  float most = 0;                  ///< greatest magnitude, one of the type
+  // Integers, modulo 256.
+  bool zero_first = false;  ///< the zero point is added before rounding
+  float low = 0;            ///< the least one, and the greatest: -256 to 256
+  float high = 0;
+};
+/// codes[i] is what weights[i] becomes with scale (or what it is multiplied
+/// with) by[i] and zero point zeros[i] (integers of at most 2^16; read where
+/// codes are integers alone), contexts[i] (below kRestContexts), unless
+/// `contexts` is null, how sure that is. NaNs are taken for 0.
+inline constexpr size_t kRestContexts = 56;
+using CodeWeightsFn = void (*)(const CodeRule& rule, const float* weights,
+                               const float* by, const float* zeros,
+                               size_t count, uint8_t* codes,
+                               uint8_t* contexts);
+
 // ---- Against a reference (format-spec/codecs/15-delta.md) ----
 
 /// How large a typical step is beside a unit of a prediction's last place, in
@@ -387,6 +418,8 @@ struct Table {
   DotFn dot;
   RoundToFn round_to;
   SettleSumsFn settle_sums;
+  WidenF32Fn widen_f32;
+  CodeWeightsFn code_weights;
   Xxh3Fn xxh3;
 };
 

@@ -6,6 +6,7 @@
 #include "kernels/kernels_class_rans.h"
 #include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_scaled.h"
 #include "kernels/kernels_sum.h"
 
 #if defined(__x86_64__)
@@ -666,6 +667,8 @@ constexpr Table kTable = {
     .dot = DotAvx2,
     .round_to = RoundToAvx2,
     .settle_sums = SettleSumsAvx2,
+    .widen_f32 = WidenF32Avx2,
+    .code_weights = CodeWeightsAvx2,
     .xxh3 = Xxh3,
 };
 

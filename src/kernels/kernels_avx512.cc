@@ -6,6 +6,7 @@
 #include "kernels/kernels_class_rans.h"
 #include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_scaled.h"
 #include "kernels/kernels_sum.h"
 
 #if defined(__x86_64__)
@@ -859,6 +860,8 @@ constexpr Table kTable = {
     .dot = DotAvx512,
     .round_to = RoundToAvx512,
     .settle_sums = SettleSumsAvx512,
+    .widen_f32 = WidenF32Avx512,
+    .code_weights = CodeWeightsAvx512,
     .xxh3 = Xxh3,
 };
 

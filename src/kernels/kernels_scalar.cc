@@ -10,6 +10,7 @@
 #include "kernels/kernels_class_rans.h"
 #include "kernels/kernels_delta.h"
 #include "kernels/kernels_moments.h"
+#include "kernels/kernels_scaled.h"
 #include "kernels/kernels_sum.h"
 #include "kernels/kernels_units.h"
 
@@ -323,6 +324,8 @@ constexpr Table kTable = {
     .dot = DotScalar,
     .round_to = RoundToScalar,
     .settle_sums = SettleSumsScalar,
+    .widen_f32 = WidenF32Scalar,
+    .code_weights = CodeWeightsScalar,
     .xxh3 = Xxh3,
 };
 
