@@ -30,6 +30,11 @@ using archive::Inputs;
 using archive::Part;
 using archive::Twin;
 
+// Elements of its innermost dimension; 0: it has no rows.
+uint64_t RowOf(const Segment& segment) {
+  return segment.shape.size() < 2 ? 0 : segment.shape.back();
+}
+
 // Gives back first what the parser looked at, then the rest of the source.
 class Prefixed {
  public:
@@ -151,6 +156,7 @@ class Compression {
     bool original = false;     // of the family
     size_t tensor = SIZE_MAX;  // number in references_
     bool is_source = false;    // others are coded against it
+    bool adds_runs = false;    // it is not coded yet
     const Twin* twin = nullptr;
     uint64_t first_block = 0;
     uint64_t size = 0;  // bytes in frames so far
@@ -326,13 +332,14 @@ std::vector<Part> Compression::PartsOf(const Segment& segment, size_t tensor,
       place.twin != nullptr || (place.family != nullptr && !place.original);
   if (tensor != SIZE_MAX && !made_of_others) return references_.Parts(tensor);
   if (tensor == SIZE_MAX) return {};
-  return {{.elements = segment.length / references_.WidthOf(tensor),
+  return {{.elements =
+               references_.PackingOfTensor(tensor).ElementsIn(segment.length),
            .sources = {}}};
 }
 
 void Compression::StartPart(size_t tensor, const Part& part,
                             uint32_t block_size, Place& place) {
-  if (!coding_ahead_.contains(tensor) || place.original) {
+  if (place.adds_runs) {
     references_.AddRun(tensor, part.begin, part.elements, next_block_,
                        block_size);
   }
@@ -359,11 +366,11 @@ void Compression::StartPart(size_t tensor, const Part& part,
 }
 
 void Compression::AddSources(FrameJob& job, const Place& place) {
-  const uint8_t width = references_.WidthOf(place.tensor);
-  const uint64_t begin = (place.size - place.part_begin) / width;
-  const uint64_t count = job.plain->size() / width;
-  job.against =
-      references_.SourcesOf(*place.part, width, begin, count, job.first_block);
+  const container::Packing packing = references_.PackingOfTensor(place.tensor);
+  const uint64_t begin = packing.ElementsIn(place.size - place.part_begin);
+  const uint64_t count = packing.ElementsIn(job.plain->size());
+  job.against = references_.SourcesOf(*place.part, packing, begin, count,
+                                      job.first_block);
   job.models = place.models;
   job.load_sources = [this, part = place.part, against = &job.against,
                       count](std::vector<Buffer>* out) {
@@ -383,27 +390,30 @@ absl::Status Compression::AddAhead(size_t tensor) {
   const size_t input = references_.InputOf(tensor);
   const Segment segment = references_.SegmentOf(tensor);
   Place place;
-  place.family = duplicates_.Find(input, segment.offset);
-  const bool is_original =
-      place.family == nullptr ||
-      (!place.family->coded && place.family->original.input == input &&
-       place.family->original.offset == segment.offset);
-  // What is made of others is coded where its place is.
-  if (!is_original || duplicates_.FindTwin(input, segment.offset) != nullptr) {
-    return absl::OkStatus();
+  if (input != SIZE_MAX) {
+    place.family = duplicates_.Find(input, segment.offset);
+    const bool is_original =
+        place.family == nullptr ||
+        (!place.family->coded && place.family->original.input == input &&
+         place.family->original.offset == segment.offset);
+    // What is made of others is coded where its place is.
+    if (!is_original ||
+        duplicates_.FindTwin(input, segment.offset) != nullptr) {
+      return absl::OkStatus();
+    }
   }
-  const std::shared_ptr<Source> in = inputs_->Share(input);
+  const std::unique_ptr<archive::TensorBytes> in = references_.Open(tensor);
   if (in == nullptr) return absl::OkStatus();
   RETURN_IF_ERROR(AddSourcesAhead(tensor));
-  if (place.family == nullptr) {
+  if (input != SIZE_MAX && place.family == nullptr) {
     place.family = duplicates_.AddFamily(input, segment.offset);
   }
   place.is_source = true;
-  uint64_t at = segment.offset;
+  uint64_t at = 0;
   uint64_t read = 0;
   return AddSegment(
       [&](MutableByteSpan out) -> absl::StatusOr<size_t> {
-        RETURN_IF_ERROR(ReadAtExactly(*in, at, out));
+        RETURN_IF_ERROR(in->Read(at, out));
         at += out.size();
         return out.size();
       },
@@ -416,13 +426,14 @@ absl::Status Compression::AddSegment(const Read& read_next,
                                      Place place, uint64_t* read) {
   place.first_block = next_block_;
   place.tensor = tensor;
+  place.adds_runs = tensor != SIZE_MAX && !references_.IsCoded(tensor);
   place.original = place.family != nullptr && !place.family->coded;
   if (place.original) {
     place.family->coded = true;
     place.family->first_block = next_block_;
   }
   const uint32_t block_size =
-      archive::BlockBytes(segment.dtype, options_.level);
+      archive::BlockBytes(segment.dtype, options_.level, RowOf(segment));
   const uint64_t frame_size = std::max<uint64_t>(
       block_size, archive::kFrameBytes / block_size * block_size);
   const DTypeInfo* info = FindDType(segment.dtype);
@@ -435,7 +446,8 @@ absl::Status Compression::AddSegment(const Read& read_next,
     RETURN_IF_ERROR(MakeRoom());
     if (*read == part_end && next_part < parts.size()) {
       const Part& part = parts[next_part++];
-      part_end = (part.begin + part.elements) * references_.WidthOf(tensor);
+      part_end = references_.PackingOfTensor(tensor).BytesOf(part.begin +
+                                                             part.elements);
       StartPart(tensor, part, block_size, place);
     }
     std::shared_ptr<Buffer> plain = plain_pool_.Get();
@@ -455,7 +467,7 @@ absl::Status Compression::AddSegment(const Read& read_next,
     auto job = std::make_shared<FrameJob>();
     job->plain = plain;
     job->dtype = segment.dtype;
-    if (segment.shape.size() >= 2) job->row = segment.shape.back();
+    job->row = RowOf(segment);
     if (info != nullptr) {
       job->position = start / info->block_bytes * info->block_elements;
     }
@@ -489,7 +501,7 @@ absl::Status Compression::AddSegment(const Read& read_next,
 void Compression::AddFrame(const std::shared_ptr<File>& file,
                            std::shared_ptr<FrameJob> job, Place& place) {
   job->data = coded_pool_.Get();
-  job->block_size = archive::BlockBytes(job->dtype, options_.level);
+  job->block_size = archive::BlockBytes(job->dtype, options_.level, job->row);
   job->level = options_.level;
   job->verify = options_.verify;
   job->first_block = next_block_;

@@ -165,7 +165,8 @@ void Duplicates::Scan(Inputs& inputs, int level) {
       family = families_.back().get();
       family->original = source;
     }
-    found.recipe.block_size = BlockBytes(source.dtype, level);
+    found.recipe.block_size = BlockBytes(
+        source.dtype, level, source.shape.size() < 2 ? 0 : source.shape.back());
     twins_[{twin.input, twin.offset}] = {family, std::move(found.recipe)};
   }
 }

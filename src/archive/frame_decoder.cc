@@ -58,8 +58,9 @@ absl::Status FrameDecoder::DecodeAgainst(const codecs::Decoder& decoder,
   if (limits.depth == 0) {
     return DataLoss("block ", number, " ends a chain of too many references");
   }
-  const uint64_t begin = uint64_t{i} * head_.block_size / against.width;
-  const uint64_t count = out.size() / against.width;
+  const uint64_t begin =
+      against.packing.ElementsIn(uint64_t{i} * head_.block_size);
+  const uint64_t count = against.packing.ElementsIn(out.size());
   const uint64_t first_block = number - i;
   --limits.depth;
   std::array<Buffer, codecs::kMaxReferences> buffers;
@@ -67,7 +68,7 @@ absl::Status FrameDecoder::DecodeAgainst(const codecs::Decoder& decoder,
   for (size_t k = 0; k < against.sources.size(); ++k) {
     const container::FrameSource& source = against.sources[k];
     const uint64_t size =
-        source.elements * FindDType(source.dtype)->block_bytes;
+        container::PackingOf(source.dtype).BytesOf(source.elements);
     if (source.outside) {
       if (aids.outside == nullptr) {
         return DataLoss("block ", number, " needs a reference from outside");

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "archive/ranges.h"
 #include "base/bytes.h"
@@ -24,6 +25,9 @@ constexpr uint8_t kCopy = 14;
 // Less than this is stored without asking a codec.
 constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
+// Of elements; a source may be packed in other units than its target.
+constexpr uint32_t kCoarsestUnit = 256;
+constexpr uint32_t kPackedBlock = uint32_t{1} << 20;
 
 struct Choice {
   uint8_t codec = kStored;
@@ -163,18 +167,27 @@ class Verifier {
 
 }  // namespace
 
-uint32_t BlockBytes(DType dtype, int level) {
+uint32_t BlockBytes(DType dtype, int level, uint64_t row) {
   const DTypeInfo* info = FindDType(dtype);
   if (dtype == DType::kBytes || info == nullptr) {
     return level >= 7 ? kMaxBlockBytes : uint32_t{1} << 20;
   }
+  if (info->block_elements != 1) {
+    // Whole rows, since quantizers make blocks of whole rows.
+    const uint32_t most = level == kMaxLevel ? kMaxBlockBytes : kPackedBlock;
+    const uint64_t row_bytes =
+        row / info->block_elements * uint64_t{info->block_bytes};
+    const uint64_t coarsest = info->block_bytes * uint64_t{kCoarsestUnit} /
+                              std::gcd(kCoarsestUnit, info->block_elements);
+    const uint64_t unit =
+        row_bytes == 0 || row_bytes > most ? coarsest : row_bytes;
+    return static_cast<uint32_t>(most / unit * unit);
+  }
   if (level == kMaxLevel) {
     return kMaxBlockBytes / info->block_bytes * info->block_bytes;
   }
-  if (info->block_elements == 1 && info->block_bytes > 1) {
-    return kElementsPerBlock * info->block_bytes;
-  }
-  return (uint32_t{1} << 20) / info->block_bytes * info->block_bytes;
+  if (info->block_bytes > 1) return kElementsPerBlock * info->block_bytes;
+  return kPackedBlock;
 }
 
 namespace {
@@ -193,14 +206,13 @@ class ContextOfBlock {
   }
   const codecs::BlockContext& At(size_t pos, size_t size) {
     for (size_t k = 0; k < references_.size(); ++k) {
-      if (frame_[k].role == codecs::Role::kFactor) continue;
-      const size_t width = FindDType(frame_[k].dtype)->block_bytes;
+      if (codecs::IsWhole(frame_[k].role)) continue;
+      const container::Packing packing = container::PackingOf(frame_[k].dtype);
       references_[k].data = frame_[k].data.subspan(
-          pos / against_.width * width, size / against_.width * width);
+          packing.BytesOf(against_.packing.ElementsIn(pos)),
+          packing.BytesOf(against_.packing.ElementsIn(size)));
     }
-    if (against_.width != 0) {
-      context_.position = against_.position + pos / against_.width;
-    }
+    context_.position = against_.position + against_.packing.ElementsIn(pos);
     return context_;
   }
 

@@ -22,9 +22,10 @@ inline constexpr uint32_t kMaxFrameBytes = uint32_t{1} << 22;
 inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
 
 /// Bytes a block for a segment of this type: 2^18 elements, or about 1 MiB (4
-/// MiB at levels from 7) where elements are packed or unknown; 4 MiB of
-/// anything at level 9, where models learn as they go.
-uint32_t BlockBytes(DType dtype, int level);
+/// MiB at levels from 7) where elements are unknown, or packed (then whole rows
+/// of `row` elements where they fit; 0: it has none); 4 MiB of anything at
+/// level 9, where models learn as they go.
+uint32_t BlockBytes(DType dtype, int level, uint64_t row = 0);
 
 /// What encoders learnt of a tensor, by codec.
 using TensorModels =

@@ -10,6 +10,7 @@ namespace {
 
 using container::FrameSource;
 using container::FrameSources;
+using container::Packing;
 
 /// Elements of a block, by rows.
 struct Grid {
@@ -32,7 +33,8 @@ struct Grid {
 };
 
 absl::Status GatherRows(const FrameSource& source, const Grid& grid,
-                        uint64_t width, TensorBytes& in, MutableByteSpan out) {
+                        const Packing& packing, TensorBytes& in,
+                        MutableByteSpan out) {
   // In the order of the source, so that each of its blocks is decoded once.
   std::vector<std::pair<uint64_t, uint64_t>> rows;  // source's, block's
   for (uint64_t i = grid.rows_begin(); i < grid.rows_end(); ++i) {
@@ -45,8 +47,9 @@ absl::Status GatherRows(const FrameSource& source, const Grid& grid,
   for (const auto& [row, i] : rows) {
     const auto [from, to] = grid.ColumnsOf(i);
     RETURN_IF_ERROR(
-        in.Read((row * source.row + source.column_offset + from) * width,
-                out.subspan(grid.At(i, from) * width, (to - from) * width)));
+        in.Read(packing.BytesOf(row * source.row + source.column_offset + from),
+                out.subspan(packing.BytesOf(grid.At(i, from)),
+                            packing.BytesOf(to - from))));
   }
   return absl::OkStatus();
 }
@@ -110,24 +113,25 @@ absl::Status BlockTensor::Read(uint64_t offset, MutableByteSpan out) {
 absl::Status Gather(const FrameSources& against, const FrameSource& source,
                     uint64_t begin, uint64_t count, TensorBytes& in,
                     Buffer* out) {
-  const uint64_t width = FindDType(source.dtype)->block_bytes;
+  const Packing packing = container::PackingOf(source.dtype);
   if (source.order == FrameSource::Order::kWhole) {
-    out->Resize(source.elements * width);
+    out->Resize(packing.BytesOf(source.elements));
     return in.Read(0, out->mutable_span());
   }
-  out->Resize(count * width);
+  out->Resize(packing.BytesOf(count));
   const Grid grid(against, begin, count);
   if (source.order == FrameSource::Order::kTransposed) {
-    return GatherTransposed(source, grid, width, in, out->mutable_span());
+    return GatherTransposed(source, grid, packing.bytes, in,
+                            out->mutable_span());
   }
   const bool contiguous = source.order == FrameSource::Order::kSame &&
                           source.column_offset == 0 &&
                           source.row == against.row;
   if (contiguous) {
-    return in.Read((source.row_offset * source.row + grid.first) * width,
+    return in.Read(packing.BytesOf(source.row_offset * source.row + grid.first),
                    out->mutable_span());
   }
-  return GatherRows(source, grid, width, in, out->mutable_span());
+  return GatherRows(source, grid, packing, in, out->mutable_span());
 }
 
 }  // namespace zipllm::archive

@@ -1,19 +1,24 @@
 #include "archive/references.h"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
+#include <numeric>
 #include <set>
 
 #include "archive/gather.h"
 #include "archive/moments_roles.h"
 #include "base/dtype.h"
 #include "base/file.h"
+#include "quantizers/dequantize.h"
 
 namespace zipllm::archive {
 namespace {
 
 using container::FrameSource;
 using container::FrameSources;
+using container::Packing;
+using container::PackingOf;
 
 // A part of an input file.
 class InputTensor : public TensorBytes {
@@ -26,6 +31,25 @@ class InputTensor : public TensorBytes {
 
  private:
   std::shared_ptr<Source> in_;
+  const uint64_t offset_;
+};
+
+// A tensor that was made.
+class MadeTensor : public TensorBytes {
+ public:
+  MadeTensor(std::shared_ptr<const Buffer> bytes, uint64_t offset)
+      : bytes_(std::move(bytes)), offset_(offset) {}
+  absl::Status Read(uint64_t offset, MutableByteSpan out) override {
+    const ByteSpan all = bytes_->span().subspan(offset_);
+    if (offset > all.size() || out.size() > all.size() - offset) {
+      return absl::OutOfRangeError("no such bytes");
+    }
+    std::ranges::copy(all.subspan(offset, out.size()), out.begin());
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::shared_ptr<const Buffer> bytes_;
   const uint64_t offset_;
 };
 
@@ -42,23 +66,23 @@ class OffsetTensor : public TensorBytes {
   const uint64_t offset_;
 };
 
-uint64_t BytesOf(DType dtype) { return FindDType(dtype)->block_bytes; }
+bool IsPacked(DType dtype) { return PackingOf(dtype).elements != 1; }
 
-// What elements are taken as: those of packed types, which are equal to others
-// or not, as bytes; complex numbers as two floats.
+// What elements are taken as: complex numbers as two floats; packed ones of
+// which nothing is known, and which are equal to others or not, as bytes.
 DType SeenAs(DType dtype) {
-  const DTypeInfo* info = FindDType(dtype);
   if (dtype == DType::kC64) return DType::kF32;
   if (dtype == DType::kC128) return DType::kF64;
-  return info != nullptr && info->block_elements != 1 ? DType::kU8 : dtype;
+  const bool is_known = !IsPacked(dtype) || quantizers::CanDequantize(dtype);
+  return is_known ? dtype : DType::kU8;
 }
 
-// Rows of a packed or complex type are longer.
+// Rows of what is seen as another type are longer.
 std::vector<uint64_t> ShapeSeen(DType dtype, std::vector<uint64_t> shape) {
-  const DTypeInfo& info = *FindDType(dtype);
-  if (SeenAs(dtype) == dtype || shape.empty()) return shape;
-  shape.back() = shape.back() / info.block_elements * info.block_bytes /
-                 BytesOf(SeenAs(dtype));
+  const DType seen = SeenAs(dtype);
+  if (seen == dtype || shape.empty()) return shape;
+  shape.back() =
+      PackingOf(seen).ElementsIn(PackingOf(dtype).BytesOf(shape.back()));
   return shape;
 }
 
@@ -96,39 +120,107 @@ FrameSource::Order OrderOf(SourceView::Order order) {
 
 }  // namespace
 
-class References::Reader : public LineageReader {
+// Elements as they are stored.
+class References::StoredReader : public LineageReader {
  public:
-  explicit Reader(const References& references) : references_(references) {}
-  bool Read(size_t tensor, uint64_t begin, MutableByteSpan out) override {
+  /// `order` must outlive it: number k is tensor order[k]; null: tensor k.
+  explicit StoredReader(const References& references,
+                        const std::vector<size_t>* order = nullptr)
+      : references_(references), order_(order) {}
+  bool Read(size_t number, uint64_t begin, MutableByteSpan out) override {
+    const size_t tensor = order_ == nullptr ? number : (*order_)[number];
     if (tensor != opened_) {
       opened_ = tensor;
       bytes_ = references_.Open(tensor, 0);
     }
-    const uint64_t width = BytesOf(references_.info_[tensor].dtype);
-    return bytes_ != nullptr && bytes_->Read(begin * width, out).ok();
+    const DType seen = references_.tensors_[tensor].seen;
+    return bytes_ != nullptr &&
+           bytes_->Read(PackingOf(seen).BytesOf(begin), out).ok();
   }
 
  private:
   const References& references_;
+  const std::vector<size_t>* order_;
   size_t opened_ = SIZE_MAX;
   std::unique_ptr<TensorBytes> bytes_;
+};
+
+// Quantized ones as numbers.
+class References::Reader : public LineageReader {
+ public:
+  /// `order` must outlive it: number k is tensor order[k].
+  Reader(const References& references, const std::vector<size_t>& order)
+      : references_(references), order_(order), stored_(references) {}
+  bool Read(size_t number, uint64_t begin, MutableByteSpan out) override {
+    const size_t tensor = order_[number];
+    const auto scaled = references_.scaled_.find(tensor);
+    if (scaled != references_.scaled_.end()) {
+      if (tensor != scaled_tensor_) {
+        scaled_tensor_ = tensor;
+        scaled_ = std::make_unique<WeightNumbers>(scaled->second,
+                                                  references_.stored_, stored_);
+      }
+      numbers_.resize(out.size() / sizeof(float));
+      if (!scaled_->Read(begin, numbers_)) return false;
+      std::memcpy(out.data(), numbers_.data(), out.size());
+      return true;
+    }
+    const DType seen = references_.tensors_[tensor].seen;
+    if (IsPacked(seen)) return ReadNumbers(tensor, seen, begin, out);
+    return stored_.Read(tensor, begin, out);
+  }
+
+ private:
+  // Those that a packed tensor stands for, as FP32.
+  bool ReadNumbers(size_t tensor, DType dtype, uint64_t begin,
+                   MutableByteSpan out) {
+    const Packing packing = PackingOf(dtype);
+    const uint64_t first = begin / packing.elements;
+    const uint64_t skipped = begin % packing.elements;
+    const uint64_t count = out.size() / sizeof(float);
+    const uint64_t units =
+        (skipped + count + packing.elements - 1) / packing.elements;
+    packed_.Resize(units * packing.bytes);
+    if (!stored_.Read(tensor, first * packing.elements,
+                      packed_.mutable_span())) {
+      return false;
+    }
+    numbers_.resize(units * packing.elements);
+    if (!quantizers::Dequantize(dtype, packed_.data(), units,
+                                numbers_.data())) {
+      return false;
+    }
+    std::memcpy(out.data(), &numbers_[skipped], count * sizeof(float));
+    return true;
+  }
+
+  const References& references_;
+  const std::vector<size_t>& order_;
+  StoredReader stored_;
+  size_t scaled_tensor_ = SIZE_MAX;
+  std::unique_ptr<WeightNumbers> scaled_;
+  Buffer packed_;
+  std::vector<float> numbers_;
 };
 
 class References::PartView : public codecs::TensorView {
  public:
   PartView(const References& all, size_t tensor, const Part& part,
            int level_asked)
-      : all_(all), target_(all.Open(tensor, part.begin)), part_(part) {
-    dtype = all.info_[tensor].dtype;
+      : all_(all),
+        packing_(all.PackingOfTensor(tensor)),
+        target_(all.Open(tensor, part.begin)),
+        part_(part) {
+    dtype = all.tensors_[tensor].seen;
     elements = part.elements;
     row = part.row;
     level = level_asked;
     for (const Part::Source& source : part.sources) {
-      const LineageTensor& info = all.info_[source.tensor];
-      const bool factor = source.role == codecs::Role::kFactor;
-      references.push_back({source.role, info.dtype,
-                            factor ? info.elements : part.elements,
-                            factor ? source.view.source_columns : 0});
+      const bool whole = codecs::IsWhole(source.role);
+      references.push_back(
+          {source.role, all.tensors_[source.tensor].seen,
+           whole ? all.stored_[source.tensor].elements : part.elements,
+           whole ? source.view.source_columns : 0});
     }
   }
 
@@ -136,20 +228,20 @@ class References::PartView : public codecs::TensorView {
                     MutableByteSpan out) const override {
     if (which < 0) {
       if (target_ == nullptr) return absl::NotFoundError("the file is gone");
-      return target_->Read(begin * BytesOf(dtype), out);
+      return target_->Read(packing_.BytesOf(begin), out);
     }
     const auto k = static_cast<size_t>(which);
     Part one = part_;
     one.sources = {part_.sources[k]};
-    const uint64_t count = out.size() / BytesOf(references[k].dtype);
-    const bool factor = references[k].role == codecs::Role::kFactor;
+    const Packing packing = PackingOf(references[k].dtype);
+    const bool whole = codecs::IsWhole(references[k].role);
+    const uint64_t count =
+        whole ? part_.elements : packing.ElementsIn(out.size());
     std::vector<Buffer> read;
     RETURN_IF_ERROR(all_.Load(
-        one,
-        all_.SourcesOf(one, static_cast<uint8_t>(BytesOf(dtype)),
-                       factor ? 0 : begin, factor ? part_.elements : count, 0),
-        factor ? part_.elements : count, &read));
-    const uint64_t from = factor ? begin * BytesOf(references[k].dtype) : 0;
+        one, all_.SourcesOf(one, packing_, whole ? 0 : begin, count, 0), count,
+        &read));
+    const uint64_t from = whole ? packing.BytesOf(begin) : 0;
     if (read[0].size() < from + out.size()) {
       return absl::OutOfRangeError("no such elements");
     }
@@ -159,6 +251,7 @@ class References::PartView : public codecs::TensorView {
 
  private:
   const References& all_;
+  const Packing packing_;
   const std::unique_ptr<TensorBytes> target_;
   const Part part_;
 };
@@ -166,9 +259,12 @@ class References::PartView : public codecs::TensorView {
 std::unique_ptr<TensorBytes> References::Open(size_t tensor,
                                               uint64_t begin) const {
   const Tensor& place = tensors_[tensor];
-  const uint64_t offset = begin * BytesOf(info_[tensor].dtype);
+  const uint64_t offset = place.packing.BytesOf(begin);
   if (place.base != nullptr) {
     return std::make_unique<OffsetTensor>(*place.base, offset);
+  }
+  if (place.made != nullptr) {
+    return std::make_unique<MadeTensor>(place.made, offset);
   }
   std::shared_ptr<Source> in = inputs_->Share(place.input);
   if (in == nullptr) return nullptr;
@@ -182,9 +278,16 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
     place.dtype = info.dtype;
     place.shape = info.shape;
+    place.seen = SeenAs(info.dtype);
+    place.packing = PackingOf(place.seen);
     info.shape = ShapeSeen(info.dtype, std::move(info.shape));
-    info.dtype = SeenAs(info.dtype);
-    info.elements = length / BytesOf(info.dtype);
+    info.elements = place.packing.ElementsIn(length);
+    info.dtype = place.seen;
+    if (IsPacked(place.seen)) {
+      info.dtype = DType::kF32;
+      info.quantized = static_cast<uint16_t>(128 * place.packing.bytes /
+                                             place.packing.elements);
+    }
     info_.push_back(std::move(info));
     tensors_.push_back(std::move(place));
   };
@@ -224,15 +327,14 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
           {.input = i, .offset = segment.offset, .shape = {}, .runs = {}});
     }
   }
-  Reader reader(*this);
-  lineage_ = FindLineage(info_, first_target, reader, {.inside = inside});
+  std::vector<std::vector<size_t>> models;
+  for (auto& [folder, tensors] : folders) models.push_back(std::move(tensors));
+  FindScaled(models);
+  FindBases(first_target, inside);
   DropCostly();
   beside_.resize(info_.size());
-  std::vector<std::vector<size_t>> checkpoints;
-  for (auto& [folder, tensors] : folders) {
-    checkpoints.push_back(std::move(tensors));
-  }
-  AddMoments(first_target, checkpoints);
+  AddMoments(first_target, models);
+  AddScales();
   if (!inside) {
     for (Lineage& lineage : lineage_) {
       const auto is_inside = [&](const SourceView& view) {
@@ -247,6 +349,151 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
   return NumberOutside(executor, check);
 }
 
+void References::FindScaled(const std::vector<std::vector<size_t>>& models) {
+  stored_ = info_;
+  for (size_t i = 0; i < info_.size(); ++i) stored_[i].dtype = tensors_[i].seen;
+  for (const std::vector<size_t>& model : models) {
+    std::vector<LineageTensor> tensors;
+    for (const size_t tensor : model) tensors.push_back(stored_[tensor]);
+    StoredReader reader(*this, &model);
+    for (QuantizedWeights weights : FindScales(tensors, reader)) {
+      const size_t codes = model[weights.codes];
+      LineageTensor& info = info_[codes];
+      // Weights of several rows in one element have no row of their own.
+      if (weights.interleaved != 1 ||
+          weights.weights() != info.elements * weights.per_element) {
+        continue;
+      }
+      info.dtype = DType::kF32;
+      info.shape = weights.shape;
+      info.elements = weights.weights();
+      info.quantized = SixteenthsOf(weights, tensors);
+      tensors_[codes].packing.elements = weights.per_element;
+      weights.codes = codes;
+      for (std::optional<size_t>* part :
+           {&weights.scale, &weights.global_scale, &weights.zero}) {
+        if (part->has_value()) *part = model[**part];
+      }
+      scaled_.emplace(codes, std::move(weights));
+    }
+  }
+}
+
+// Codes have their scales beside them; those of a base that is quantized
+// likewise are elements like others.
+void References::AddScales() {
+  for (auto& [codes, weights] : scaled_) {
+    Lineage& lineage = lineage_[codes];
+    const auto likewise = [&](const SourceView& view) {
+      const auto source = scaled_.find(view.source);
+      return source != scaled_.end() &&
+             source->second.per_element == weights.per_element &&
+             tensors_[view.source].seen == tensors_[codes].seen;
+    };
+    if (std::ranges::all_of(lineage.base, likewise)) {
+      lineage.candidates.clear();
+      const uint64_t n = weights.per_element;
+      tensors_[codes].packing.elements = 1;
+      info_[codes] = stored_[codes];
+      bool whole = true;
+      for (SourceView& view : lineage.base) {
+        for (uint64_t* count :
+             {&view.target_begin, &view.target_elements, &view.columns,
+              &view.source_columns, &view.column_offset}) {
+          whole = whole && *count % n == 0;
+          *count /= n;
+        }
+        // Inside, elements are counted as the source's weights.
+        whole = whole && (n == 1 || tensors_[view.source].base != nullptr);
+      }
+      if (!whole) lineage.base.clear();
+      continue;
+    }
+    const auto is_scaled = [&](const SourceView& view) {
+      return scaled_.contains(view.source);
+    };
+    std::erase_if(lineage.base, is_scaled);
+    std::erase_if(lineage.candidates, is_scaled);
+    for (const auto& scale : {weights.scale, weights.global_scale}) {
+      if (scale.has_value()) {
+        beside_[codes].push_back({codecs::Role::kScale, *scale});
+      }
+    }
+    if (weights.zero.has_value()) {
+      beside_[codes].push_back({codecs::Role::kZero, *weights.zero});
+    }
+  }
+}
+
+void References::FindBases(size_t first_target, bool inside) {
+  // Mean bits of the weights of each file that has quantized tensors.
+  struct Size {
+    uint64_t bits = 0;
+    uint64_t elements = 0;
+    bool quantized = false;
+  };
+  std::map<size_t, Size> sizes;
+  for (const LineageTensor& tensor : info_) {
+    Size& size = sizes[tensor.file];
+    const uint64_t bits = tensor.quantized != 0
+                              ? tensor.quantized
+                              : uint64_t{128} * PackingOf(tensor.dtype).bytes;
+    size.bits += tensor.elements * bits;
+    size.elements += tensor.elements;
+    size.quantized = size.quantized || tensor.quantized != 0;
+  }
+  const auto fineness = [&](size_t tensor) {
+    const Size& size = sizes[info_[tensor].file];
+    return size.quantized ? size.bits / size.elements : UINT64_MAX;
+  };
+  std::vector<size_t> order(info_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin() + static_cast<ptrdiff_t>(first_target),
+                   order.end(), [&](size_t a, size_t b) {
+                     return std::pair(fineness(b), info_[a].file) <
+                            std::pair(fineness(a), info_[b].file);
+                   });
+  std::vector<LineageTensor> ordered;
+  ordered.reserve(order.size());
+  for (const size_t tensor : order) ordered.push_back(info_[tensor]);
+  Reader reader(*this, order);
+  std::vector<Lineage> found =
+      FindLineage(ordered, first_target, reader, {.inside = inside});
+  lineage_.resize(info_.size());
+  for (size_t k = 0; k < order.size(); ++k) {
+    Lineage& lineage = found[k];
+    for (auto* views : {&lineage.base, &lineage.merge, &lineage.candidates}) {
+      for (SourceView& view : *views) view.source = order[view.source];
+    }
+    if (lineage.adapter.has_value()) {
+      lineage.adapter = {order[lineage.adapter->a], order[lineage.adapter->b]};
+    }
+    lineage_[order[k]] = std::move(lineage);
+  }
+}
+
+size_t References::Make(std::string name, std::span<const float> elements) {
+  const size_t tensor = info_.size();
+  LineageTensor info;
+  info.name = std::move(name);
+  info.dtype = DType::kF32;
+  info.shape = {elements.size()};
+  info.elements = elements.size();
+  stored_.push_back(info);
+  info_.push_back(std::move(info));
+  auto bytes = std::make_shared<Buffer>(elements.size_bytes());
+  std::memcpy(bytes->data(), elements.data(), elements.size_bytes());
+  tensors_.push_back({.made = std::move(bytes),
+                      .dtype = DType::kF32,
+                      .seen = DType::kF32,
+                      .packing = PackingOf(DType::kF32),
+                      .shape = {elements.size()},
+                      .runs = {}});
+  lineage_.emplace_back();
+  beside_.emplace_back();
+  return tensor;
+}
+
 // Where a source's blocks have to be decoded, one that is seen otherwise is
 // decoded nearly whole for each block: a large one takes too long.
 void References::DropCostly() {
@@ -257,7 +504,7 @@ void References::DropCostly() {
       const LineageTensor& info = info_[view.source];
       const bool decoded = source.base == nullptr || source.base->is_coded();
       return decoded && view.order != SourceView::Order::kSame &&
-             info.elements * BytesOf(info.dtype) > kLargest;
+             PackingOf(source.seen).BytesOf(info.elements) > kLargest;
     };
     if (std::ranges::any_of(lineage.merge, is_costly)) lineage.merge.clear();
     std::erase_if(lineage.base, is_costly);
@@ -413,11 +660,37 @@ Segment References::SegmentOf(size_t tensor) const {
   const LineageTensor& info = info_[tensor];
   const Tensor& place = tensors_[tensor];
   return {info.name, place.dtype, place.shape, place.offset,
-          info.elements * BytesOf(info.dtype)};
+          place.packing.BytesOf(info.elements)};
 }
 
-uint8_t References::WidthOf(size_t tensor) const {
-  return static_cast<uint8_t>(BytesOf(info_[tensor].dtype));
+Packing References::PackingOfTensor(size_t tensor) const {
+  return tensors_[tensor].packing;
+}
+
+Part::Source References::WholeSource(codecs::Role role, size_t tensor) const {
+  SourceView whole;
+  whole.source = tensor;
+  whole.source_columns = RowOf(info_[tensor]);
+  return {role, tensor, 0, whole};
+}
+
+// Blocks of packed elements have whole rows, but for huge ones
+// (BlockBytes).
+bool References::InWholeUnits(size_t tensor, const Part& part) const {
+  const uint64_t unit = PackingOfTensor(tensor).elements;
+  if (part.begin % unit != 0 || part.elements % unit != 0 ||
+      (unit != 1 && part.row % unit != 0)) {
+    return false;
+  }
+  return std::ranges::all_of(part.sources, [&](const Part::Source& source) {
+    const uint64_t of_source = PackingOf(tensors_[source.tensor].seen).elements;
+    const SourceView& view = source.view;
+    return of_source == 1 || codecs::IsWhole(source.role) ||
+           (view.order != SourceView::Order::kTransposed &&
+            view.source_columns % of_source == 0 &&
+            view.column_offset % of_source == 0 &&
+            view.columns % of_source == 0);
+  });
 }
 
 std::vector<Part> References::Parts(size_t tensor) const {
@@ -431,8 +704,13 @@ std::vector<Part> References::Parts(size_t tensor) const {
            is_there(view.source);
   };
   std::vector<Part::Source> moments;
+  std::vector<Part::Source> wholes;
   for (const Beside& beside : beside_[tensor]) {
     if (!is_there(beside.tensor)) continue;
+    if (codecs::IsWhole(beside.role)) {
+      wholes.push_back(WholeSource(beside.role, beside.tensor));
+      continue;
+    }
     moments.push_back({beside.role, beside.tensor, 0,
                        ViewOfAll(beside.tensor, info_[tensor])});
   }
@@ -476,23 +754,22 @@ std::vector<Part> References::Parts(size_t tensor) const {
       }
       if (lineage.adapter.has_value()) {
         for (const size_t factor : {lineage.adapter->a, lineage.adapter->b}) {
-          SourceView whole;
-          whole.source = factor;
-          whole.source_columns = RowOf(info_[factor]);
-          part.sources.push_back({codecs::Role::kFactor, factor, 0, whole});
+          part.sources.push_back(WholeSource(codecs::Role::kFactor, factor));
         }
       }
     }
+    part.sources.insert(part.sources.end(), wholes.begin(), wholes.end());
     // Those that are not coded in one run are cut where their runs are.
     std::set<uint64_t> cuts;  // elements of the part
-    bool usable = part.sources.size() <= codecs::kMaxReferences;
+    bool usable = part.sources.size() <= codecs::kMaxReferences &&
+                  InWholeUnits(tensor, part);
     for (const Part::Source& source : part.sources) {
       const Tensor& place = tensors_[source.tensor];
       if (place.base != nullptr) continue;
       usable = usable && !place.runs.empty();
       if (place.runs.size() < 2) continue;
       const SourceView& seen = source.view;
-      const bool plain = source.role != codecs::Role::kFactor &&
+      const bool plain = !codecs::IsWhole(source.role) &&
                          seen.order == SourceView::Order::kSame &&
                          seen.source_columns == seen.columns &&
                          seen.column_offset == 0;
@@ -551,23 +828,22 @@ void References::AddRun(size_t tensor, uint64_t begin, uint64_t elements,
   tensors_[tensor].runs.push_back({begin, elements, first_block, block_size});
 }
 
-FrameSources References::SourcesOf(const Part& part, uint8_t width,
+FrameSources References::SourcesOf(const Part& part, const Packing& packing,
                                    uint64_t begin, uint64_t count,
                                    uint64_t first_block) const {
   FrameSources against;
-  against.width = width;
+  against.packing = packing;
   against.row = part.row;
   against.position = begin;
   const uint64_t first_row = part.row == 0 ? 0 : against.position / part.row;
   const uint64_t rows = RowsTouched(against, count);
   for (const Part::Source& from : part.sources) {
     const Tensor& tensor = tensors_[from.tensor];
-    const LineageTensor& info = info_[from.tensor];
     FrameSource source;
     source.role = from.role;
-    source.dtype = info.dtype;
+    source.dtype = tensor.seen;
     source.outside = tensor.base != nullptr;
-    source.elements = info.elements;
+    source.elements = stored_[from.tensor].elements;
     if (source.outside) {
       source.where = tensor.outside_number;
     } else {
@@ -577,7 +853,7 @@ FrameSources References::SourcesOf(const Part& part, uint8_t width,
       source.elements = run.elements;
     }
     source.row = from.view.source_columns;
-    if (from.role == codecs::Role::kFactor) {
+    if (codecs::IsWhole(from.role)) {
       source.order = FrameSource::Order::kWhole;
       against.sources.push_back(std::move(source));
       continue;

@@ -13,6 +13,7 @@
 #include "archive/duplicates.h"
 #include "archive/frame_encoder.h"
 #include "archive/lineage.h"
+#include "archive/scale_roles.h"
 #include "base/executor.h"
 
 namespace zipllm::archive {
@@ -57,10 +58,14 @@ class References {
   bool IsCoded(size_t tensor) const { return !tensors_[tensor].runs.empty(); }
   /// Where it stands: a segment of an input.
   Segment SegmentOf(size_t tensor) const;
-  /// Bytes of its elements; those of packed types are seen as bytes, a complex
-  /// number as two floats.
-  uint8_t WidthOf(size_t tensor) const;
+  /// How its elements are packed; a complex number is two of them.
+  container::Packing PackingOfTensor(size_t tensor) const;
+  /// SIZE_MAX: it is of no input, but made to code others against it.
   size_t InputOf(size_t tensor) const { return tensors_[tensor].input; }
+  /// Its bytes; null where it cannot be read.
+  std::unique_ptr<TensorBytes> Open(size_t tensor) const {
+    return Open(tensor, 0);
+  }
   /// The parts that it is coded in. Sources that are not coded yet are left
   /// out.
   std::vector<Part> Parts(size_t tensor) const;
@@ -72,7 +77,8 @@ class References {
 
   /// The sources of `count` elements of `part` from its element `begin` on, in
   /// a frame whose first block has number `first_block`.
-  container::FrameSources SourcesOf(const Part& part, uint8_t width,
+  container::FrameSources SourcesOf(const Part& part,
+                                    const container::Packing& packing,
                                     uint64_t begin, uint64_t count,
                                     uint64_t first_block) const;
   /// Reads those elements of the sources. May be called by several threads.
@@ -91,34 +97,51 @@ class References {
   };
   struct Tensor {
     BaseTensor* base = nullptr;  // outside; else:
-    size_t input = 0;
+    size_t input = SIZE_MAX;
     uint64_t offset = 0;
-    DType dtype = DType::kBytes;  // as the file has it
+    std::shared_ptr<const Buffer> made = nullptr;  // of no input
+    DType dtype = DType::kBytes;                   // as the file has it
+    DType seen = DType::kBytes;                    // what elements are taken as
+    container::Packing packing = {};  // of it; or of weights in its elements
     std::vector<uint64_t> shape;
     uint64_t outside_number = 0;
     bool is_source = false;
     std::vector<Run> runs;  // once it is coded
   };
   class Reader;
+  class StoredReader;
   class PartView;
 
   // Gives tensors of checkpoints their optimizer's moments. `checkpoints`:
   // which tensors belong to one, by number.
   void AddMoments(size_t first_target,
                   const std::vector<std::vector<size_t>>& checkpoints);
+  // Finds weights that stand in elements of ordinary types and have scales
+  // beside them. `models`: which tensors belong to one, by number.
+  void FindScaled(const std::vector<std::vector<size_t>>& models);
+  void AddScales();
+  // Takes those with less loss before those that are made of them.
+  void FindBases(size_t first_target, bool inside);
   void DropCostly();
   // Takes the sources from tensors that would end too long a chain.
   void LimitDepth(size_t first_target);
-  /// Its bytes; null where it cannot be read.
+  // From element `begin` on.
   std::unique_ptr<TensorBytes> Open(size_t tensor, uint64_t begin) const;
+  // Adds a tensor of no input, a vector.
+  size_t Make(std::string name, std::span<const float> elements);
+  Part::Source WholeSource(codecs::Role role, size_t tensor) const;
+  // Whether `part` has the units that its target and its sources need.
+  bool InWholeUnits(size_t tensor, const Part& part) const;
   absl::Status NumberOutside(Executor& executor,
                              const std::function<absl::Status()>& check);
 
   Inputs* inputs_ = nullptr;
-  std::vector<LineageTensor> info_;  // outside ones first
-  std::vector<Tensor> tensors_;      // likewise
+  std::vector<LineageTensor> info_;    // outside ones first
+  std::vector<LineageTensor> stored_;  // as files have them
+  std::map<size_t, QuantizedWeights> scaled_;
+  std::vector<Tensor> tensors_;  // likewise
   std::vector<Lineage> lineage_;
-  // Beside the base: moments, of the same shape.
+  // Beside the base: moments, of the same shape, or what IsWhole.
   struct Beside {
     codecs::Role role;
     size_t tensor;

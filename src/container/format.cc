@@ -304,6 +304,8 @@ namespace {
 
 // Sources of more elements are none: products with rows do not overflow.
 constexpr uint64_t kMaxElements = uint64_t{1} << 48;
+// Elements, and bytes, of a unit of packed ones.
+constexpr uint64_t kMaxUnit = 4096;
 
 void WriteSource(const FrameSource& source, ByteWriter& writer) {
   writer.Le(static_cast<uint8_t>(source.role));
@@ -346,8 +348,20 @@ bool Covers(const FrameSources& against, const FrameSource& source,
   return false;
 }
 
+// Whether what lies beside each block of `block` elements, of a frame of
+// `count`, is whole units of `unit` elements of the source, row by row.
+bool InWholeUnits(const FrameSources& against, const FrameSource& source,
+                  uint64_t unit, uint64_t block, uint64_t count) {
+  if (unit == 1) return true;
+  return source.order != FrameSource::Order::kTransposed &&
+         source.row % unit == 0 && source.column_offset % unit == 0 &&
+         against.row % unit == 0 && against.position % unit == 0 &&
+         block % unit == 0 && count % unit == 0;
+}
+
 absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
-                                        uint64_t count, const Header& header,
+                                        uint64_t block_size, uint64_t count,
+                                        const Header& header,
                                         ByteReader& reader) {
   FrameSource source;
   ASSIGN_OR_RETURN(const uint8_t role, reader.Le<uint8_t>());
@@ -359,10 +373,10 @@ absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
   ASSIGN_OR_RETURN(const uint8_t dtype, reader.Le<uint8_t>());
   source.dtype = static_cast<DType>(dtype);
   const DTypeInfo* info = FindDType(source.dtype);
-  if (info == nullptr || info->block_elements != 1 || info->block_bytes > 16) {
+  if (info == nullptr || source.dtype == DType::kBytes) {
     return reader.Error("a source of element type ", int{dtype});
   }
-  const uint64_t width = info->block_bytes;
+  const Packing packing = PackingOf(source.dtype);
   ASSIGN_OR_RETURN(const uint8_t outside, reader.Le<uint8_t>());
   if (outside > 1) return reader.Error("a source of no known place");
   source.outside = outside != 0;
@@ -370,29 +384,30 @@ absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
   if (!source.outside) {
     ASSIGN_OR_RETURN(source.block_size, reader.Varint(header.max_block));
     if (source.where == 0 || source.block_size == 0 ||
-        source.block_size % width != 0) {
+        source.block_size % packing.bytes != 0) {
       return reader.Error("a source of blocks of ", source.block_size,
                           " bytes");
     }
   }
   ASSIGN_OR_RETURN(source.elements, reader.Varint(kMaxElements));
   ASSIGN_OR_RETURN(source.row, reader.Varint(source.elements));
-  if (source.row == 0 || source.elements % source.row != 0) {
+  if (source.row == 0 || source.elements % source.row != 0 ||
+      source.elements % packing.elements != 0) {
     return reader.Error(source.elements, " elements in rows of ", source.row);
   }
   ASSIGN_OR_RETURN(const uint8_t order, reader.Le<uint8_t>());
-  const bool factor = source.role == codecs::Role::kFactor;
+  const bool whole = codecs::IsWhole(source.role);
   if (order > static_cast<uint8_t>(FrameSource::Order::kWhole)) {
     return reader.Error("unknown order ", int{order});
   }
   source.order = static_cast<FrameSource::Order>(order);
-  if (factor != (source.order == FrameSource::Order::kWhole)) {
+  if (whole != (source.order == FrameSource::Order::kWhole)) {
     return reader.Error("a source of order ", int{order}, " and role ",
                         int{role});
   }
-  if (factor) {
-    if (source.elements > header.max_frame / width) {
-      return reader.Error("a factor of ", source.elements, " elements");
+  if (whole) {
+    if (packing.BytesOf(source.elements) > header.max_frame) {
+      return reader.Error("a whole source of ", source.elements, " elements");
     }
     return source;
   }
@@ -414,6 +429,10 @@ absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
   if (!Covers(against, source, count)) {
     return reader.Error("a source that lacks elements");
   }
+  if (!InWholeUnits(against, source, packing.elements,
+                    against.packing.ElementsIn(block_size), count)) {
+    return reader.Error("a source that lacks parts of its units");
+  }
   return source;
 }
 
@@ -421,25 +440,40 @@ absl::StatusOr<FrameSources> ParseSources(uint64_t block_size, uint64_t size,
                                           const Header& header,
                                           ByteReader& reader) {
   FrameSources against;
-  ASSIGN_OR_RETURN(against.width, reader.Le<uint8_t>());
-  if (!std::has_single_bit(against.width) || against.width > 8 ||
-      block_size % against.width != 0 || size % against.width != 0) {
-    return reader.Error("elements of ", int{against.width}, " bytes");
+  ASSIGN_OR_RETURN(const uint8_t width, reader.Le<uint8_t>());
+  Packing& packing = against.packing;
+  packing.bytes = width;
+  if (width == 0) {
+    ASSIGN_OR_RETURN(const uint64_t unit, reader.Varint(kMaxUnit));
+    ASSIGN_OR_RETURN(const uint64_t bytes, reader.Varint(kMaxUnit));
+    packing = {static_cast<uint16_t>(unit), static_cast<uint16_t>(bytes)};
+  }
+  const bool valid = width == 0 ? packing.elements > 1 && packing.bytes > 0
+                                : std::has_single_bit(width) && width <= 8;
+  if (!valid || block_size % packing.bytes != 0 || size % packing.bytes != 0) {
+    return reader.Error(packing.elements, " elements in ", packing.bytes,
+                        " bytes");
   }
   ASSIGN_OR_RETURN(against.row, reader.Varint(kMaxElements));
   ASSIGN_OR_RETURN(against.position, reader.Varint(kMaxElements));
   ASSIGN_OR_RETURN(const uint64_t count, reader.Varint(codecs::kMaxReferences));
   if (count == 0) return reader.Error("no sources");
   for (uint64_t i = 0; i < count; ++i) {
-    ASSIGN_OR_RETURN(
-        FrameSource source,
-        ParseSource(against, size / against.width, header, reader));
+    ASSIGN_OR_RETURN(FrameSource source,
+                     ParseSource(against, block_size, packing.ElementsIn(size),
+                                 header, reader));
     against.sources.push_back(std::move(source));
   }
   return against;
 }
 
 }  // namespace
+
+Packing PackingOf(DType dtype) {
+  const DTypeInfo* info = FindDType(dtype);
+  return {static_cast<uint16_t>(info->block_elements),
+          static_cast<uint16_t>(info->block_bytes)};
+}
 
 uint64_t RowsTouched(const FrameSources& against, uint64_t count) {
   if (against.row == 0) return 1;
@@ -458,7 +492,13 @@ void WriteBlocksHead(const BlocksHead& blocks, Buffer* out) {
   writer.Varint(blocks.block_size);
   writer.Varint(blocks.size);
   if (has_sources) {
-    writer.Le(against.width);
+    const bool packed = against.packing.elements != 1;
+    writer.Le<uint8_t>(packed ? 0
+                              : static_cast<uint8_t>(against.packing.bytes));
+    if (packed) {
+      writer.Varint(against.packing.elements);
+      writer.Varint(against.packing.bytes);
+    }
     writer.Varint(against.row);
     writer.Varint(against.position);
     writer.Varint(against.sources.size());

@@ -122,7 +122,7 @@ struct FrameSource {
                       ///< + j)
     kTransposed = 1,  ///< (i, j) is (row_offset + j, column_offset + i)
     kRows = 2,        ///< (i, j) is (rows[i], column_offset + j)
-    kWhole = 3,       ///< all of the source: of the role kFactor
+    kWhole = 3,       ///< all of the source: of roles that are IsWhole
   };
   codecs::Role role = codecs::Role::kBase;
   DType dtype = DType::kBytes;
@@ -140,11 +140,24 @@ struct FrameSource {
 
   bool operator==(const FrameSource&) const = default;
 };
-/// The elements of a frame are `width` bytes each and stand in rows of `row`
-/// elements (0: one row); the first is element `position` of the tensor. Row i
-/// of a frame is the i-th of which it has elements.
+/// How elements are packed: so many of them, the weights, in so many bytes.
+struct Packing {
+  uint16_t elements = 1;
+  uint16_t bytes = 1;
+
+  /// `size` and `count` are of whole units.
+  uint64_t ElementsIn(uint64_t size) const { return size / bytes * elements; }
+  uint64_t BytesOf(uint64_t count) const { return count / elements * bytes; }
+  bool operator==(const Packing&) const = default;
+};
+/// That of a type; it is known.
+Packing PackingOf(DType dtype);
+
+/// The elements of a frame are packed as `packing` says and stand in rows of
+/// `row` elements (0: one row); the first is element `position` of the tensor.
+/// Row i of a frame is the i-th of which it has elements.
 struct FrameSources {
-  uint8_t width = 0;
+  Packing packing;
   uint64_t row = 0;
   uint64_t position = 0;
   std::vector<FrameSource> sources;  ///< none: the frame has no sources
