@@ -17,7 +17,14 @@
 #include <utility>
 
 #if defined(__SSE2__)
+// False alarms of gcc 12 on the headers of intrinsics (gcc bug 105593).
+#pragma GCC diagnostic push
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 // In a namespace without name, so that each target has its own.
@@ -57,6 +64,33 @@ inline Ints ToInts(Floats value) {
 }
 
 inline Floats Abs(Floats value) { return AsFloats(AsInts(value) & 0x7fffffff); }
+
+/// Towards zero; -2^31 where that does not fit, and for NaNs.
+inline Ints Truncate(Floats value) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Ints>(
+      _mm512_cvttps_epi32(reinterpret_cast<__m512>(value)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Ints>(
+      _mm256_cvttps_epi32(reinterpret_cast<__m256>(value)));
+#elif defined(__SSE2__)
+  return reinterpret_cast<Ints>(
+      _mm_cvttps_epi32(reinterpret_cast<__m128>(value)));
+#else
+  const Ints fits = (value > -0x1p31f) & (value < 0x1p31f);
+  return fits ? ToInts(fits ? value : Floats{}) : SplatInt(INT32_MIN);
+#endif
+}
+
+/// To the nearest integer, ties away from zero; -2^31 as for Truncate.
+inline Ints RoundAway(Floats value) {
+  const Ints whole = Truncate(value);
+  // From 2^23 on there is no fraction; below, the difference is exact.
+  const Floats rest = value - ToFloats(whole);
+  const Ints exact = Abs(value) < 0x1p23f;
+  return whole + ((rest <= -0.5f) & exact) - ((rest >= 0.5f) & exact);
+}
+
 /// b where either is a NaN.
 inline Floats Max(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats Min(Floats a, Floats b) { return a < b ? a : b; }
@@ -188,19 +222,25 @@ inline void LoadLanes(const float* const* from, size_t lanes, size_t count,
   }
 }
 
+/// The low kSize bytes of lane b of numbers[i] go to to + b * stride + i *
+/// kSize, for `lanes` blocks.
+template <size_t kSize, typename Vector>
+inline void StoreLanes(const Vector* numbers, size_t count, size_t lanes,
+                       size_t stride, uint8_t* to) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(numbers);
+  for (size_t lane = 0; lane < lanes; ++lane) {
+    for (size_t i = 0; i < count; ++i) {
+      std::memcpy(to + lane * stride + i * kSize,
+                  bytes + 4 * (i * kLanes + lane), kSize);
+    }
+  }
+}
+
 /// Byte i of block b, at to + b * stride, becomes the low 8 bits of number b of
 /// bytes[i], for `lanes` blocks of `count` bytes.
 inline void StoreBytes(const Ints* bytes, size_t count, size_t lanes,
                        size_t stride, uint8_t* to) {
-  const auto* numbers = reinterpret_cast<const uint8_t*>(bytes);
-  for (size_t lane = 0; lane < lanes; ++lane) {
-    uint8_t* block = to + lane * stride;
-    for (size_t i = 0; i < count; ++i) {
-      int32_t number;
-      std::memcpy(&number, numbers + 4 * (i * kLanes + lane), 4);
-      block[i] = static_cast<uint8_t>(number);
-    }
-  }
+  StoreLanes<1>(bytes, count, lanes, stride, to);
 }
 
 }  // namespace
