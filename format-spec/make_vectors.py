@@ -2374,7 +2374,7 @@ def too_new():
         X, between=frame(66))
     yield "source-role", "a source of an unknown role", one_file(
         Blocks(stored(b"xy"), kept=1), Blocks(copy(0, b"xy"), against=(2, 0, 0, source(
-            1, 1, 1, 0, 0, role=6, block_size=2))))
+            1, 1, 1, 0, 0, role=200, block_size=2))))
     yield "codec-unknown", "a block of an unknown codec", one_block(200, b"?", b"x")
     yield "codec-unknown-parameters", "parameters of an unknown codec", one_file(
         Blocks(stored(b"x"), parameters=[(200, b"")]))

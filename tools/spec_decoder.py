@@ -1825,7 +1825,8 @@ DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
 
 # What a codec with `against` set has beside: its `decode` takes a Context as a fourth argument.
 
-BASE, FIRST_MOMENT, SECOND_MOMENT, FACTOR, BASE_FIRST_MOMENT, BASE_SECOND_MOMENT = range(6)
+(BASE, FIRST_MOMENT, SECOND_MOMENT, FACTOR, BASE_FIRST_MOMENT, BASE_SECOND_MOMENT, IMPORTANCE, SCALE,
+ ZERO) = range(9)
 
 # Elements beside those of the block (role FACTOR: all of the factor, in rows of `row` elements).
 # `dtype` is the name that dtypes.md has, `data` bytes.
@@ -3211,6 +3212,22 @@ WIDTHS.update((name, 8) for name in "F64 I64 U64 C64 F64_BE".split())
 WIDTHS["C128"] = 16
 
 
+def bytes_of(dtype, elements):
+    return elements // UNITS[dtype][0] * UNITS[dtype][1]
+
+
+# Elements and bytes of a unit.
+UNITS = {name: (1, width) for name, width in WIDTHS.items()}
+UNITS.update(F4=(2, 1), F6_E2M3=(4, 3), F6_E3M2=(4, 3), Q1_0=(128, 18), Q2_0=(64, 18), MXFP4=(32, 17),
+             NVFP4=(64, 36))
+UNITS.update(zip("Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 IQ4_NL".split(),
+                 ((32, size) for size in (18, 20, 22, 24, 34, 36, 18))))
+UNITS.update(zip("Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ3_S IQ2_S IQ4_XS IQ1_M "
+                 "TQ1_0 TQ2_0".split(),
+                 ((256, size) for size in (84, 110, 144, 176, 210, 292, 66, 74, 98, 50, 110, 82, 136,
+                                           56, 54, 66))))
+
+
 @dataclasses.dataclass
 class Entry:
     """What an Entry frame says, and with `segments` what the index adds."""
@@ -3239,7 +3256,13 @@ Kept = collections.namedtuple("Kept", "offset size is_copy chain")
 # XXH3). `sources`: a Sources or None; `distance`: to the Shared frame, 0 without.
 Head = collections.namedtuple("Head", "kept sources distance parameters total rows")
 # R, P, and elements that lie beside those of a frame of elements of `width` bytes.
-Sources = collections.namedtuple("Sources", "width row position list")
+class Sources(collections.namedtuple("Sources", "unit row position list")):
+    """`unit`: elements and bytes of one of the frame's."""
+
+    def elements(self, size):
+        return size // self.unit[1] * self.unit[0]
+
+
 # `first`: number of the source's first block, None outside of the archive; `number`: of the
 # reference then. `block_size`: S; `total`: N; `row`: Q. `rows` are those of order 2.
 SourceOf = collections.namedtuple(
@@ -3619,26 +3642,35 @@ class Decoder:
 
     def _read_sources(self, fields, block_size, total):
         width = fields.u8("bytes of an element")
-        check(width in (1, 2, 4, 8), f"elements of {width} bytes")
-        check(block_size % width == 0 and total % width == 0, "a part of an element in a block")
+        check(width in (0, 1, 2, 4, 8), f"elements of {width} bytes")
+        unit = (1, width)
+        if width == 0:
+            unit = (fields.varint("elements of a unit", 2, 4096), fields.varint("bytes of a unit", 1, 4096))
+        check(block_size % unit[1] == 0 and total % unit[1] == 0, "a part of a unit in a block")
         row = fields.varint("elements of a row", 0, MAX_ELEMENTS)
         position = fields.varint("number of the first element", 0, MAX_ELEMENTS)
-        count = total // width
+        count = total // unit[1] * unit[0]
         rows, columns = 1, count
         if row:
             rows, columns = (position % row + count - 1) // row + 1, row
         sources = [self._read_source(fields, rows, columns)
                    for _ in range(fields.varint("number of sources", 1, MAX_SOURCES))]
-        return Sources(width, row, position, sources)
+        for source in sources:
+            if UNITS[source.dtype][0] > 1 and source.order != WHOLE:
+                check(source.order != TRANSPOSED, "a packed source with rows as columns")
+                for number in (source.row, source.c, row, position, count,
+                               block_size // unit[1] * unit[0]):
+                    check(number % UNITS[source.dtype][0] == 0, "a part of a unit of a source")
+        return Sources(unit, row, position, sources)
 
     def _read_source(self, fields, rows, columns):
         """A source of a frame whose elements are in so many rows of so many columns."""
         role = fields.u8("role")
-        if role > BASE_SECOND_MOMENT:
+        if role > ZERO:
             raise TooNew(f"source of unknown role {role}")
         number = fields.u8("element type")
         dtype = DTYPES.get(number)
-        check(dtype in WIDTHS, f"source of element type {number}")
+        check(dtype in UNITS, f"source of element type {number}")
         place = fields.u8("blocks or outside")
         check(place <= 1, "source of an unknown place")
         first = block_size = None
@@ -3648,20 +3680,22 @@ class Decoder:
             first = self._blocks - fields.varint("distance of the source", 1, self._blocks)
             where = None
             block_size = fields.varint("size of the source's blocks", 1, self._max_block)
-            check(block_size % WIDTHS[dtype] == 0, "a part of an element in a source's block")
+            check(block_size % UNITS[dtype][1] == 0, "a part of a unit in a source's block")
         total = fields.varint("elements of the source", 1, MAX_ELEMENTS)
         row = fields.varint("elements of a row of the source", 1, total)
         check(total % row == 0, "a part of a row in a source")
-        size = total * WIDTHS[dtype]
+        check(total % UNITS[dtype][0] == 0, "a part of a unit in a source")
+        size = bytes_of(dtype, total)
         if not place:
             check(first + (size - 1) // block_size < self._blocks, "a source behind the frame")
         order = fields.u8("order")
         check(order <= WHOLE, f"unknown order {order}")
-        check((order == WHOLE) == (role == FACTOR), f"source of role {role} in order {order}")
+        check((order == WHOLE) == (role in (FACTOR, IMPORTANCE, SCALE, ZERO)),
+              f"source of role {role} in order {order}")
         r = c = 0
         source_rows = ()
         if order == WHOLE:
-            check(size <= self._max_frame, "factor too large")
+            check(size <= self._max_frame, "whole source too large")
         elif order == ROWS:
             c = fields.varint("column offset")
             source_rows = [fields.varint("row", 0, min(total // row, 1 << 32) - 1)
@@ -3742,33 +3776,33 @@ class Decoder:
         sources = head.sources
         beside, chain = [], 0
         for source in sources.list:
-            total = source.total * WIDTHS[source.dtype]
+            total = bytes_of(source.dtype, source.total)
             if source.first is None:
                 tensor = self._outside[source.number]
             else:
                 tensor = BlockTensor(
                     lambda i, block_size, first=source.first: self._kept_block(
                         first + i, block_size, where, True), source.block_size, total)
-            data = self._gather(sources, source, tensor, done // sources.width,
-                                size // sources.width)
+            data = self._gather(sources, source, tensor, sources.elements(done),
+                                sources.elements(size))
             chain = max(chain, tensor.chain)
             beside.append(Beside(source.role, source.dtype, data, source.row))
         check(chain < MAX_CHAIN, f"{where}: a chain of too many sources")
         shared = self._shared[1] if head.distance else b""
-        position = sources.position + done // sources.width
+        position = sources.position + sources.elements(done)
         return Context(beside, sources.row, position, shared), chain + 1
 
     @staticmethod
     def _gather(sources, source, tensor, begin, count):
         """What lies in `tensor` beside `count` elements of the frame from its element `begin` on."""
-        width = WIDTHS[source.dtype]
         if source.order == WHOLE:
-            return tensor.read(0, source.total * width)
+            return tensor.read(0, bytes_of(source.dtype, source.total))
         columns = sources.row or begin + count
         first = (sources.position % sources.row if sources.row else 0) + begin
         end = first + count
-        out = bytearray(count * width)
+        out = bytearray(bytes_of(source.dtype, count))
         if source.order == TRANSPOSED:
+            width = WIDTHS[source.dtype]
             for j in range(columns):
                 # The rows whose element j the block has.
                 i = -(-(first - j) // columns)
@@ -3783,9 +3817,9 @@ class Decoder:
         for i in range(first // columns, (end - 1) // columns + 1):
             start, stop = max(first, i * columns), min(end, (i + 1) * columns)
             row = source.rows[i] if source.order == ROWS else source.r + i
-            out[(start - first) * width:(stop - first) * width] = tensor.read(
-                (row * source.row + source.c + start - i * columns) * width,
-                (stop - start) * width)
+            at, until, wanted = (bytes_of(source.dtype, number) for number in (
+                start - first, stop - first, row * source.row + source.c + start - i * columns))
+            out[at:until] = tensor.read(wanted, until - at)
         return bytes(out)
 
     def _duplicate(self, coded, size, where):
