@@ -110,6 +110,9 @@ class TensorView {
   virtual ~TensorView() = default;
   DType dtype;
   uint64_t elements = 0;
+  /// Elements, which are weights then, for each that `dtype` has: of U8 or I32
+  /// that hold several, or of scales that are seen as their weights.
+  uint32_t weights_an_element = 1;
   uint64_t row = 0;  ///< as in BlockContext
   int level = 0;
   struct Beside {
