@@ -27,6 +27,9 @@ constexpr uint32_t kMaxDimensions = 8;  // ggml itself has at most 4
 // The least that a pair and a tensor description can take.
 constexpr uint64_t kMinPairBytes = 13;
 constexpr uint64_t kMinTensorBytes = 24;
+// A pair of this size is a segment of its own: the files of one model have the
+// same tokenizer, and equal segments are stored once.
+constexpr uint64_t kOwnSegmentBytes = 4096;
 
 enum class ValueType : uint32_t {
   kUint8 = 0,
@@ -107,8 +110,8 @@ class HeaderReader {
   bool Read();
 
   bool short_of_bytes() const { return short_of_bytes_; }
-  /// Bytes before the first tensor.
-  uint64_t header_bytes() const { return header_bytes_; }
+  /// Where the parts of the header end; the last at the first tensor.
+  const std::vector<uint64_t>& ends() const { return ends_; }
   /// With offsets from the start of the file.
   std::vector<Segment> TakeTensors() { return std::move(tensors_); }
 
@@ -152,7 +155,7 @@ class HeaderReader {
   uint64_t limit_;
   bool short_of_bytes_ = false;
   std::optional<uint32_t> alignment_;
-  uint64_t header_bytes_ = 0;
+  std::vector<uint64_t> ends_;
   std::vector<Segment> tensors_;
 };
 
@@ -168,17 +171,23 @@ bool HeaderReader::Read() {
   if (tensor_count > kMaxPrefix / kMinTensorBytes) return false;
   if (pair_count > kMaxPrefix / kMinPairBytes) return false;
   for (uint64_t i = 0; i < pair_count; ++i) {
+    const uint64_t begin = reader_.position();
     if (!Pair()) return false;
+    if (reader_.position() - begin < kOwnSegmentBytes) continue;
+    if (ends_.empty() || ends_.back() != begin) ends_.push_back(begin);
+    ends_.push_back(reader_.position());
   }
   for (uint64_t i = 0; i < tensor_count; ++i) {
     if (!Tensor()) return false;
   }
-  header_bytes_ = reader_.position();
-  if (tensors_.empty()) return true;
-  const uint64_t alignment = alignment_.value_or(kDefaultAlignment);
-  header_bytes_ = (header_bytes_ + alignment - 1) / alignment * alignment;
+  uint64_t end = reader_.position();
+  if (!tensors_.empty()) {
+    const uint64_t alignment = alignment_.value_or(kDefaultAlignment);
+    end = (end + alignment - 1) / alignment * alignment;
+  }
+  if (ends_.empty() || ends_.back() != end) ends_.push_back(end);
   for (Segment& tensor : tensors_) {
-    if (!CheckedAdd(tensor.offset, header_bytes_, &tensor.offset)) return false;
+    if (!CheckedAdd(tensor.offset, end, &tensor.offset)) return false;
   }
   return true;
 }
@@ -265,8 +274,8 @@ Outcome ParseGguf(ByteSpan prefix, std::optional<uint64_t> file_size) {
   const uint64_t limit = std::min(kMaxPrefix, file_size.value_or(kMaxPrefix));
   HeaderReader header(prefix, limit);
   if (header.Read()) {
-    return {.layout = LayOutTensors("gguf", header.header_bytes(),
-                                    header.TakeTensors(), file_size)};
+    return {.layout = LayOutTensors("gguf", header.ends(), header.TakeTensors(),
+                                    file_size)};
   }
   if (!header.short_of_bytes()) return {};
   const uint64_t twice = std::max<uint64_t>(2 * prefix.size(), kFixedBytes);

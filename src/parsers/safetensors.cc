@@ -164,7 +164,7 @@ Outcome ParseSafetensors(ByteSpan prefix, std::optional<uint64_t> file_size) {
   for (Segment& tensor : tensors) {
     if (!CheckedAdd(tensor.offset, header_bytes, &tensor.offset)) return {};
   }
-  return {.layout = LayOutTensors("safetensors", header_bytes,
+  return {.layout = LayOutTensors("safetensors", {header_bytes},
                                   std::move(tensors), file_size)};
 }
 

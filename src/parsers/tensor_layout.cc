@@ -40,7 +40,7 @@ bool ElementCount(const std::vector<uint64_t>& shape, uint64_t* elements) {
 }
 
 std::optional<Layout> LayOutTensors(std::string_view format,
-                                    uint64_t header_bytes,
+                                    const std::vector<uint64_t>& header_ends,
                                     std::vector<Segment> tensors,
                                     std::optional<uint64_t> file_size) {
   if (HasDuplicateName(tensors)) return std::nullopt;
@@ -48,7 +48,7 @@ std::optional<Layout> LayOutTensors(std::string_view format,
 
   const uint64_t limit = file_size.value_or(UINT64_MAX);
   Layout layout{.format = std::string(format), .segments = {}};
-  layout.segments.reserve(tensors.size() + 2);
+  layout.segments.reserve(header_ends.size() + tensors.size() + 1);
   uint64_t end = 0;  // of what is laid out
   auto fill_up_to = [&](uint64_t offset) {
     if (offset == end) return;
@@ -57,8 +57,8 @@ std::optional<Layout> LayOutTensors(std::string_view format,
     gap.length = offset - end;
     end = offset;
   };
-  if (header_bytes > limit) return std::nullopt;
-  fill_up_to(header_bytes);
+  if (header_ends.back() > limit) return std::nullopt;
+  for (uint64_t part_end : header_ends) fill_up_to(part_end);
   for (size_t i = 0; i < tensors.size(); ++i) {
     Segment& tensor = tensors[i];
     if (tensor.offset < end || tensor.offset > limit) return std::nullopt;

@@ -15,13 +15,14 @@ namespace zipllm::parsers {
 /// end of the file.
 inline constexpr uint64_t kUnknownLength = UINT64_MAX;
 
-/// Lays out a file that starts with `header_bytes` bytes of header: sorts
-/// `tensors` by offset and puts `bytes` before, between and (up to `file_size`,
-/// where known) behind them. Offsets count from the start of the file. Nullopt
-/// where two tensors overlap or have one name, where one does not fit the file,
-/// and above kMaxSegments.
+/// Lays out a file that starts with a header, whose parts end at `header_ends`
+/// (ascending, not empty; the last is where the header ends): sorts `tensors`
+/// by offset and puts `bytes` before, between and (up to `file_size`, where
+/// known) behind them. Offsets count from the start of the file. Nullopt where
+/// two tensors overlap or have one name, where one does not fit the file, and
+/// above kMaxSegments.
 std::optional<Layout> LayOutTensors(std::string_view format,
-                                    uint64_t header_bytes,
+                                    const std::vector<uint64_t>& header_ends,
                                     std::vector<Segment> tensors,
                                     std::optional<uint64_t> file_size);
 

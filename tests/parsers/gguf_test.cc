@@ -53,6 +53,53 @@ TEST(GgufTest, NoTensors) {
               ElementsAre(Show(GapAt(0, 24)), Show(GapAt(24, 5))));
 }
 
+// What the files of one model have in common is found by its length and its
+// bytes, wherever it is.
+TEST(GgufTest, LargePairsAreSegments) {
+  for (const bool first : {false, true}) {
+    // Written once with small pairs between, once without.
+    GgufFile file(1, first ? 3 : 5);
+    if (!first) file.Text("general.name").U32(kString).Text("x");
+    const uint64_t tokens = file.size();
+    file.Text("tokens").U32(kArray).U32(kString).U64(400);
+    for (int i = 0; i < 400; ++i) file.Text("token");
+    const uint64_t scores = file.size();
+    file.Text("scores").U32(kArray).U32(kUint32).U64(1100).Fill(4400);
+    const uint64_t end = file.size();
+    if (!first) file.Text("eos").U32(kUint32).U32(7);
+    const uint64_t next = file.size();
+    file.Text("template").U32(kString).Text(std::string(4096, 'x'));
+    const uint64_t rest = file.size();
+    file.Tensor("t", {32}, kF32, 0).Align();
+    const uint64_t h = file.size();
+    file.Fill(128);
+    std::vector<Segment> expected;
+    if (!first) {
+      expected = {GapAt(0, tokens), GapAt(tokens, scores - tokens),
+                  GapAt(scores, end - scores), GapAt(end, next - end)};
+    } else {
+      expected = {GapAt(0, 24), GapAt(24, scores - 24),
+                  GapAt(scores, end - scores)};
+    }
+    expected.push_back(GapAt(next, rest - next));
+    expected.push_back(GapAt(rest, h - rest));
+    expected.push_back(Tensor("t", DType::kF32, {32}, h, 128));
+    EXPECT_EQ(Show(Label(file.bytes()).segments), Show(expected));
+  }
+}
+
+TEST(GgufTest, PairsBelow4KiBAreNotSegments) {
+  for (const size_t more : {0, 1}) {
+    GgufFile file(0, 1);
+    // Key, type, length, text.
+    file.Text("key").U32(kString).Text(
+        std::string(4096 - 11 - 4 - 8 - 1 + more, 'x'));
+    const uint64_t size = file.size();
+    EXPECT_EQ(size, 24 + 4095 + more);
+    EXPECT_THAT(Label(file.bytes()).segments.size(), more + 1);
+  }
+}
+
 TEST(GgufTest, OtherVersionsAndByteOrdersAreBytes) {
   for (uint32_t version : {0u, 1u, 4u, 0x02000000u, 0x03000000u}) {
     ExpectBytes(GgufFile(0, 0, version).bytes());
