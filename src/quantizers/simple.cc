@@ -1,0 +1,24 @@
+#include "quantizers/simple.h"
+
+#include "quantizers/quantizer.h"
+
+namespace zipllm::quantizers {
+
+#if defined(__x86_64__)
+#define ZIPLLM_TARGETS(Name) \
+  Quantize##Name##Scalar, Quantize##Name##Avx2, Quantize##Name##Avx512
+#else
+#define ZIPLLM_TARGETS(Name) Quantize##Name##Scalar, nullptr, nullptr
+#endif
+
+#define ZIPLLM_PLAIN(id, symbol, Name)                   \
+  extern const Quantizer k##symbol##Quantizer = {        \
+      id,    "ggml " #Name, DType::kGgml##symbol, false, \
+      false, true,          ZIPLLM_TARGETS(Name)};
+ZIPLLM_PLAIN(1, Q80, Q8_0)
+ZIPLLM_PLAIN(2, Q40, Q4_0)
+ZIPLLM_PLAIN(3, Q41, Q4_1)
+ZIPLLM_PLAIN(4, Q50, Q5_0)
+ZIPLLM_PLAIN(5, Q51, Q5_1)
+
+}  // namespace zipllm::quantizers

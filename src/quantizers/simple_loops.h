@@ -1,0 +1,180 @@
+// The quantizers of simple.h, for whatever target the file that includes this
+// is compiled for.
+#ifndef ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
+#define ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
+
+#include "quantizers/lanes.h"
+#include "quantizers/simple.h"
+
+namespace zipllm::quantizers {
+namespace {
+
+constexpr size_t kSimpleBlock = 32;
+
+/// Codes of 32 weights as nibbles: code i and code i + 16 share a byte.
+inline void PackNibbles(const Ints* codes, Words* words) {
+  for (size_t w = 0; w < 4; ++w) {
+    Words word = {};
+    for (size_t i = 0; i < 4; ++i) {
+      const Ints pair = (codes[4 * w + i] & 15) | codes[4 * w + i + 16] << 4;
+      word |= (AsWords(pair) & 255u) << (8 * i);
+    }
+    words[w] = word;
+  }
+}
+
+/// Bit 4 of each code.
+inline Words PackFifthBits(const Ints* codes) {
+  Words bits = {};
+  for (size_t i = 0; i < kSimpleBlock; ++i) {
+    bits |= (AsWords(codes[i]) >> 4 & 1u) << i;
+  }
+  return bits;
+}
+
+/// What a block consists of: FP16 numbers, then words. A lane is a block.
+template <size_t kHalves, size_t kWords>
+struct SimpleBlocks {
+  static constexpr size_t kBytes = 2 * kHalves + 4 * kWords;
+  Ints halves[kHalves];
+  Words words[kWords];
+
+  void Store(size_t lanes, uint8_t* to) const {
+    StoreLanes<2>(halves, kHalves, lanes, kBytes, to);
+    StoreLanes<4>(words, kWords, lanes, kBytes, to + 2 * kHalves);
+  }
+};
+
+/// 1 / value; 0 for 0.
+inline Floats Inverse(Floats value) {
+  return value != 0 ? 1.0f / value : Floats{};
+}
+
+/// Codes from 0 to kMost; what no integer can hold becomes 0.
+template <int kMost>
+inline Ints Code(Floats value) {
+  return Min(Max(Truncate(value), Ints{}), SplatInt(kMost));
+}
+
+struct Q8_0 {
+  using Blocks = SimpleBlocks<1, 8>;
+  static void Quantize(const Floats* x, Blocks* blocks) {
+    Floats most = {};
+    for (size_t i = 0; i < kSimpleBlock; ++i) most = Max(most, Abs(x[i]));
+    const Floats scale = most / 127.0f;
+    const Floats inverse = Inverse(scale);
+    blocks->halves[0] = ToHalf(scale);
+    for (size_t w = 0; w < 8; ++w) {
+      Words word = {};
+      for (size_t i = 0; i < 4; ++i) {
+        const Ints code = RoundAway(x[4 * w + i] * inverse);
+        word |= (AsWords(code) & 255u) << (8 * i);
+      }
+      blocks->words[w] = word;
+    }
+  }
+};
+
+/// Of the weights, the first of the largest magnitude.
+inline Floats Extreme(const Floats* x, size_t count) {
+  Floats most = {};
+  Floats extreme = {};
+  for (size_t i = 0; i < count; ++i) {
+    const Floats magnitude = Abs(x[i]);
+    const Ints more = magnitude > most;
+    most = more ? magnitude : most;
+    extreme = more ? x[i] : extreme;
+  }
+  return extreme;
+}
+
+/// Codes to -kHalf for the weight of the largest magnitude.
+template <int kHalf>
+inline Floats CodesByExtreme(const Floats* x, Ints* codes) {
+  const Floats scale = Extreme(x, kSimpleBlock) / static_cast<float>(-kHalf);
+  const Floats inverse = Inverse(scale);
+  for (size_t i = 0; i < kSimpleBlock; ++i) {
+    codes[i] = Code<2 * kHalf - 1>(x[i] * inverse + (kHalf + 0.5f));
+  }
+  return scale;
+}
+
+struct Q4_0 {
+  using Blocks = SimpleBlocks<1, 4>;
+  static void Quantize(const Floats* x, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    blocks->halves[0] = ToHalf(CodesByExtreme<8>(x, codes));
+    PackNibbles(codes, blocks->words);
+  }
+};
+
+struct Q5_0 {
+  using Blocks = SimpleBlocks<1, 5>;
+  static void Quantize(const Floats* x, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    blocks->halves[0] = ToHalf(CodesByExtreme<16>(x, codes));
+    blocks->words[0] = PackFifthBits(codes);
+    PackNibbles(codes, blocks->words + 1);
+  }
+};
+
+/// Codes from 0 for the least weight to kMost for the greatest.
+template <int kMost>
+inline void CodesByRange(const Floats* x, Ints* halves, Ints* codes) {
+  Floats least = Splat(0x1.fffffep127f);
+  Floats greatest = Splat(-0x1.fffffep127f);
+  for (size_t i = 0; i < kSimpleBlock; ++i) {
+    least = Min(x[i], least);
+    greatest = Max(x[i], greatest);
+  }
+  const Floats scale = (greatest - least) / static_cast<float>(kMost);
+  const Floats inverse = Inverse(scale);
+  halves[0] = ToHalf(scale);
+  halves[1] = ToHalf(least);
+  for (size_t i = 0; i < kSimpleBlock; ++i) {
+    codes[i] = Code<kMost>((x[i] - least) * inverse + 0.5f);
+  }
+}
+
+struct Q4_1 {
+  using Blocks = SimpleBlocks<2, 4>;
+  static void Quantize(const Floats* x, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    CodesByRange<15>(x, blocks->halves, codes);
+    PackNibbles(codes, blocks->words);
+  }
+};
+
+struct Q5_1 {
+  using Blocks = SimpleBlocks<2, 5>;
+  static void Quantize(const Floats* x, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    CodesByRange<31>(x, blocks->halves, codes);
+    blocks->words[0] = PackFifthBits(codes);
+    PackNibbles(codes, blocks->words + 1);
+  }
+};
+
+/// All blocks of a type that looks at nothing but a block's weights.
+template <typename Type>
+inline void QuantizeBlocks(const float* weights, size_t rows, size_t columns,
+                           const float*, uint8_t* out) {
+  const size_t count = rows * columns / kSimpleBlock;
+  Floats x[kSimpleBlock];
+  typename Type::Blocks blocks;
+  for (size_t b = 0; b < count; b += kLanes) {
+    const size_t lanes = count - b < kLanes ? count - b : kLanes;
+    const float* from[kLanes];
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      from[lane] = weights + (b + lane) * kSimpleBlock;
+    }
+    LoadLanes(from, lanes, kSimpleBlock, x);
+    Type::Quantize(x, &blocks);
+    blocks.Store(lanes, out + b * Type::Blocks::kBytes);
+  }
+}
+
+}  // namespace
+}  // namespace zipllm::quantizers
+
+#endif  // ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
