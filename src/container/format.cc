@@ -373,7 +373,7 @@ absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
   ASSIGN_OR_RETURN(const uint8_t dtype, reader.Le<uint8_t>());
   source.dtype = static_cast<DType>(dtype);
   const DTypeInfo* info = FindDType(source.dtype);
-  if (info == nullptr || source.dtype == DType::kBytes) {
+  if (info == nullptr) {
     return reader.Error("a source of element type ", int{dtype});
   }
   const Packing packing = PackingOf(source.dtype);
