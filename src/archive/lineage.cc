@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <string_view>
+#include <tuple>
 
 #include "archive/combine.h"
 #include "archive/ordered_reader.h"
@@ -19,6 +20,11 @@ constexpr uint64_t kMinElements = 16;
 constexpr uint64_t kMinSketched = 64;
 // Of as many, how many are compared by their values.
 constexpr size_t kCompared = 8;
+// Of a quantized tensor, more of those that are not quantized and less of the
+// others; and how many are told in the end.
+constexpr size_t kComparedFloats = 16;
+constexpr size_t kComparedQuants = 4;
+constexpr size_t kCandidates = 4;
 // Same for those of the same name.
 constexpr size_t kNamesakes = 4;
 // Tensors of one size: where there are more, those that may be related are
@@ -37,6 +43,10 @@ constexpr uint32_t kMaxDistancePercent = 30;
 constexpr uint32_t kGain = 256;
 constexpr uint32_t kOneFileGain = 768;
 constexpr uint32_t kNamesakeGain = 64;
+// Likewise for quantized tensors: half of the variance is explained; three
+// quarters.
+constexpr uint32_t kNearGain = 96;
+constexpr uint32_t kOneFileNearGain = 256;
 // Sources whose costs differ by less are as good as each other: then that one
 // serves which serves other tensors of the same file.
 constexpr uint32_t kTie = 64;
@@ -53,11 +63,15 @@ constexpr double kSurelyExplained = 0.5;
 // How many tensors of a file are looked for in parts of others, and how many
 // more for each that has a source: a file that is unrelated costs little.
 constexpr size_t kAttempts = 8;
+// Matrices that lie in one tensor and are looked for one by one.
+constexpr uint64_t kMinPart = 1024;
+constexpr uint64_t kMaxParts = 4096;
 constexpr uint64_t kMaxValues = (uint64_t{64} << 20) / sizeof(int32_t);
 
 /// Tensors of one kind with equally many elements.
 struct Class {
   std::vector<size_t> members;  // ascending
+  bool is_sampled = false;
   // Where there are many: by band, the value of the band and the tensor.
   std::vector<std::vector<std::pair<uint16_t, uint32_t>>> bands;
 };
@@ -115,17 +129,25 @@ class Finder {
     std::vector<Relative> relatives;
   };
 
+  bool IsQuantized(size_t t) const { return tensors_[t].quantized != 0; }
+  Class* PartsOf(size_t t);
   void Group();
   bool Sample(size_t t);
-  bool ReadValues(size_t t, std::vector<int32_t>* values);
+  /// The sampled values of `elements` elements from `begin` on.
+  bool ReadValues(size_t t, uint64_t begin, uint64_t elements,
+                  std::vector<int32_t>* values);
   /// The sampled values; of a tensor whose values are not kept, in `*room`.
   std::span<const int32_t> Values(size_t t, std::vector<int32_t>* room);
 
-  std::vector<size_t> Similar(size_t t) const;
+  std::vector<size_t> Similar(size_t t, const Sketch& sketch,
+                              const Class& alike) const;
+  std::optional<uint32_t> CostOf(size_t t, std::span<const int32_t> values,
+                                 size_t other);
   void AddRelative(size_t t, size_t other, std::vector<Relative>* relatives);
   std::vector<Relative> Relatives(size_t t);
-  std::map<size_t, uint64_t> Losses(size_t begin, size_t end) const;
-  void Rank(size_t t, const std::map<size_t, uint64_t>& losses);
+  void AddServices(size_t begin, size_t end);
+  uint64_t ServiceOf(size_t t, size_t source) const;
+  void Rank(size_t t);
 
   bool IsSource(size_t t) const { return options_.inside || t < first_target_; }
   bool IsWhole(size_t t) const;
@@ -137,7 +159,12 @@ class Finder {
     return options_.keyframes != 0 &&
            found_[source].depth + 1 >= options_.keyframes;
   }
+  SourceView Whole(size_t t, size_t source) const;
   void Choose(size_t t, bool has_relatives);
+  std::vector<SourceView> FindOrigins(size_t t);
+  void ChooseQuantized(size_t t);
+  std::vector<SourceView> FindParts(size_t t);
+  std::vector<SourceView> FindStructure(size_t t, bool floats_only);
   std::vector<size_t> Merge(size_t t);
   void GroupAdapters();
   bool ReadFloats(size_t t, uint64_t begin, uint64_t count,
@@ -156,9 +183,26 @@ class Finder {
   std::map<std::pair<uint64_t, std::string_view>, std::vector<size_t>> names_;
   std::map<std::pair<uint64_t, uint64_t>, std::vector<Lineage::Adapter>>
       adapters_;
+  // By file, how well others serve its tensors, in bits saved on them.
+  std::map<size_t, std::map<size_t, uint64_t>> services_;
   uint64_t kept_values_ = 0;
   size_t attempts_ = 0;
 };
+
+// Those that are like the parts of `t`, which is several matrices; null if
+// there are none.
+Class* Finder::PartsOf(size_t t) {
+  const LineageTensor& tensor = tensors_[t];
+  if (!states_[t].format || tensor.shape.size() < 3) return nullptr;
+  const uint64_t parts = tensor.shape[0];
+  if (parts < 2 || parts > kMaxParts || tensor.elements % parts != 0 ||
+      tensor.elements / parts < kMinPart || !MatrixOf(tensor)) {
+    return nullptr;
+  }
+  const auto found =
+      classes_.find({states_[t].format->is_float, tensor.elements / parts});
+  return found == classes_.end() ? nullptr : &found->second;
+}
 
 // Only tensors that share their size with another are sampled, file by file.
 void Finder::Group() {
@@ -170,11 +214,17 @@ void Finder::Group() {
     alike.members.push_back(t);
     states_[t].alike = &alike;
   }
+  for (auto& [key, alike] : classes_) {
+    alike.is_sampled =
+        alike.members.size() >= 2 && alike.members.back() >= first_target_;
+  }
+  for (size_t t = first_target_; t < tensors_.size(); ++t) {
+    Class* const parts = PartsOf(t);
+    if (parts != nullptr) parts->is_sampled = true;
+  }
   for (size_t t = 0; t < tensors_.size(); ++t) {
     State& state = states_[t];
-    if (state.alike == nullptr) continue;
-    const std::vector<size_t>& members = state.alike->members;
-    if (members.size() < 2 || members.back() < first_target_) continue;
+    if (state.alike == nullptr || !state.alike->is_sampled) continue;
     state.sampled = Sample(t);
     if (state.sampled) {
       names_[{tensors_[t].elements, tensors_[t].name}].push_back(t);
@@ -194,11 +244,13 @@ void Finder::Group() {
   }
 }
 
-bool Finder::ReadValues(size_t t, std::vector<int32_t>* values) {
+bool Finder::ReadValues(size_t t, uint64_t begin, uint64_t elements,
+                        std::vector<int32_t>* values) {
   values->clear();
-  for (const Run& run : SampleRuns(tensors_[t].elements)) {
+  for (const Run& run : SampleRuns(elements)) {
     values->resize(values->size() + run.count);
-    if (!reader_.Read(t, run.begin, std::span(*values).last(run.count))) {
+    if (!reader_.Read(t, begin + run.begin,
+                      std::span(*values).last(run.count))) {
       return false;
     }
   }
@@ -207,7 +259,7 @@ bool Finder::ReadValues(size_t t, std::vector<int32_t>* values) {
 
 bool Finder::Sample(size_t t) {
   std::vector<int32_t> values;
-  if (!ReadValues(t, &values)) return false;
+  if (!ReadValues(t, 0, tensors_[t].elements, &values)) return false;
   states_[t].sketch = SketchOf(values);
   if (kept_values_ + values.size() <= kMaxValues) {
     kept_values_ += values.size();
@@ -218,24 +270,28 @@ bool Finder::Sample(size_t t) {
 
 std::span<const int32_t> Finder::Values(size_t t, std::vector<int32_t>* room) {
   if (!states_[t].values.empty()) return states_[t].values;
-  if (!ReadValues(t, room)) return {};
+  if (!ReadValues(t, 0, tensors_[t].elements, room)) return {};
   return *room;
 }
 
-// Earlier tensors whose sketches are near, the nearest first.
-std::vector<size_t> Finder::Similar(size_t t) const {
-  const State& state = states_[t];
-  if (!state.sketch.telling || tensors_[t].elements < kMinSketched) return {};
+// Tensors of `alike` before `t` whose sketches are near that of `t` or of a
+// part of it, the nearest first.
+std::vector<size_t> Finder::Similar(size_t t, const Sketch& sketch,
+                                    const Class& alike) const {
+  if (!sketch.telling || sketch.count < kMinSketched) return {};
   std::vector<std::pair<uint32_t, size_t>> near;
-  const uint32_t limit = state.sketch.count * kMaxDistancePercent / 100;
+  const uint32_t limit = sketch.count * kMaxDistancePercent / 100;
   const auto look_at = [&](size_t other) {
-    if (!states_[other].sketch.telling || !IsSource(other)) return;
-    const uint32_t distance = state.sketch.Distance(states_[other].sketch);
+    if (!states_[other].sketch.telling || !IsSource(other) ||
+        !reader_.IsComparable(t, other)) {
+      return;
+    }
+    const uint32_t distance = sketch.Distance(states_[other].sketch);
     if (distance <= limit) near.push_back({distance, other});
   };
-  for (size_t band = 0; band < state.alike->bands.size(); ++band) {
-    const auto& all = state.alike->bands[band];
-    const uint16_t value = Band(state.sketch, band);
+  for (size_t band = 0; band < alike.bands.size(); ++band) {
+    const auto& all = alike.bands[band];
+    const uint16_t value = Band(sketch, band);
     const auto begin = std::ranges::lower_bound(all, std::pair(value, 0U));
     const auto end = std::lower_bound(
         begin, all.end(), std::pair(value, static_cast<uint32_t>(t)));
@@ -245,8 +301,8 @@ std::vector<size_t> Finder::Similar(size_t t) const {
       look_at(begin[static_cast<ptrdiff_t>(i)].second);
     }
   }
-  if (state.alike->bands.empty()) {
-    for (const size_t other : state.alike->members) {
+  if (alike.bands.empty()) {
+    for (const size_t other : alike.members) {
       if (other >= t) break;
       look_at(other);
     }
@@ -254,11 +310,42 @@ std::vector<size_t> Finder::Similar(size_t t) const {
   std::ranges::sort(near);
   near.erase(std::unique(near.begin(), near.end()), near.end());
   std::vector<size_t> similar;
+  std::vector<size_t> quants;
   for (const auto& [distance, other] : near) {
-    if (similar.size() == kCompared) break;
-    similar.push_back(other);
+    (IsQuantized(other) ? quants : similar).push_back(other);
+  }
+  const size_t compared = IsQuantized(t) ? kComparedFloats : kCompared;
+  if (similar.size() > compared) similar.resize(compared);
+  if (!quants.empty()) {
+    // The nearest, and those of most bits.
+    similar.push_back(quants[0]);
+    std::ranges::sort(quants, {}, [&](size_t other) {
+      return std::pair(-int{tensors_[other].quantized}, other);
+    });
+    if (quants.size() > kComparedQuants) quants.resize(kComparedQuants);
+    similar.insert(similar.end(), quants.begin(), quants.end());
   }
   return similar;
+}
+
+// What `values` of `t` cost against another; nothing if that tells nothing.
+std::optional<uint32_t> Finder::CostOf(size_t t,
+                                       std::span<const int32_t> values,
+                                       size_t other) {
+  std::vector<int32_t> room;
+  const std::span<const int32_t> predicted = Values(other, &room);
+  if (predicted.size() != values.size()) return std::nullopt;
+  const Comparison comparison = reader_.Compare(t, values, predicted);
+  const bool one_file = tensors_[t].file == tensors_[other].file;
+  const bool namesakes = tensors_[t].name == tensors_[other].name &&
+                         tensors_[t].shape == tensors_[other].shape;
+  const bool near = IsQuantized(t);
+  const uint32_t gain = one_file    ? (near ? kOneFileNearGain : kOneFileGain)
+                        : near      ? kNearGain
+                        : namesakes ? kNamesakeGain
+                                    : kGain;
+  if (!comparison.Tells(gain)) return std::nullopt;
+  return comparison.cost;
 }
 
 void Finder::AddRelative(size_t t, size_t other,
@@ -266,27 +353,18 @@ void Finder::AddRelative(size_t t, size_t other,
   for (const Relative& relative : *relatives) {
     if (relative.tensor == other) return;
   }
-  std::vector<int32_t> rooms[2];
-  const std::span<const int32_t> values = Values(t, &rooms[0]);
-  const std::span<const int32_t> predicted = Values(other, &rooms[1]);
-  if (predicted.size() != values.size()) return;
-  const ElementFormat& format = *states_[t].format;
-  const Comparison comparison = Compare(format, values, predicted);
-  const bool namesakes = tensors_[t].name == tensors_[other].name &&
-                         tensors_[t].shape == tensors_[other].shape;
-  const bool one_file = tensors_[t].file == tensors_[other].file;
-  const uint32_t gain = one_file    ? kOneFileGain
-                        : namesakes ? kNamesakeGain
-                                    : kGain;
-  if (comparison.Tells(gain)) {
-    relatives->push_back({comparison.cost, other});
-  }
+  std::vector<int32_t> room;
+  const auto cost = CostOf(t, Values(t, &room), other);
+  if (cost) relatives->push_back({*cost, other});
 }
 
 // What `t` may be coded against whole, the cheapest first.
 std::vector<Relative> Finder::Relatives(size_t t) {
   std::vector<Relative> relatives;
-  for (const size_t other : Similar(t)) AddRelative(t, other, &relatives);
+  const State& state = states_[t];
+  for (const size_t other : Similar(t, state.sketch, *state.alike)) {
+    AddRelative(t, other, &relatives);
+  }
   const std::vector<size_t>& namesakes =
       names_[{tensors_[t].elements, tensors_[t].name}];
   const auto here = std::ranges::lower_bound(namesakes, t);
@@ -294,7 +372,8 @@ std::vector<Relative> Finder::Relatives(size_t t) {
   for (auto i = here; i != namesakes.begin();) {
     --i;
     if (static_cast<size_t>(here - i) > kNamesakes) break;
-    if (tensors_[*i].shape == tensors_[t].shape && IsSource(*i)) {
+    if (tensors_[*i].shape == tensors_[t].shape && IsSource(*i) &&
+        reader_.IsComparable(t, *i)) {
       AddRelative(t, *i, &relatives);
     }
   }
@@ -302,25 +381,28 @@ std::vector<Relative> Finder::Relatives(size_t t) {
   return relatives;
 }
 
-// How well each file serves the tensors `begin` to `end`, which are those of
-// one file: bits lost on their nearest sources, the fewer the better.
-std::map<size_t, uint64_t> Finder::Losses(size_t begin, size_t end) const {
-  std::map<size_t, uint64_t> losses;
-  uint64_t all = 0;
+// Counts how well each file serves the tensors `begin` to `end`, which are
+// those of one file: the fewer bits are lost on their nearest sources, the
+// better.
+void Finder::AddServices(size_t begin, size_t end) {
+  std::map<size_t, uint64_t>& services = services_[tensors_[begin].file];
   for (size_t t = begin; t < end; ++t) {
     std::map<size_t, uint32_t> nearest;
     for (const Relative& relative : states_[t].relatives) {
       nearest.emplace(tensors_[relative.tensor].file, relative.cost);
     }
     if (nearest.empty()) continue;
-    all += kMissing;
     const uint32_t least = states_[t].relatives[0].cost;
     for (const auto& [file, cost] : nearest) {
-      losses[file] -= kMissing - std::min(kMissing, cost - least);
+      services[file] += kMissing - std::min(kMissing, cost - least);
     }
   }
-  for (auto& [file, loss] : losses) loss += all;
-  return losses;
+}
+
+uint64_t Finder::ServiceOf(size_t t, size_t source) const {
+  const std::map<size_t, uint64_t>& services = services_.at(tensors_[t].file);
+  const auto found = services.find(tensors_[source].file);
+  return found == services.end() ? 0 : found->second;
 }
 
 // Whether it is coded against one tensor of its own size.
@@ -332,7 +414,7 @@ bool Finder::IsWhole(size_t t) const {
 }
 
 // Leaves the sources that `t` may have, and puts those that serve best first.
-void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
+void Finder::Rank(size_t t) {
   std::vector<Relative>& relatives = states_[t].relatives;
   // A source that is too deep is replaced by what it is coded against.
   for (size_t i = 0; i < relatives.size(); ++i) {
@@ -348,13 +430,10 @@ void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
   const auto ties = std::ranges::find_if(relatives, [&](const Relative& r) {
     return r.cost - relatives[0].cost > kTie;
   });
-  const auto loss = [&](const Relative& r) {
-    const auto found = losses.find(tensors_[r.tensor].file);
-    return found == losses.end() ? UINT64_MAX : found->second;
-  };
-  std::stable_sort(
-      relatives.begin(), ties,
-      [&](const Relative& a, const Relative& b) { return loss(a) < loss(b); });
+  std::stable_sort(relatives.begin(), ties,
+                   [&](const Relative& a, const Relative& b) {
+                     return ServiceOf(t, a.tensor) > ServiceOf(t, b.tensor);
+                   });
   if (MakesKeyframe(relatives[0].tensor)) {
     std::erase_if(relatives, [&](const Relative& r) {
       return r.tensor >= first_target_ || MakesKeyframe(r.tensor);
@@ -362,35 +441,35 @@ void Finder::Rank(size_t t, const std::map<size_t, uint64_t>& losses) {
   }
 }
 
+SourceView Finder::Whole(size_t t, size_t source) const {
+  SourceView view;
+  view.source = source;
+  view.target_elements = tensors_[t].elements;
+  if (!tensors_[t].shape.empty()) view.columns = tensors_[t].shape.back();
+  view.source_columns = view.columns;
+  return view;
+}
+
 // Of a tensor that has relatives, but none that may serve, the parts are not
 // looked for.
 void Finder::Choose(size_t t, bool has_relatives) {
   const std::vector<Relative>& relatives = states_[t].relatives;
   Lineage& lineage = found_[t];
-  const auto whole = [&](size_t source) {
-    SourceView view;
-    view.source = source;
-    view.target_elements = tensors_[t].elements;
-    if (!tensors_[t].shape.empty()) view.columns = tensors_[t].shape.back();
-    view.source_columns = view.columns;
-    return view;
-  };
-  if (!relatives.empty()) {
-    lineage.base.push_back(whole(relatives[0].tensor));
+  if (IsQuantized(t)) {
+    ChooseQuantized(t);
+  } else if (!relatives.empty()) {
+    lineage.base.push_back(Whole(t, relatives[0].tensor));
     structure_.AddRelative(t, relatives[0].tensor);
-  } else if (!has_relatives && attempts_ > 0) {
-    --attempts_;
-    lineage.base = structure_.Find(t, [&](size_t source) {
-      return Allowed(source) && !MakesKeyframe(source);
-    });
+  } else if (!has_relatives) {
+    lineage.base = FindStructure(t, false);
   }
   if (!lineage.base.empty() &&
       tensors_[lineage.base[0].source].file != tensors_[t].file) {
     attempts_ += kAttempts;
   }
-  if (!relatives.empty() && relatives[0].cost != 0) {
+  if (!IsQuantized(t) && !relatives.empty() && relatives[0].cost != 0) {
     for (const size_t parent : Merge(t)) {
-      lineage.merge.push_back(whole(parent));
+      lineage.merge.push_back(Whole(t, parent));
     }
     if (!lineage.merge.empty()) {
       lineage.base[0] = std::move(lineage.merge[0]);
@@ -404,9 +483,152 @@ void Finder::Choose(size_t t, bool has_relatives) {
   };
   for (const SourceView& view : lineage.base) deepen(view.source);
   for (const SourceView& view : lineage.merge) deepen(view.source);
+  for (const SourceView& view : lineage.candidates) deepen(view.source);
   if (lineage.adapter) {
     deepen(lineage.adapter->a);
     deepen(lineage.adapter->b);
+  }
+}
+
+std::vector<SourceView> Finder::FindStructure(size_t t, bool floats_only) {
+  if (attempts_ == 0) return {};
+  --attempts_;
+  std::vector<SourceView> views = FindParts(t);
+  if (!views.empty()) return views;
+  return structure_.Find(t, [&](size_t source) {
+    return Allowed(source) && !MakesKeyframe(source) &&
+           !(floats_only && IsQuantized(source));
+  });
+}
+
+// The matrices that `t` is made of, each of a tensor of its own.
+std::vector<SourceView> Finder::FindParts(size_t t) {
+  const Class* const alike = PartsOf(t);
+  if (alike == nullptr || !alike->is_sampled) return {};
+  const uint64_t parts = tensors_[t].shape[0];
+  const uint64_t elements = tensors_[t].elements / parts;
+  std::vector<SourceView> views;
+  std::vector<int32_t> values;
+  for (uint64_t part = 0; part < parts; ++part) {
+    // Most are found, or none.
+    if (part == kAttempts && views.empty()) return {};
+    if (!ReadValues(t, part * elements, elements, &values)) return {};
+    std::vector<Relative> found;
+    for (const size_t other : Similar(t, SketchOf(values), *alike)) {
+      if (!Allowed(other) || tensors_[other].file == tensors_[t].file) continue;
+      if (const auto cost = CostOf(t, values, other)) {
+        found.push_back({*cost, other});
+      }
+    }
+    if (found.empty()) continue;
+    const uint32_t least = std::ranges::min(found).cost;
+    // All of one file, and not of quantized tensors, if that costs little.
+    const auto best =
+        std::ranges::min_element(found, {}, [&](const Relative& r) {
+          const size_t file = tensors_[r.tensor].file;
+          const bool other_file =
+              !views.empty() && tensors_[views[0].source].file != file;
+          return std::tuple(r.cost - least > kTie, IsQuantized(r.tensor),
+                            other_file, r);
+        });
+    SourceView view;
+    view.source = best->tensor;
+    view.target_begin = part * elements;
+    view.target_elements = elements;
+    view.columns = view.source_columns = MatrixOf(tensors_[t])->columns;
+    views.push_back(view);
+  }
+  return views;
+}
+
+// Of what `t` seems to be made if not of a tensor that is not quantized and as
+// it is: what others were made of that are nearly the same, or what is found.
+// Several views of the whole tensor, or some of its parts.
+std::vector<SourceView> Finder::FindOrigins(size_t t) {
+  const std::vector<Relative>& relatives = states_[t].relatives;
+  std::vector<SourceView> views;
+  bool was_looked_for = false;
+  for (const Relative& relative : relatives) {
+    if (!IsQuantized(relative.tensor)) return {};
+    if (tensors_[relative.tensor].shape != tensors_[t].shape) continue;
+    was_looked_for = was_looked_for || relative.tensor >= first_target_;
+    const Lineage& other = found_[relative.tensor];
+    const auto& sources =
+        other.candidates.empty() ? other.base : other.candidates;
+    for (const SourceView& view : sources) {
+      if (!IsQuantized(view.source) && Allowed(view.source)) {
+        views.push_back(view);
+      }
+    }
+    if (!views.empty()) return views;
+  }
+  if (was_looked_for) return {};
+  views = FindStructure(t, !relatives.empty());
+  if (views.size() == 1 && views[0].target_elements == tensors_[t].elements) {
+    for (SourceView& view : structure_.Variants(t, views[0])) {
+      if (Allowed(view.source)) views.push_back(std::move(view));
+    }
+  }
+  return views;
+}
+
+void Finder::ChooseQuantized(size_t t) {
+  Lineage& lineage = found_[t];
+  const std::vector<Relative>& relatives = states_[t].relatives;
+  struct Option {
+    uint32_t cost;
+    SourceView view;
+  };
+  std::vector<Option> options;
+  uint64_t covered = 0;  // by views of parts
+  std::vector<SourceView> origins = FindOrigins(t);
+  for (const SourceView& view : origins) {
+    if (view.target_elements != tensors_[t].elements) {
+      covered += view.target_elements;
+    } else if (const auto cost = structure_.CostOf(t, view)) {
+      options.push_back({*cost, view});
+    }
+  }
+  if (covered != 0 &&
+      (relatives.empty() || covered > tensors_[t].elements / 2)) {
+    lineage.base = std::move(origins);
+    return;
+  }
+  for (const Relative& relative : relatives) {
+    options.push_back({relative.cost, Whole(t, relative.tensor)});
+  }
+  if (options.empty()) return;
+  const uint32_t least = std::ranges::min(options, {}, [](const Option& o) {
+                           return o.cost;
+                         }).cost;
+  // Of those that are as near: a copy, what is not quantized, what has most
+  // bits, what serves other tensors of the file.
+  const auto key = [&](const Option& option) {
+    const size_t source = option.view.source;
+    const int bits = tensors_[source].quantized;
+    const bool is_copy = option.cost == 0 && bits == tensors_[t].quantized;
+    const bool is_tie = option.cost - least <= kTie;
+    return is_tie ? std::tuple(0U, !is_copy, bits != 0, -bits,
+                               ~ServiceOf(t, source), option.cost)
+                  : std::tuple(option.cost, false, false, 0, uint64_t{0}, 0U);
+  };
+  std::ranges::stable_sort(options, {}, key);
+  // Of both kinds, if there are both.
+  const auto is_quantized = [&](const Option& option) {
+    return IsQuantized(option.view.source);
+  };
+  const auto other_kind =
+      std::ranges::find(options, !is_quantized(options[0]), is_quantized);
+  if (other_kind - options.begin() >= ptrdiff_t{kCandidates}) {
+    options[kCandidates - 1] = *other_kind;
+  }
+  if (options.size() > kCandidates) options.resize(kCandidates);
+  for (Option& option : options) {
+    lineage.candidates.push_back(std::move(option.view));
+  }
+  lineage.base = {lineage.candidates[0]};
+  if (!relatives.empty()) {
+    structure_.AddRelative(t, relatives[0].tensor);
   }
 }
 
@@ -441,8 +663,8 @@ void Finder::GroupAdapters() {
   const auto is_matrix = [&](size_t t) {
     const auto format = reader_.format(t);
     const std::vector<uint64_t>& shape = tensors_[t].shape;
-    return format && format->is_float && shape.size() == 2 && shape[0] != 0 &&
-           tensors_[t].elements % shape[0] == 0 &&
+    return format && format->is_float && !IsQuantized(t) && shape.size() == 2 &&
+           shape[0] != 0 && tensors_[t].elements % shape[0] == 0 &&
            tensors_[t].elements / shape[0] == shape[1];
   };
   const auto add = [&](size_t a, size_t b) {
@@ -546,12 +768,12 @@ std::vector<Lineage> Finder::Find() {
          ++end) {
       if (states_[end].sampled) states_[end].relatives = Relatives(end);
     }
-    const std::map<size_t, uint64_t> losses = Losses(begin, end);
+    AddServices(begin, end);
     attempts_ = kAttempts;
     for (size_t t = begin; t < end; ++t) {
       found_[t].depth = 0;
       const bool has_relatives = !states_[t].relatives.empty();
-      Rank(t, losses);
+      Rank(t);
       Choose(t, has_relatives);
     }
     begin = end;

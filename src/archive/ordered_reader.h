@@ -32,6 +32,21 @@ class OrderedReader {
     return true;
   }
 
+  /// Whether `t` may be coded against `source`, as far as their types tell.
+  bool IsComparable(size_t t, size_t source) const {
+    const auto of_t = format(t);
+    const auto of_source = format(source);
+    return of_t && of_source && of_t->is_float == of_source->is_float &&
+           (tensors_[t].quantized != 0 || tensors_[source].quantized == 0);
+  }
+  /// Compares values of `t`, which has a format, with their predictions.
+  Comparison Compare(size_t t, std::span<const int32_t> values,
+                     std::span<const int32_t> predicted) const {
+    return tensors_[t].quantized != 0
+               ? CompareNear(values, predicted)
+               : archive::Compare(*format(t), values, predicted);
+  }
+
  private:
   const std::vector<LineageTensor>& tensors_;
   LineageReader& reader_;

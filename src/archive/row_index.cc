@@ -28,7 +28,7 @@ uint64_t Hash(uint64_t x) {
 
 std::optional<Matrix> MatrixOf(const LineageTensor& tensor) {
   if (tensor.shape.empty() || tensor.elements == 0) return std::nullopt;
-  uint64_t columns = kSignatureBits;
+  uint64_t columns = kVectorColumns;
   if (tensor.shape.size() > 1) {
     columns = tensor.shape.back();
     if (columns < kMinColumns && tensor.shape[0] != 0) {
@@ -45,20 +45,30 @@ std::optional<RowSignature> SignatureOf(std::span<const int32_t> row) {
   int64_t sum = 0;
   for (const int32_t value : row) sum += value;
   const int64_t mean = sum / static_cast<int64_t>(row.size());
-  RowSignature signature = 0;
+  RowSignature signature{};
+  size_t above = 0;
   for (size_t i = 0; i < row.size(); ++i) {
-    signature |= uint64_t{row[i] > mean} << i;
+    const uint64_t bit = row[i] > mean;
+    signature[i / 64] |= bit << (i % 64);
+    above += bit;
   }
-  const auto above = static_cast<size_t>(std::popcount(signature));
   if (above < row.size() / 8 || above > row.size() - row.size() / 8) {
     return std::nullopt;
   }
   return signature;
 }
 
-bool AreNear(RowSignature a, RowSignature b, uint64_t columns) {
+uint32_t Distance(const RowSignature& a, const RowSignature& b) {
+  int distance = 0;
+  for (size_t i = 0; i < a.size(); ++i) distance += std::popcount(a[i] ^ b[i]);
+  return static_cast<uint32_t>(distance);
+}
+
+// Unrelated rows are as near once in 10^7 times or less.
+bool AreNear(const RowSignature& a, const RowSignature& b, uint64_t columns) {
   const uint64_t bits = std::min(columns, kSignatureBits);
-  return static_cast<uint64_t>(std::popcount(a ^ b)) * 6 <= bits;
+  const uint64_t percent = bits < 128 ? 17 : bits < 256 ? 25 : 30;
+  return Distance(a, b) * 100 <= bits * percent;
 }
 
 bool ReadRows(OrderedReader& reader, size_t t, const Matrix& matrix,
@@ -117,20 +127,19 @@ void RowIndex::Add(size_t tensor, uint64_t columns, const Row& row) {
   }
 }
 
-void RowIndex::Find(RowSignature signature, uint64_t columns,
+void RowIndex::Find(const RowSignature& signature, uint64_t columns,
                     std::vector<Entry>* found) const {
   for (size_t band = 0; band < BandsOf(columns); ++band) {
     uint32_t at = heads_[band][Bucket(signature, columns, band)];
     for (size_t i = 0; at != kNone && i < kMaxChain; ++i) {
       const Linked& linked = entries_[at];
       at = linked.next[band];
-      const RowSignature other = linked.entry.signature;
+      const RowSignature& other = linked.entry.signature;
       if (!AreNear(signature, other, columns)) continue;
       // It was found by an earlier band.
-      const RowSignature same = ~(signature ^ other);
       bool known = false;
       for (size_t before = 0; before < band; ++before) {
-        known |= (same >> (16 * before) & 0xffff) == 0xffff;
+        known |= Band(signature, before) == Band(other, before);
       }
       if (!known) found->push_back(linked.entry);
     }

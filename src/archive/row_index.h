@@ -23,14 +23,19 @@ inline constexpr uint64_t kMinColumns = 32;
 /// one. A vector has rows of 64 elements; what is left belongs to none.
 std::optional<Matrix> MatrixOf(const LineageTensor& tensor);
 
-/// One bit an element of a row's first 64: whether it is above their mean. Of
-/// related rows few differ, of others half of them.
-using RowSignature = uint64_t;
-inline constexpr uint64_t kSignatureBits = 64;
+inline constexpr uint64_t kVectorColumns = 64;
+
+/// One bit an element of a row's first 256: whether it is above their mean. Of
+/// related rows few differ (of those quantized to two bits one in ten), of
+/// others half of them.
+inline constexpr uint64_t kSignatureBits = 256;
+using RowSignature = std::array<uint64_t, kSignatureBits / 64>;
 /// Nothing where nearly all bits are equal, which says nothing.
 std::optional<RowSignature> SignatureOf(std::span<const int32_t> row);
+/// How many bits differ.
+uint32_t Distance(const RowSignature& a, const RowSignature& b);
 /// Whether signatures of rows of `columns` elements are those of related rows.
-bool AreNear(RowSignature a, RowSignature b, uint64_t columns);
+bool AreNear(const RowSignature& a, const RowSignature& b, uint64_t columns);
 
 struct Row {
   uint32_t number;
@@ -61,17 +66,17 @@ class RowIndex {
   RowIndex() {
     for (auto& heads : heads_) heads.assign(kBuckets, kNone);
   }
-  /// Has 2^20 rows: no more are added.
+  /// Has 2^19 rows: no more are added.
   bool IsFull() const { return entries_.size() == kMaxEntries; }
   void Add(size_t tensor, uint64_t columns, const Row& row);
   /// Appends entries that are near, of matrices of as many columns and some
   /// others, each once.
-  void Find(RowSignature signature, uint64_t columns,
+  void Find(const RowSignature& signature, uint64_t columns,
             std::vector<Entry>* found) const;
 
  private:
-  static constexpr size_t kMaxEntries = size_t{1} << 20;
-  static constexpr size_t kBands = 4;
+  static constexpr size_t kMaxEntries = size_t{1} << 19;
+  static constexpr size_t kBands = kSignatureBits / 16;
   static constexpr size_t kBuckets = size_t{1} << 16;
   static constexpr uint32_t kNone = UINT32_MAX;
 
@@ -79,8 +84,12 @@ class RowIndex {
     Entry entry;
     std::array<uint32_t, kBands> next;
   };
-  static size_t Bucket(RowSignature signature, uint64_t columns, size_t band) {
-    return ((signature >> (16 * band)) ^ columns * 0x9e3779b1) % kBuckets;
+  static uint16_t Band(const RowSignature& signature, size_t band) {
+    return static_cast<uint16_t>(signature[band / 4] >> (16 * (band % 4)));
+  }
+  static size_t Bucket(const RowSignature& signature, uint64_t columns,
+                       size_t band) {
+    return (Band(signature, band) ^ columns * 0x9e3779b1) % kBuckets;
   }
   static size_t BandsOf(uint64_t columns) {
     return columns < kSignatureBits ? columns / 16 : kBands;

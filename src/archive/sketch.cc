@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "base/log2.h"
 
 namespace zipllm::archive {
 namespace {
@@ -79,6 +80,45 @@ uint32_t SetBits(std::span<const int32_t> values, int64_t middle,
 }
 
 int32_t OrderBf16(uint16_t bits) { return Order(uint32_t{bits} << 16); }
+
+// Values that have a scale of their own.
+constexpr size_t kScaled = 32;
+// Fewer say too little.
+constexpr size_t kMinNear = 4 * kScaled;
+constexpr uint32_t kAll = 1U << 24;
+
+// The part of the variance of `values` that no multiple of `predicted` and
+// constant explains, in 1 / kAll.
+uint32_t Unexplained(std::span<const int32_t> values,
+                     std::span<const int32_t> predicted) {
+  constexpr float kLargest = 1e30F;  // infinities and NaNs count as 0
+  const auto real = [](int32_t ordered) {
+    const float value = FromOrdered(ordered);
+    return value > -kLargest && value < kLargest ? double{value} : 0.0;
+  };
+  double mean = 0;
+  double predicted_mean = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    mean += real(values[i]);
+    predicted_mean += real(predicted[i]);
+  }
+  mean /= static_cast<double>(values.size());
+  predicted_mean /= static_cast<double>(values.size());
+  double squares = 0;
+  double predicted_squares = 0;
+  double products = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double x = real(values[i]) - mean;
+    const double y = real(predicted[i]) - predicted_mean;
+    squares += x * x;
+    predicted_squares += y * y;
+    products += x * y;
+  }
+  if (squares == 0 && predicted_squares == 0) return 0;
+  if (!(products > 0)) return kAll;
+  const double explained = products * products / (squares * predicted_squares);
+  return explained < 1 ? static_cast<uint32_t>((1 - explained) * kAll) : 0;
+}
 
 }  // namespace
 
@@ -224,6 +264,35 @@ Comparison Compare(const ElementFormat& format, std::span<const int32_t> values,
   return {static_cast<uint32_t>(16 * cost / count),
           static_cast<uint32_t>(16 * chance / count),
           gain > 0 && gain * gain > 25 * variance};
+}
+
+Comparison CompareNear(std::span<const int32_t> values,
+                       std::span<const int32_t> predicted) {
+  const size_t n = values.size();
+  if (n < kMinNear) return {UINT32_MAX, UINT32_MAX, false};
+  std::vector<int32_t> others(predicted.begin(), predicted.end());
+  std::ranges::rotate(others,
+                      others.begin() + static_cast<ptrdiff_t>(n * 5 / 13));
+  int64_t left = 0;
+  int64_t chance = 0;
+  int64_t squares = 0;
+  const auto count = static_cast<int64_t>(n / kScaled);
+  for (size_t i = 0; i + kScaled <= n; i += kScaled) {
+    const auto part = values.subspan(i, kScaled);
+    const int64_t a = Unexplained(part, predicted.subspan(i, kScaled));
+    const int64_t b =
+        Unexplained(part, std::span<const int32_t>(others).subspan(i, kScaled));
+    left += a;
+    chance += b;
+    squares += (b - a) * (b - a);
+  }
+  const int64_t gain = chance - left;
+  const int64_t variance = squares - gain * gain / count;
+  // Half the logarithm, in 1/256.
+  const auto cost = [&](int64_t part) {
+    return Log2Q16(static_cast<uint32_t>(part / count) + 1) >> 9;
+  };
+  return {cost(left), cost(chance), gain > 0 && gain * gain > 25 * variance};
 }
 
 std::vector<Run> SampleRuns(uint64_t elements) {

@@ -5,7 +5,6 @@
 #include <bit>
 #include <numeric>
 #include <tuple>
-#include <unordered_map>
 
 namespace zipllm::archive {
 namespace {
@@ -16,6 +15,8 @@ using Order = SourceView::Order;
 constexpr size_t kMinMatches = 3;
 // Of the tensors that have most in common, as many are compared by values.
 constexpr size_t kCompared = 16;
+// Of those of which parts are expected.
+constexpr size_t kComparedParts = 256;
 // Rows that are aligned one by one.
 constexpr uint64_t kMaxRows = uint64_t{1} << 18;
 constexpr size_t kMaxAligned = 8;  // sources
@@ -24,11 +25,17 @@ constexpr size_t kMaxViews = 1024;
 constexpr size_t kMaxRelatives = 16;
 // Sources are cut into up to so many equal parts.
 constexpr uint64_t kMaxParts = 8;
-constexpr uint64_t kSide = 8;  // of a block
+constexpr uint64_t kSide = 16;  // of a block by which a source is found
+constexpr uint64_t kStep = 8;   // of those that are compared then
 constexpr uint64_t kBlocks = 8;
 constexpr size_t kMaxBlocks = 4096;
 // In 1/256 bit an element, beyond chance.
 constexpr uint32_t kGain = 256;
+constexpr uint32_t kNearGain = 96;  // of quantized tensors
+// Row orders that are kept, and pairs of rows that are compared where the index
+// does not tell.
+constexpr size_t kMaxOrders = 8;
+constexpr uint64_t kMaxPairs = uint64_t{1} << 26;
 
 }  // namespace
 
@@ -62,7 +69,11 @@ void StructureFinder::AddRelative(size_t t, size_t other) {
 bool StructureFinder::Comparable(size_t t, size_t source) const {
   return source < t && matrices_[source] &&
          tensors_[source].file != tensors_[t].file &&
-         reader_.format(source)->is_float == reader_.format(t)->is_float;
+         reader_.IsComparable(t, source);
+}
+
+bool StructureFinder::IsLess(size_t source, size_t other) const {
+  return tensors_[source].quantized != 0 && tensors_[other].quantized == 0;
 }
 
 SourceView StructureFinder::RowsView(size_t t, size_t source,
@@ -78,34 +89,34 @@ SourceView StructureFinder::RowsView(size_t t, size_t source,
   return view;
 }
 
-// Compares the values of some blocks of a view.
-void StructureFinder::Propose(size_t t, SourceView view,
-                              std::vector<Candidate>* found) {
+// Compares the values of some blocks of a view; nothing if they tell nothing.
+std::optional<Comparison> StructureFinder::CompareView(size_t t,
+                                                       const SourceView& view) {
   const uint64_t columns = view.columns;
   const uint64_t rows = view.target_elements / columns;
-  const uint64_t height = std::min(rows, kSide);
+  const uint64_t height = std::min(rows, kStep);
   std::vector<int32_t> values;
   std::vector<int32_t> predicted;
   for (uint64_t block = 0; block < kBlocks; ++block) {
     const uint64_t top = (rows - height) * block / (kBlocks - 1);
-    const uint64_t left = (columns - kSide) * (block * 3 % kBlocks) / kBlocks;
+    const uint64_t left = (columns - kStep) * (block * 3 % kBlocks) / kBlocks;
     const size_t at = values.size();
-    values.resize(at + height * kSide);
+    values.resize(at + height * kStep);
     predicted.resize(values.size());
     for (uint64_t i = 0; i < height; ++i) {
-      const std::span<int32_t> row(&values[at + i * kSide], kSide);
+      const std::span<int32_t> row(&values[at + i * kStep], kStep);
       const uint64_t begin = view.target_begin + (top + i) * columns + left;
-      if (!reader_.Read(t, begin, row)) return;
+      if (!reader_.Read(t, begin, row)) return std::nullopt;
     }
     std::vector<int32_t> run(height);
     if (view.order == Order::kTransposed) {
-      for (uint64_t j = 0; j < kSide; ++j) {
+      for (uint64_t j = 0; j < kStep; ++j) {
         const uint64_t begin =
             (left + j + view.row_offset) * view.source_columns + top +
             view.column_offset;
-        if (!reader_.Read(view.source, begin, run)) return;
+        if (!reader_.Read(view.source, begin, run)) return std::nullopt;
         for (uint64_t i = 0; i < height; ++i) {
-          predicted[at + i * kSide + j] = run[i];
+          predicted[at + i * kStep + j] = run[i];
         }
       }
       continue;
@@ -117,16 +128,52 @@ void StructureFinder::Propose(size_t t, SourceView view,
       const uint64_t begin =
           row * view.source_columns + left + view.column_offset;
       if (!reader_.Read(view.source, begin,
-                        std::span(&predicted[at + i * kSide], kSide))) {
-        return;
+                        std::span(&predicted[at + i * kStep], kStep))) {
+        return std::nullopt;
       }
     }
   }
-  const Comparison comparison = Compare(*reader_.format(t), values, predicted);
-  if (!comparison.Tells(kGain)) return;
+  const Comparison comparison = reader_.Compare(t, values, predicted);
+  const bool quantized = tensors_[t].quantized != 0;
+  if (!comparison.Tells(quantized ? kNearGain : kGain)) return std::nullopt;
+  return comparison;
+}
+
+bool StructureFinder::Propose(size_t t, SourceView view,
+                              std::vector<Candidate>* found) {
+  const auto comparison = CompareView(t, view);
+  if (!comparison) return false;
   const uint64_t saved =
-      (comparison.chance - comparison.cost) * view.target_elements;
+      (comparison->chance - comparison->cost) * view.target_elements;
   found->push_back({std::move(view), saved});
+  return true;
+}
+
+std::optional<uint32_t> StructureFinder::CostOf(size_t t,
+                                                const SourceView& view) {
+  const auto comparison = CompareView(t, view);
+  if (!comparison) return std::nullopt;
+  return comparison->cost;
+}
+
+std::vector<SourceView> StructureFinder::Variants(
+    size_t t, const SourceView& view) const {
+  std::vector<SourceView> variants;
+  const auto add = [&](size_t source) {
+    const bool same_rows = matrices_[source] && source != view.source &&
+                           matrices_[source]->columns == view.source_columns;
+    if (!same_rows || !Comparable(t, source) || IsLess(source, view.source)) {
+      return;
+    }
+    variants.push_back(view);
+    variants.back().source = source;
+  };
+  const size_t root = roots_[view.source];
+  add(root);
+  const auto relatives = relatives_.find(root);
+  if (relatives == relatives_.end()) return variants;
+  for (const size_t relative : relatives->second) add(relative);
+  return variants;
 }
 
 // Takes a relative of the source instead, if that serves better.
@@ -137,7 +184,8 @@ void StructureFinder::TryRelatives(size_t t,
   if (relatives == relatives_.end()) return;
   std::vector<Candidate> found;
   for (const size_t relative : relatives->second) {
-    if (!allowed(relative) || tensors_[relative].file == tensors_[t].file) {
+    if (!allowed(relative) || !Comparable(t, relative) ||
+        IsLess(relative, candidate->view.source)) {
       continue;
     }
     SourceView view = candidate->view;
@@ -185,7 +233,7 @@ void StructureFinder::FindRows(size_t t,
   const Matrix& matrix = *matrices_[t];
   Class& alike = classes_[{reader_.format(t)->is_float, matrix.columns}];
   const bool has_partner = std::ranges::any_of(
-      alike.members, [&](size_t s) { return Comparable(t, s); });
+      alike.members, [&](size_t s) { return Comparable(t, s) && allowed(s); });
   if (!has_partner) return;
   std::vector<Row> rows;
   for (; alike.members[alike.indexed] < file_begins_[t]; ++alike.indexed) {
@@ -214,7 +262,9 @@ void StructureFinder::FindRows(size_t t,
     }
     std::ranges::stable_sort(most, std::ranges::greater(),
                              [](const auto& entry) { return entry.first; });
-    if (most.size() > kCompared) most.resize(kCompared);
+    const size_t compared =
+        tensors_[t].shape.size() > 2 ? kComparedParts : kCompared;
+    if (most.size() > compared) most.resize(compared);
     std::vector<size_t> scattered;
     const size_t before = found->size();
     for (const auto& [count, source] : most) {
@@ -230,6 +280,7 @@ void StructureFinder::FindRows(size_t t,
       });
       if (times * 4 < static_cast<size_t>(expected) * 3) {
         // How many if they stood in any order.
+        if (TryOrders(t, source, found)) continue;
         const uint64_t scattered_rows = rows.size() * SampleSize(source_rows) /
                                         std::max(source_rows, matrix.rows);
         if (count * 4 >= scattered_rows) scattered.push_back(source);
@@ -271,6 +322,20 @@ void StructureFinder::FindRows(size_t t,
   }
 }
 
+// Whether the rows of `t` are those of `source` in an order that was found
+// before.
+bool StructureFinder::TryOrders(size_t t, size_t source,
+                                std::vector<Candidate>* found) {
+  const uint64_t rows = matrices_[t]->rows;
+  for (const auto& order : orders_[{rows, matrices_[source]->rows}]) {
+    SourceView view = RowsView(t, source, 0, 0, rows);
+    view.order = Order::kRows;
+    view.rows = order;
+    if (Propose(t, std::move(view), found)) return true;
+  }
+  return false;
+}
+
 // Finds for each row of `t` the one that it seems to be. Runs of them become
 // views; too many runs become one view with all rows, of a single source.
 void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
@@ -280,35 +345,33 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
   for (const size_t source : sources) all += matrices_[source]->rows;
   if (all > kMaxRows) return;
   const uint64_t columns = matrix.columns;
-  // By source, the signatures of its rows.
-  std::unordered_map<uint32_t, std::unordered_map<uint32_t, RowSignature>> of;
+  // By source, the signatures of its rows, ascending.
+  std::map<uint32_t, std::vector<Row>> of;
   RowIndex index;
-  std::vector<Row> rows;
   for (const size_t source : sources) {
-    rows.clear();
+    std::vector<Row>& signatures = of[static_cast<uint32_t>(source)];
     if (!ReadRows(reader_, source, *matrices_[source], 0,
-                  matrices_[source]->rows, &rows)) {
-      continue;
+                  matrices_[source]->rows, &signatures)) {
+      signatures.clear();
     }
-    auto& signatures = of[static_cast<uint32_t>(source)];
-    for (const Row& row : rows) {
-      index.Add(source, columns, row);
-      signatures.emplace(row.number, row.signature);
-    }
+    for (const Row& row : signatures) index.Add(source, columns, row);
   }
-  rows.clear();
+  std::vector<Row> rows;
   if (!ReadRows(reader_, t, matrix, 0, matrix.rows, &rows)) return;
 
   std::vector<Match> matches;
+  std::vector<Row> left;
   std::vector<RowIndex::Entry> near;
   for (const Row& row : rows) {
     // The one after that of the row before, if it fits.
     if (!matches.empty() && matches.back().row + 1 == row.number) {
       const auto& signatures = of[matches.back().source];
-      const auto next = signatures.find(matches.back().source_row + 1);
+      const auto next = std::ranges::lower_bound(
+          signatures, matches.back().source_row + 1, {}, &Row::number);
       if (next != signatures.end() &&
-          AreNear(next->second, row.signature, columns)) {
-        matches.push_back({matches.back().source, next->first, row.number});
+          next->number == matches.back().source_row + 1 &&
+          AreNear(next->signature, row.signature, columns)) {
+        matches.push_back({matches.back().source, next->number, row.number});
         continue;
       }
     }
@@ -316,12 +379,32 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
     index.Find(row.signature, columns, &near);
     const auto best =
         std::ranges::min_element(near, {}, [&](const RowIndex::Entry& entry) {
-          return std::tuple(std::popcount(entry.signature ^ row.signature),
+          return std::tuple(Distance(entry.signature, row.signature),
                             entry.tensor, entry.row);
         });
     if (best != near.end()) {
       matches.push_back({best->tensor, best->row, row.number});
+    } else {
+      left.push_back(row);
     }
+  }
+  // The index does not find all that differ in many bits.
+  if (left.size() * 2 <= rows.size() && left.size() * all <= kMaxPairs) {
+    for (const Row& row : left) {
+      std::tuple<uint32_t, uint32_t, uint32_t> best{UINT32_MAX, 0, 0};
+      for (const auto& [source, signatures] : of) {
+        for (const Row& other : signatures) {
+          if (!AreNear(other.signature, row.signature, columns)) continue;
+          best = std::min(best, {Distance(other.signature, row.signature),
+                                 source, other.number});
+        }
+      }
+      const auto& [distance, source, source_row] = best;
+      if (distance != UINT32_MAX) {
+        matches.push_back({source, source_row, row.number});
+      }
+    }
+    std::ranges::sort(matches, {}, &Match::row);
   }
   std::vector<SourceView> views;
   for (const Match& match : matches) {
@@ -352,7 +435,11 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
     for (const Match& match : matches) {
       if (match.source == source) view.rows[match.row] = match.source_row;
     }
-    Propose(t, std::move(view), found);
+    if (!Propose(t, view, found)) continue;
+    auto& orders = orders_[{matrix.rows, matrices_[source]->rows}];
+    if (count == matrix.rows && orders.size() < kMaxOrders) {
+      orders.push_back(std::move(view.rows));
+    }
   }
 }
 
@@ -425,6 +512,7 @@ const std::vector<StructureFinder::Block>& StructureFinder::BlocksOf(
   Blocks& known = blocks_[shape];
   for (; known.looked_at < before; ++known.looked_at) {
     if (matrices_[known.looked_at] &&
+        tensors_[known.looked_at].quantized == 0 &&
         roots_[known.looked_at] == known.looked_at) {
       AddBlocks(known.looked_at, shape, &known.blocks);
     }

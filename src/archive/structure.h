@@ -33,6 +33,13 @@ class StructureFinder {
   std::vector<SourceView> Find(size_t t,
                                const std::function<bool(size_t)>& allowed);
 
+  /// What a view of a whole tensor costs, in 1/256 bit an element; nothing if
+  /// it tells nothing.
+  std::optional<uint32_t> CostOf(size_t t, const SourceView& view);
+  /// The view, with tensors that are nearly the same as its source instead of
+  /// that.
+  std::vector<SourceView> Variants(size_t t, const SourceView& view) const;
+
  private:
   /// A view, and the bits that it seems to save.
   struct Candidate {
@@ -50,14 +57,17 @@ class StructureFinder {
     size_t indexed = 0;           // of the members, how many are
   };
   using Shape = std::pair<uint64_t, uint64_t>;
-  /// 8 x 8 elements amid a part of a tensor that has the shape of another.
+  /// 16 x 16 elements amid a part of a tensor that has the shape of another.
   struct Block {
     size_t tensor;
-    uint64_t bits;
+    RowSignature bits;
     SourceView view;  // of that part
   };
 
   bool Comparable(size_t t, size_t source) const;
+  /// Whether `source` serves less than `other` for being quantized.
+  bool IsLess(size_t source, size_t other) const;
+  std::optional<Comparison> CompareView(size_t t, const SourceView& view);
   std::optional<RowSignature> BlockBits(size_t t, uint64_t row, uint64_t column,
                                         bool transposed);
   void AddBlocks(size_t source, const Shape& shape, std::vector<Block>* blocks);
@@ -73,7 +83,8 @@ class StructureFinder {
                 std::vector<Candidate>* found);
   void AlignRows(size_t t, const std::vector<size_t>& sources,
                  std::vector<Candidate>* found);
-  void Propose(size_t t, SourceView view, std::vector<Candidate>* found);
+  bool Propose(size_t t, SourceView view, std::vector<Candidate>* found);
+  bool TryOrders(size_t t, size_t source, std::vector<Candidate>* found);
   void TryRelatives(size_t t, const std::function<bool(size_t)>& allowed,
                     Candidate* candidate);
   SourceView RowsView(size_t t, size_t source, uint64_t target_row,
@@ -89,6 +100,9 @@ class StructureFinder {
   std::vector<bool> is_indexed_;
   std::map<std::pair<bool, uint64_t>, Class> classes_;
   RowIndex index_;
+  // In which tensors had the rows of others, by how many rows those have.
+  std::map<std::pair<uint64_t, uint64_t>, std::vector<std::vector<uint32_t>>>
+      orders_;
   struct Blocks {
     size_t looked_at = 0;  // of the tensors, how many
     std::vector<Block> blocks;
