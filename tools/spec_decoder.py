@@ -3645,7 +3645,7 @@ class Decoder:
         check(width in (0, 1, 2, 4, 8), f"elements of {width} bytes")
         unit = (1, width)
         if width == 0:
-            unit = (fields.varint("elements of a unit", 2, 4096), fields.varint("bytes of a unit", 1, 4096))
+            unit = (fields.varint("elements of a unit", 2, 1 << 24), fields.varint("bytes of a unit", 1, 4096))
         check(block_size % unit[1] == 0 and total % unit[1] == 0, "a part of a unit in a block")
         row = fields.varint("elements of a row", 0, MAX_ELEMENTS)
         position = fields.varint("number of the first element", 0, MAX_ELEMENTS)

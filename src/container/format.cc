@@ -304,8 +304,9 @@ namespace {
 
 // Sources of more elements are none: products with rows do not overflow.
 constexpr uint64_t kMaxElements = uint64_t{1} << 48;
-// Elements, and bytes, of a unit of packed ones.
-constexpr uint64_t kMaxUnit = 4096;
+// Of a unit of packed ones.
+constexpr uint64_t kMaxUnitElements = uint64_t{1} << 24;
+constexpr uint64_t kMaxUnitBytes = 4096;
 
 void WriteSource(const FrameSource& source, ByteWriter& writer) {
   writer.Le(static_cast<uint8_t>(source.role));
@@ -444,9 +445,9 @@ absl::StatusOr<FrameSources> ParseSources(uint64_t block_size, uint64_t size,
   Packing& packing = against.packing;
   packing.bytes = width;
   if (width == 0) {
-    ASSIGN_OR_RETURN(const uint64_t unit, reader.Varint(kMaxUnit));
-    ASSIGN_OR_RETURN(const uint64_t bytes, reader.Varint(kMaxUnit));
-    packing = {static_cast<uint16_t>(unit), static_cast<uint16_t>(bytes)};
+    ASSIGN_OR_RETURN(const uint64_t unit, reader.Varint(kMaxUnitElements));
+    ASSIGN_OR_RETURN(const uint64_t bytes, reader.Varint(kMaxUnitBytes));
+    packing = {static_cast<uint32_t>(unit), static_cast<uint32_t>(bytes)};
   }
   const bool valid = width == 0 ? packing.elements > 1 && packing.bytes > 0
                                 : std::has_single_bit(width) && width <= 8;
@@ -471,8 +472,7 @@ absl::StatusOr<FrameSources> ParseSources(uint64_t block_size, uint64_t size,
 
 Packing PackingOf(DType dtype) {
   const DTypeInfo* info = FindDType(dtype);
-  return {static_cast<uint16_t>(info->block_elements),
-          static_cast<uint16_t>(info->block_bytes)};
+  return {info->block_elements, info->block_bytes};
 }
 
 uint64_t RowsTouched(const FrameSources& against, uint64_t count) {

@@ -142,8 +142,8 @@ struct FrameSource {
 };
 /// How elements are packed: so many of them, the weights, in so many bytes.
 struct Packing {
-  uint16_t elements = 1;
-  uint16_t bytes = 1;
+  uint32_t elements = 1;
+  uint32_t bytes = 1;
 
   /// `size` and `count` are of whole units.
   uint64_t ElementsIn(uint64_t size) const { return size / bytes * elements; }
