@@ -13,6 +13,26 @@ namespace {
 /// Blocks with no number above it are all zero.
 constexpr float kLeastMagnitude = 1e-15f;
 
+inline Floats SumOfSquares(const Floats* x, int count) {
+  Floats sum = {};
+  for (int i = 0; i < count; ++i) sum += x[i] * x[i];
+  return sum;
+}
+
+inline Floats Sum(const Floats* x, int count) {
+  Floats sum = {};
+  for (int i = 0; i < count; ++i) sum += x[i];
+  return sum;
+}
+
+/// What weights count with importance: `spread` is a mean square.
+inline void ImportanceWeights(const Floats* importance, const Floats* x,
+                              Floats spread, int count, Floats* counts) {
+  for (int i = 0; i < count; ++i) {
+    counts[i] = importance[i] * Sqrt(spread + x[i] * x[i]);
+  }
+}
+
 // ---- Symmetric: x = scale * code, -kTop <= code < kTop ----
 
 struct SymmetricFit {
@@ -111,6 +131,16 @@ struct AffineFit {
 ///   kByMagnitude: errors count by magnitude instead of by square;
 ///   kCutFirst: tries cut their numbers before they round them. That gives
 ///     other codes only to numbers that are no code's.
+///
+/// These are the ones with importance:
+struct ImportantTries {
+  static constexpr float kFirst = -0.9f;
+  static constexpr float kStep = 0.05f;
+  static constexpr int kCount = 37;
+  static constexpr bool kByMagnitude = false;
+  static constexpr bool kCutFirst = true;
+};
+
 template <int kTop, bool kCutFirst>
 inline Floats AffineTryCode(Floats value) {
   if constexpr (kCutFirst) {

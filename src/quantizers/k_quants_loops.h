@@ -34,26 +34,6 @@ inline void PutHalf(Ints half, Ints* to) {
   to[1] = half >> 8;
 }
 
-inline Floats SumOfSquares(const Floats* x, int count) {
-  Floats sum = {};
-  for (int i = 0; i < count; ++i) sum += x[i] * x[i];
-  return sum;
-}
-
-inline Floats Sum(const Floats* x, int count) {
-  Floats sum = {};
-  for (int i = 0; i < count; ++i) sum += x[i];
-  return sum;
-}
-
-/// What weights count with importance: `spread` is a mean square.
-inline void ImportanceWeights(const Floats* importance, const Floats* x,
-                              Floats spread, int count, Floats* counts) {
-  for (int i = 0; i < count; ++i) {
-    counts[i] = importance[i] * Sqrt(spread + x[i] * x[i]);
-  }
-}
-
 /// Two bits of each of 256 codes: 64 bytes, of which byte 32 * h + i has those
 /// of the codes 128 * h + i + 0, 32, 64 and 96 from its lowest bits up.
 inline void PackTwoBits(const Floats* codes, int shift, Ints* bytes) {
@@ -91,13 +71,6 @@ struct Q5KTries {
   static constexpr int kCount = 16;
   static constexpr bool kByMagnitude = false;
   static constexpr bool kCutFirst = false;
-};
-struct ImportantTries {
-  static constexpr float kFirst = -0.9f;
-  static constexpr float kStep = 0.05f;
-  static constexpr int kCount = 37;
-  static constexpr bool kByMagnitude = false;
-  static constexpr bool kCutFirst = true;
 };
 
 /// The fits of a superblock's parts. `kPart` weights are in each; codes are 0

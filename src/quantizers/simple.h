@@ -13,7 +13,11 @@ namespace zipllm::quantizers {
   F(Q4_0)                           \
   F(Q4_1)                           \
   F(Q5_0)                           \
-  F(Q5_1)
+  F(Q5_1)                           \
+  F(Q4_0Important)                  \
+  F(Q4_1Important)                  \
+  F(Q5_0Important)                  \
+  F(Q5_1Important)
 
 #define ZIPLLM_DECLARE(Name)                                                   \
   void Quantize##Name##Scalar(const float* weights, size_t rows,               \

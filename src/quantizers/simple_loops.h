@@ -3,13 +3,14 @@
 #ifndef ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
 #define ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
 
+#include "quantizers/fits.h"
 #include "quantizers/lanes.h"
 #include "quantizers/simple.h"
 
 namespace zipllm::quantizers {
 namespace {
 
-constexpr size_t kSimpleBlock = 32;
+constexpr int kSimpleBlock = 32;
 
 /// Codes of 32 weights as nibbles: code i and code i + 16 share a byte.
 inline void PackNibbles(const Ints* codes, Words* words) {
@@ -26,7 +27,7 @@ inline void PackNibbles(const Ints* codes, Words* words) {
 /// Bit 4 of each code.
 inline Words PackFifthBits(const Ints* codes) {
   Words bits = {};
-  for (size_t i = 0; i < kSimpleBlock; ++i) {
+  for (int i = 0; i < kSimpleBlock; ++i) {
     bits |= (AsWords(codes[i]) >> 4 & 1u) << i;
   }
   return bits;
@@ -60,7 +61,7 @@ struct Q8_0 {
   using Blocks = SimpleBlocks<1, 8>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Floats most = {};
-    for (size_t i = 0; i < kSimpleBlock; ++i) most = Max(most, Abs(x[i]));
+    for (int i = 0; i < kSimpleBlock; ++i) most = Max(most, Abs(x[i]));
     const Floats scale = most / 127.0f;
     const Floats inverse = Inverse(scale);
     blocks->halves[0] = ToHalf(scale);
@@ -75,25 +76,13 @@ struct Q8_0 {
   }
 };
 
-/// Of the weights, the first of the largest magnitude.
-inline Floats Extreme(const Floats* x, size_t count) {
-  Floats most = {};
-  Floats extreme = {};
-  for (size_t i = 0; i < count; ++i) {
-    const Floats magnitude = Abs(x[i]);
-    const Ints more = magnitude > most;
-    most = more ? magnitude : most;
-    extreme = more ? x[i] : extreme;
-  }
-  return extreme;
-}
-
 /// Codes to -kHalf for the weight of the largest magnitude.
 template <int kHalf>
 inline Floats CodesByExtreme(const Floats* x, Ints* codes) {
-  const Floats scale = Extreme(x, kSimpleBlock) / static_cast<float>(-kHalf);
+  const Floats scale =
+      FindExtreme<kSimpleBlock>(x).value / static_cast<float>(-kHalf);
   const Floats inverse = Inverse(scale);
-  for (size_t i = 0; i < kSimpleBlock; ++i) {
+  for (int i = 0; i < kSimpleBlock; ++i) {
     codes[i] = Code<2 * kHalf - 1>(x[i] * inverse + (kHalf + 0.5f));
   }
   return scale;
@@ -123,7 +112,7 @@ template <int kMost>
 inline void CodesByRange(const Floats* x, Ints* halves, Ints* codes) {
   Floats least = Splat(0x1.fffffep127f);
   Floats greatest = Splat(-0x1.fffffep127f);
-  for (size_t i = 0; i < kSimpleBlock; ++i) {
+  for (int i = 0; i < kSimpleBlock; ++i) {
     least = Min(x[i], least);
     greatest = Max(x[i], greatest);
   }
@@ -131,7 +120,7 @@ inline void CodesByRange(const Floats* x, Ints* halves, Ints* codes) {
   const Floats inverse = Inverse(scale);
   halves[0] = ToHalf(scale);
   halves[1] = ToHalf(least);
-  for (size_t i = 0; i < kSimpleBlock; ++i) {
+  for (int i = 0; i < kSimpleBlock; ++i) {
     codes[i] = Code<kMost>((x[i] - least) * inverse + 0.5f);
   }
 }
@@ -155,22 +144,128 @@ struct Q5_1 {
   }
 };
 
-/// All blocks of a type that looks at nothing but a block's weights.
+// With importance: `counts` is how much each weight counts.
+
+template <int kHalf>
+inline Floats CodesByFit(const Floats* x, const Floats* counts, Ints* codes) {
+  const SymmetricFit fit = FitSymmetric<kSimpleBlock, kHalf>(x, counts);
+  for (int i = 0; i < kSimpleBlock; ++i) {
+    codes[i] = ToInts(SymmetricCode<kHalf>(fit, x[i]));
+  }
+  return fit.scale;
+}
+
+struct Q4_0Important {
+  using Blocks = SimpleBlocks<1, 4>;
+  static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    blocks->halves[0] = ToHalf(CodesByFit<8>(x, counts, codes));
+    PackNibbles(codes, blocks->words);
+  }
+};
+
+struct Q5_0Important {
+  using Blocks = SimpleBlocks<1, 5>;
+  static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    blocks->halves[0] = ToHalf(CodesByFit<16>(x, counts, codes));
+    blocks->words[0] = PackFifthBits(codes);
+    PackNibbles(codes, blocks->words + 1);
+  }
+};
+
+template <int kTop>
+inline void CodesByAffineFit(const Floats* x, const Floats* counts,
+                             Ints* halves, Ints* codes) {
+  const AffineFit fit =
+      FitAffine<kSimpleBlock, kTop, ImportantTries>(x, counts);
+  halves[0] = ToHalf(fit.scale);
+  halves[1] = ToHalf(-fit.offset);
+  for (int i = 0; i < kSimpleBlock; ++i) {
+    codes[i] = ToInts(AffineCode<kTop, ImportantTries>(fit, x[i]));
+  }
+}
+
+struct Q4_1Important {
+  using Blocks = SimpleBlocks<2, 4>;
+  static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    CodesByAffineFit<15>(x, counts, blocks->halves, codes);
+    PackNibbles(codes, blocks->words);
+  }
+};
+
+struct Q5_1Important {
+  using Blocks = SimpleBlocks<2, 5>;
+  static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
+    Ints codes[kSimpleBlock];
+    CodesByAffineFit<31>(x, counts, blocks->halves, codes);
+    blocks->words[0] = PackFifthBits(codes);
+    PackNibbles(codes, blocks->words + 1);
+  }
+};
+
+/// The mean squares of up to kLanes rows, each summed up from its beginning.
+inline void MeanSquares(const float* weights, size_t rows, size_t columns,
+                        float* means) {
+  Floats sum = {};
+  for (size_t column = 0; column < columns; column += kSimpleBlock) {
+    const float* from[kLanes];
+    for (size_t row = 0; row < rows; ++row) {
+      from[row] = weights + row * columns + column;
+    }
+    Floats x[kSimpleBlock];
+    LoadLanes(from, rows, kSimpleBlock, x);
+    for (int i = 0; i < kSimpleBlock; ++i) sum += x[i] * x[i];
+  }
+  sum /= static_cast<float>(columns);
+  std::memcpy(means, &sum, sizeof sum);
+}
+
+/// All blocks of a type.
 template <typename Type>
-inline void QuantizeBlocks(const float* weights, size_t rows, size_t columns,
-                           const float*, uint8_t* out) {
-  const size_t count = rows * columns / kSimpleBlock;
+inline void QuantizeSimple(const float* weights, size_t rows, size_t columns,
+                           const float* importance, uint8_t* out) {
+  constexpr bool kImportant =
+      !requires(const Floats* x, typename Type::Blocks* blocks) {
+    Type::Quantize(x, blocks);
+  };
+  const size_t per_row = columns / kSimpleBlock;
+  // Importance needs a lane for each of some rows at first.
+  const size_t rows_at_once = kImportant ? kLanes : rows;
   Floats x[kSimpleBlock];
   typename Type::Blocks blocks;
-  for (size_t b = 0; b < count; b += kLanes) {
-    const size_t lanes = count - b < kLanes ? count - b : kLanes;
-    const float* from[kLanes];
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      from[lane] = weights + (b + lane) * kSimpleBlock;
+  for (size_t row = 0; row < rows; row += rows_at_once) {
+    const size_t some = rows - row < rows_at_once ? rows - row : rows_at_once;
+    [[maybe_unused]] float means[kLanes];
+    if constexpr (kImportant) {
+      MeanSquares(weights, some, columns, means);
     }
-    LoadLanes(from, lanes, kSimpleBlock, x);
-    Type::Quantize(x, &blocks);
-    blocks.Store(lanes, out + b * Type::Blocks::kBytes);
+    const size_t count = some * per_row;
+    for (size_t b = 0; b < count; b += kLanes) {
+      const size_t lanes = count - b < kLanes ? count - b : kLanes;
+      const float* from[kLanes];
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        from[lane] = weights + (b + lane) * kSimpleBlock;
+      }
+      LoadLanes(from, lanes, kSimpleBlock, x);
+      if constexpr (kImportant) {
+        Floats counts[kSimpleBlock];
+        Floats spread = {};
+        for (size_t lane = 0; lane < lanes; ++lane) {
+          from[lane] = importance + (b + lane) % per_row * kSimpleBlock;
+          spread[lane] = means[(b + lane) / per_row];
+        }
+        LoadLanes(from, lanes, kSimpleBlock, counts);
+        ImportanceWeights(counts, x, spread, kSimpleBlock, counts);
+        Type::Quantize(x, counts, &blocks);
+      } else {
+        Type::Quantize(x, &blocks);
+      }
+      blocks.Store(lanes, out + b * Type::Blocks::kBytes);
+    }
+    weights += count * kSimpleBlock;
+    out += count * Type::Blocks::kBytes;
   }
 }
 

@@ -7,7 +7,7 @@ namespace zipllm::quantizers {
   void Quantize##Name##Scalar(const float* weights, size_t rows,       \
                               size_t columns, const float* importance, \
                               uint8_t* out) {                          \
-    QuantizeBlocks<Name>(weights, rows, columns, importance, out);     \
+    QuantizeSimple<Name>(weights, rows, columns, importance, out);     \
   }
 ZIPLLM_SIMPLE_QUANTIZERS(ZIPLLM_DEFINE)
 #undef ZIPLLM_DEFINE
