@@ -185,7 +185,7 @@ TEST(Moments, BlocksAnywhere) {
 TEST(Moments, AnyBitsInElementsAndReferences) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (const Kind kind : kKinds) {
-      const size_t n = 3000;
+      const size_t n = 600;
       const Bytes data = MakeInput(kind, dtype, n, 1);
       for (const Kind beside : {Kind::kSpecial, Kind::kRandom, kind}) {
         const Bytes a = MakeInput(beside, dtype, n, 2);
