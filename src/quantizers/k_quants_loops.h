@@ -358,6 +358,7 @@ inline void Q3K(Superblocks& blocks) {
   Ints scale_codes[16];  // + 32
   Floats scale;
   SymmetricFit fits[16];
+  Floats fit_codes[kSuperblock];
   if constexpr (kImportant) {
     const Floats spread = 2.0f * SumOfSquares(x, kSuperblock) / 256.0f;
     Floats sums[16];
@@ -377,7 +378,7 @@ inline void Q3K(Superblocks& blocks) {
   } else {
     constexpr int kTogether = 4;
     for (int part = 0; part < 16; part += kTogether) {
-      FitQ3K<kTogether>(x + 16 * part, blocks.codes + 16 * part, scales + part);
+      FitQ3K<kTogether>(x + 16 * part, fit_codes + 16 * part, scales + part);
     }
     const Floats extreme = FindExtreme<16>(scales).value;
     const Ints any = extreme != 0.0f;
@@ -402,14 +403,14 @@ inline void Q3K(Superblocks& blocks) {
   PutHalf(half, blocks.bytes + 108);
   scale = FromHalf(half);
   for (int part = 0; part < 16; ++part) {
-    const Floats* from = x + 16 * part;
-    Floats* codes = blocks.codes + 16 * part;
+    const int first = 16 * part;
     SymmetricCodes<4>(
-        from, scale * ToFloats(scale_codes[part] - 32),
+        x + first, scale * ToFloats(scale_codes[part] - 32),
         [&](int i) {
-          return kImportant ? SymmetricCode<4>(fits[part], from[i]) : codes[i];
+          return kImportant ? SymmetricCode<4>(fits[part], x[first + i])
+                            : fit_codes[first + i];
         },
-        codes);
+        blocks.codes + first);
   }
   for (int i = 0; i < 32; ++i) {
     Ints byte = {};
