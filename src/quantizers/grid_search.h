@@ -54,10 +54,11 @@ struct GridKernels {
                  const float* weights, const GridPlacing* placings,
                  const uint8_t* flips, size_t blocks, uint16_t* codes,
                  uint8_t* classes);
-  /// As search for one point, all candidates: the nearest first.
+  /// As search for the point that begins at weight `at` of 8 weights: the
+  /// `count` (at most kCandidates) nearest candidates, the nearest first.
   void (*rank)(const GridType& type, const GridCandidates* candidates,
-               const float* weights, GridPlacing placing, uint8_t flips,
-               uint16_t* codes);
+               const float* weights, GridPlacing placing, uint8_t flips, int at,
+               int count, uint16_t* codes);
 };
 
 /// The fastest for this machine.

@@ -136,16 +136,36 @@ inline void SearchSigns(const float* weights, size_t eights, uint8_t* signs,
 
 // ---- Points ----
 
-/// Where classes begin, in kPlaceUnit-ths of a square distance between levels.
-constexpr int16_t kSearchBounds[kSearchClasses - 1] = {
-    4, 8, 12, 18, 24, 32, 40, 50, 62, 76, 92, 112, 136, 176, 240};
+// A number for each candidate.
+typedef int16_t Shorts __attribute__((vector_size(2 * kCandidates)));
+typedef int32_t Keys __attribute__((vector_size(4 * kCandidates)));
+typedef int32_t Keys8 __attribute__((vector_size(32)));
+typedef int32_t Keys4 __attribute__((vector_size(16)));
 
-template <int kWidth, int kLevels>
-inline void Places(const float* weights, bool magnitudes, GridPlacing placing,
-                   uint32_t flips, int16_t* places) {
-  for (int k = 0; k < kWidth; ++k) {
-    const uint32_t flip = magnitudes ? (flips >> k & 1) << 31 : 0;
-    const float weight = SearchFloat(SearchBits(weights[k]) ^ flip);
+/// By how much further the second candidate is, in kPlaceUnit-ths of a square
+/// distance between levels; the last one is for all from there on.
+struct SearchClassTable {
+  uint8_t of[256] = {};
+
+  constexpr SearchClassTable() {
+    constexpr int kBounds[kSearchClasses - 1] = {
+        4, 8, 12, 18, 24, 32, 40, 50, 62, 76, 92, 112, 136, 176, 240};
+    for (int i = 0; i < 256; ++i) {
+      for (const int bound : kBounds) {
+        of[i] = static_cast<uint8_t>(of[i] + (i >= bound ? 1 : 0));
+      }
+    }
+  }
+};
+constexpr SearchClassTable kSearchClassOf;
+
+/// Of 8 weights.
+template <int kLevels>
+inline void Places(const float* weights, GridPlacing placing, uint32_t flips,
+                   int16_t* places) {
+  for (uint32_t k = 0; k < 8; ++k) {
+    const float weight =
+        SearchFloat(SearchBits(weights[k]) ^ (flips >> k & 1) << 31);
     // The least place is kPlaceUnit below the first level.
     const float place = weight * placing.factor + placing.offset;
     const float cut =
@@ -154,31 +174,53 @@ inline void Places(const float* weights, bool magnitudes, GridPlacing placing,
   }
 }
 
-/// keys[j]: 16 * (distance of candidate j - a constant) + j.
 template <int kWidth, int kLevels>
-inline const GridCandidates& Keys(const GridCandidates* candidates,
-                                  const int16_t* places, int32_t* keys) {
-  constexpr int kBits = kWidth == 8 ? 2 : 3;
-  uint32_t number = 0;
+inline const GridCandidates& Near(const GridCandidates* candidates,
+                                  const int16_t* places) {
+  int32_t number = 0;
   for (int k = kWidth - 1; k >= 0; --k) {
-    int level = (places[k] + kPlaceUnit / 2) >> 7;
-    level = level < 0 ? 0 : level;
+    int32_t level = (places[k] + kPlaceUnit / 2) >> 7;
+    level = level > 0 ? level : 0;
     level = level < kLevels ? level : kLevels - 1;
-    number = number * kLevels + static_cast<uint32_t>(level);
+    number = number * kLevels + level;
   }
-  const GridCandidates& near = candidates[number];
-  int16_t sums[kCandidates] = {};
+  return candidates[number];
+}
+
+/// Of candidate j: 16 * (its distance less a constant) + j.
+template <int kWidth>
+inline void MakeKeys(const GridCandidates& near, const int16_t* places,
+                     Keys* keys) {
+  constexpr int kBits = kWidth == 8 ? 2 : 3;
+  constexpr int16_t kMask = (1 << kBits) - 1;
+  constexpr Keys kOrder = {0, 1, 2,  3,  4,  5,  6,  7,
+                           8, 9, 10, 11, 12, 13, 14, 15};
+  // What the shifts bring in is masked.
+  Shorts codes;
+  std::memcpy(&codes, near.codes, sizeof codes);
+  Shorts sums = {};
+#pragma GCC unroll 8
   for (int k = 0; k < kWidth; ++k) {
+    const Shorts levels = codes >> static_cast<int16_t>(kBits * k) & kMask;
     const auto twice = static_cast<int16_t>(2 * places[k]);
-    for (int j = 0; j < kCandidates; ++j) {
-      const auto level =
-          static_cast<int16_t>(near.codes[j] >> kBits * k & ((1 << kBits) - 1));
-      sums[j] = static_cast<int16_t>(
-          sums[j] + level * static_cast<int16_t>(level * kPlaceUnit - twice));
-    }
+    sums += levels * (levels * static_cast<int16_t>(kPlaceUnit) - twice);
   }
-  for (int j = 0; j < kCandidates; ++j) keys[j] = sums[j] * 16 + j;
-  return near;
+  *keys = __builtin_convertvector(sums, Keys) * 16 + kOrder;
+}
+
+inline int32_t Least(const Keys& keys) {
+  const auto a = __builtin_shufflevector(keys, keys, 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto b =
+      __builtin_shufflevector(keys, keys, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Keys8 eight = a < b ? a : b;
+  const auto c = __builtin_shufflevector(eight, eight, 0, 1, 2, 3);
+  const auto d = __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  Keys4 four = c < d ? c : d;
+  const auto e = __builtin_shufflevector(four, four, 2, 3, 0, 1);
+  four = four < e ? four : e;
+  const auto f = __builtin_shufflevector(four, four, 1, 0, 3, 2);
+  four = four < f ? four : f;
+  return four[0];
 }
 
 template <int kWidth, int kLevels>
@@ -186,30 +228,30 @@ inline void SearchOf(const GridType& type, const GridCandidates* candidates,
                      const float* weights, const GridPlacing* placings,
                      const uint8_t* flips, size_t blocks, uint16_t* codes,
                      uint8_t* classes) {
-  const size_t points = blocks * (kGridBlock / kWidth);
-  for (size_t p = 0; p < points; ++p) {
-    const size_t eight = p * kWidth / 8;
-    int16_t places[kWidth];
-    Places<kWidth, kLevels>(
-        weights + p * kWidth, !type.shifts, placings[eight],
-        static_cast<uint32_t>(flips[eight]) >> (p * kWidth % 8), places);
-    int32_t keys[kCandidates];
-    const GridCandidates& near =
-        Keys<kWidth, kLevels>(candidates, places, keys);
-    int32_t first = keys[0];
-    for (int j = 1; j < kCandidates; ++j) {
-      first = first < keys[j] ? first : keys[j];
+  constexpr size_t kPoints = kGridBlock / kWidth;
+  int16_t places[kGridBlock];
+  for (size_t b = 0; b < blocks; ++b) {
+    for (size_t e = 0; e < kGridBlock / 8; ++e) {
+      Places<kLevels>(weights + e * 8, placings[e],
+                      type.shifts ? uint32_t{0} : flips[e], places + e * 8);
     }
-    int32_t second = INT32_MAX;
-    for (int j = 0; j < kCandidates; ++j) {
-      const int32_t other = keys[j] == first ? INT32_MAX : keys[j];
-      second = second < other ? second : other;
+    for (size_t p = 0; p < kPoints; ++p) {
+      const int16_t* place = places + p * kWidth;
+      const GridCandidates& near = Near<kWidth, kLevels>(candidates, place);
+      Keys keys;
+      MakeKeys<kWidth>(near, place, &keys);
+      const int32_t first = Least(keys);
+      keys = keys == first ? Keys{} + INT32_MAX : keys;
+      const int32_t second = Least(keys);
+      codes[p] = near.codes[first & 15];
+      const int32_t further = (second >> 4) - (first >> 4);
+      classes[p] = kSearchClassOf.of[further < 255 ? further : 255];
     }
-    codes[p] = near.codes[first & 15];
-    const int32_t further = (second >> 4) - (first >> 4);
-    int32_t place = 0;
-    for (const int16_t bound : kSearchBounds) place += further >= bound ? 1 : 0;
-    classes[p] = static_cast<uint8_t>(place);
+    weights += kGridBlock;
+    placings += kGridBlock / 8;
+    flips += kGridBlock / 8;
+    codes += kPoints;
+    classes += kPoints;
   }
 }
 
@@ -222,25 +264,27 @@ inline void SearchPoints(const GridType& type, const GridCandidates* candidates,
 }
 
 template <int kWidth, int kLevels>
-inline void RankOf(const GridType& type, const GridCandidates* candidates,
-                   const float* weights, GridPlacing placing, uint8_t flips,
+inline void RankOf(const GridCandidates* candidates, const float* weights,
+                   GridPlacing placing, uint32_t flips, int at, int count,
                    uint16_t* codes) {
-  int16_t places[kWidth];
-  Places<kWidth, kLevels>(weights, !type.shifts, placing, flips, places);
-  int32_t keys[kCandidates];
-  const GridCandidates& near = Keys<kWidth, kLevels>(candidates, places, keys);
-  for (int j = 0; j < kCandidates; ++j) {
-    int before = 0;
-    for (int i = 0; i < kCandidates; ++i) before += keys[i] < keys[j] ? 1 : 0;
-    codes[before] = near.codes[j];
+  int16_t places[8];
+  Places<kLevels>(weights, placing, flips, places);
+  const GridCandidates& near = Near<kWidth, kLevels>(candidates, places + at);
+  Keys keys;
+  MakeKeys<kWidth>(near, places + at, &keys);
+  for (int rank = 0; rank < count; ++rank) {
+    const int32_t first = Least(keys);
+    codes[rank] = near.codes[first & 15];
+    keys = keys == first ? Keys{} + INT32_MAX : keys;
   }
 }
 
 inline void SearchRank(const GridType& type, const GridCandidates* candidates,
                        const float* weights, GridPlacing placing, uint8_t flips,
-                       uint16_t* codes) {
+                       int at, int count, uint16_t* codes) {
   const auto run = type.grid->width == 8 ? RankOf<8, 3> : RankOf<4, 8>;
-  run(type, candidates, weights, placing, flips, codes);
+  run(candidates, weights, placing, type.shifts ? uint32_t{0} : flips, at,
+      count, codes);
 }
 
 }  // namespace

@@ -183,21 +183,19 @@ class GridCoder {
     }
   }
 
-  quantizers::GridPlacing PlacingOf(const Fields& fields, int at) const {
-    const float scale =
-        HalfValue(fields.d) *
-        static_cast<float>(2 * fields.scale[at / type_.group] + 1);
-    const float inverse = habits_.points / scale;
-    if (!type_.shifts) return {64.0f * inverse, -64.0f};
-    return {128.0f * inverse,
-            fields.signs[at / type_.sign_group] != 0 ? 144.0f : 112.0f};
-  }
-
   void CodePoints(const float* weights, const Fields* guess, Fields* fields) {
     const quantizers::Grid& grid = *type_.grid;
     std::array<quantizers::GridPlacing, kBlock / 8> placings;
+    const float d = HalfValue(fields->d);
     for (int i = 0; i < kBlock / 8; ++i) {
-      placings[static_cast<size_t>(i)] = PlacingOf(*fields, 8 * i);
+      const int code = fields->scale[8 * i / type_.group];
+      const float inverse =
+          habits_.points / (d * static_cast<float>(2 * code + 1));
+      const bool down = fields->signs[8 * i / type_.sign_group] != 0;
+      placings[static_cast<size_t>(i)] =
+          type_.shifts ? quantizers::GridPlacing{128.0f * inverse,
+                                                 down ? 144.0f : 112.0f}
+                       : quantizers::GridPlacing{64.0f * inverse, -64.0f};
     }
     std::array<uint16_t, 64> codes;
     std::array<uint8_t, 64> classes;
@@ -226,13 +224,22 @@ class GridCoder {
     const quantizers::Grid& grid = *type_.grid;
     const int at = point * grid.width;
     std::array<uint16_t, quantizers::kCandidates> ranked;
-    kernels_.rank(type_, candidates_, weights + at, placing,
-                  static_cast<uint8_t>(fields.signs[at / 8] >> at % 8),
-                  ranked.data());
-    const auto* found = std::find(ranked.begin(), ranked.end(), actual);
-    const auto rank =
-        models_.Number(rank_, static_cast<uint32_t>(found - ranked.begin()));
-    if (rank < ranked.size()) return ranked[rank];
+    const auto rank_first = [&](uint32_t count) {
+      kernels_.rank(type_, candidates_, weights + at / 8 * 8, placing,
+                    fields.signs[at / 8], at % 8, static_cast<int>(count),
+                    ranked.data());
+    };
+    uint32_t rank = 0;
+    if constexpr (!kDecodes<Coder>) {
+      rank_first(quantizers::kCandidates);
+      rank = static_cast<uint32_t>(
+          std::find(ranked.begin(), ranked.end(), actual) - ranked.begin());
+    }
+    rank = models_.Number(rank_, rank);
+    if (rank < ranked.size()) {
+      rank_first(rank + 1);
+      return ranked[rank];
+    }
     const auto index = models_.Raw(static_cast<uint32_t>(grid.index[actual]),
                                    std::bit_width(grid.size - 1u));
     return grid.codes[index];
