@@ -3,6 +3,7 @@
 #ifndef ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
 #define ZIPLLM_QUANTIZERS_SIMPLE_LOOPS_H_
 
+#include "quantizers/blocks.h"
 #include "quantizers/fits.h"
 #include "quantizers/lanes.h"
 #include "quantizers/simple.h"
@@ -11,18 +12,6 @@ namespace zipllm::quantizers {
 namespace {
 
 constexpr int kSimpleBlock = 32;
-
-/// Codes of 32 weights as nibbles: code i and code i + 16 share a byte.
-inline void PackNibbles(const Ints* codes, Words* words) {
-  for (size_t w = 0; w < 4; ++w) {
-    Words word = {};
-    for (size_t i = 0; i < 4; ++i) {
-      const Ints pair = (codes[4 * w + i] & 15) | codes[4 * w + i + 16] << 4;
-      word |= (AsWords(pair) & 255u) << (8 * i);
-    }
-    words[w] = word;
-  }
-}
 
 /// Bit 4 of each code.
 inline Words PackFifthBits(const Ints* codes) {
@@ -33,18 +22,8 @@ inline Words PackFifthBits(const Ints* codes) {
   return bits;
 }
 
-/// What a block consists of: FP16 numbers, then words. A lane is a block.
 template <size_t kHalves, size_t kWords>
-struct SimpleBlocks {
-  static constexpr size_t kBytes = 2 * kHalves + 4 * kWords;
-  Ints halves[kHalves];
-  Words words[kWords];
-
-  void Store(size_t lanes, uint8_t* to) const {
-    StoreLanes<2>(halves, kHalves, lanes, kBytes, to);
-    StoreLanes<4>(words, kWords, lanes, kBytes, to + 2 * kHalves);
-  }
-};
+using SimpleBlocks = BlockLanes<2, kHalves, kWords>;
 
 /// 1 / value; 0 for 0.
 inline Floats Inverse(Floats value) {
@@ -58,13 +37,14 @@ inline Ints Code(Floats value) {
 }
 
 struct Q8_0 {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<1, 8>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Floats most = {};
     for (int i = 0; i < kSimpleBlock; ++i) most = Max(most, Abs(x[i]));
     const Floats scale = most / 127.0f;
     const Floats inverse = Inverse(scale);
-    blocks->halves[0] = ToHalf(scale);
+    blocks->numbers[0] = ToHalf(scale);
     for (size_t w = 0; w < 8; ++w) {
       Words word = {};
       for (size_t i = 0; i < 4; ++i) {
@@ -89,21 +69,23 @@ inline Floats CodesByExtreme(const Floats* x, Ints* codes) {
 }
 
 struct Q4_0 {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<1, 4>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    blocks->halves[0] = ToHalf(CodesByExtreme<8>(x, codes));
-    PackNibbles(codes, blocks->words);
+    blocks->numbers[0] = ToHalf(CodesByExtreme<8>(x, codes));
+    PackNibbles<kSimpleBlock>(codes, blocks->words);
   }
 };
 
 struct Q5_0 {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<1, 5>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    blocks->halves[0] = ToHalf(CodesByExtreme<16>(x, codes));
+    blocks->numbers[0] = ToHalf(CodesByExtreme<16>(x, codes));
     blocks->words[0] = PackFifthBits(codes);
-    PackNibbles(codes, blocks->words + 1);
+    PackNibbles<kSimpleBlock>(codes, blocks->words + 1);
   }
 };
 
@@ -126,21 +108,23 @@ inline void CodesByRange(const Floats* x, Ints* halves, Ints* codes) {
 }
 
 struct Q4_1 {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<2, 4>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    CodesByRange<15>(x, blocks->halves, codes);
-    PackNibbles(codes, blocks->words);
+    CodesByRange<15>(x, blocks->numbers, codes);
+    PackNibbles<kSimpleBlock>(codes, blocks->words);
   }
 };
 
 struct Q5_1 {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<2, 5>;
   static void Quantize(const Floats* x, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    CodesByRange<31>(x, blocks->halves, codes);
+    CodesByRange<31>(x, blocks->numbers, codes);
     blocks->words[0] = PackFifthBits(codes);
-    PackNibbles(codes, blocks->words + 1);
+    PackNibbles<kSimpleBlock>(codes, blocks->words + 1);
   }
 };
 
@@ -156,21 +140,23 @@ inline Floats CodesByFit(const Floats* x, const Floats* counts, Ints* codes) {
 }
 
 struct Q4_0Important {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<1, 4>;
   static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    blocks->halves[0] = ToHalf(CodesByFit<8>(x, counts, codes));
-    PackNibbles(codes, blocks->words);
+    blocks->numbers[0] = ToHalf(CodesByFit<8>(x, counts, codes));
+    PackNibbles<kSimpleBlock>(codes, blocks->words);
   }
 };
 
 struct Q5_0Important {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<1, 5>;
   static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    blocks->halves[0] = ToHalf(CodesByFit<16>(x, counts, codes));
+    blocks->numbers[0] = ToHalf(CodesByFit<16>(x, counts, codes));
     blocks->words[0] = PackFifthBits(codes);
-    PackNibbles(codes, blocks->words + 1);
+    PackNibbles<kSimpleBlock>(codes, blocks->words + 1);
   }
 };
 
@@ -187,21 +173,23 @@ inline void CodesByAffineFit(const Floats* x, const Floats* counts,
 }
 
 struct Q4_1Important {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<2, 4>;
   static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    CodesByAffineFit<15>(x, counts, blocks->halves, codes);
-    PackNibbles(codes, blocks->words);
+    CodesByAffineFit<15>(x, counts, blocks->numbers, codes);
+    PackNibbles<kSimpleBlock>(codes, blocks->words);
   }
 };
 
 struct Q5_1Important {
+  static constexpr int kElements = kSimpleBlock;
   using Blocks = SimpleBlocks<2, 5>;
   static void Quantize(const Floats* x, const Floats* counts, Blocks* blocks) {
     Ints codes[kSimpleBlock];
-    CodesByAffineFit<31>(x, counts, blocks->halves, codes);
+    CodesByAffineFit<31>(x, counts, blocks->numbers, codes);
     blocks->words[0] = PackFifthBits(codes);
-    PackNibbles(codes, blocks->words + 1);
+    PackNibbles<kSimpleBlock>(codes, blocks->words + 1);
   }
 };
 
@@ -222,50 +210,49 @@ inline void MeanSquares(const float* weights, size_t rows, size_t columns,
   std::memcpy(means, &sum, sizeof sum);
 }
 
-/// All blocks of a type.
+/// All blocks of a type whose weights count by the mean square of their row.
 template <typename Type>
-inline void QuantizeSimple(const float* weights, size_t rows, size_t columns,
-                           const float* importance, uint8_t* out) {
-  constexpr bool kImportant =
-      !requires(const Floats* x, typename Type::Blocks* blocks) {
-    Type::Quantize(x, blocks);
-  };
+inline void QuantizeRows(const float* weights, size_t rows, size_t columns,
+                         const float* importance, uint8_t* out) {
   const size_t per_row = columns / kSimpleBlock;
-  // Importance needs a lane for each of some rows at first.
-  const size_t rows_at_once = kImportant ? kLanes : rows;
   Floats x[kSimpleBlock];
+  Floats counts[kSimpleBlock];
   typename Type::Blocks blocks;
-  for (size_t row = 0; row < rows; row += rows_at_once) {
-    const size_t some = rows - row < rows_at_once ? rows - row : rows_at_once;
-    [[maybe_unused]] float means[kLanes];
-    if constexpr (kImportant) {
-      MeanSquares(weights, some, columns, means);
-    }
+  for (size_t row = 0; row < rows; row += kLanes) {
+    const size_t some = rows - row < kLanes ? rows - row : kLanes;
+    float means[kLanes];
+    MeanSquares(weights, some, columns, means);
     const size_t count = some * per_row;
     for (size_t b = 0; b < count; b += kLanes) {
       const size_t lanes = count - b < kLanes ? count - b : kLanes;
       const float* from[kLanes];
+      const float* important[kLanes];
+      Floats spread = {};
       for (size_t lane = 0; lane < lanes; ++lane) {
         from[lane] = weights + (b + lane) * kSimpleBlock;
+        important[lane] = importance + (b + lane) % per_row * kSimpleBlock;
+        spread[lane] = means[(b + lane) / per_row];
       }
       LoadLanes(from, lanes, kSimpleBlock, x);
-      if constexpr (kImportant) {
-        Floats counts[kSimpleBlock];
-        Floats spread = {};
-        for (size_t lane = 0; lane < lanes; ++lane) {
-          from[lane] = importance + (b + lane) % per_row * kSimpleBlock;
-          spread[lane] = means[(b + lane) / per_row];
-        }
-        LoadLanes(from, lanes, kSimpleBlock, counts);
-        ImportanceWeights(counts, x, spread, kSimpleBlock, counts);
-        Type::Quantize(x, counts, &blocks);
-      } else {
-        Type::Quantize(x, &blocks);
-      }
+      LoadLanes(important, lanes, kSimpleBlock, counts);
+      ImportanceWeights(counts, x, spread, kSimpleBlock, counts);
+      Type::Quantize(x, counts, &blocks);
       blocks.Store(lanes, out + b * Type::Blocks::kBytes);
     }
     weights += count * kSimpleBlock;
     out += count * Type::Blocks::kBytes;
+  }
+}
+
+template <typename Type>
+inline void QuantizeSimple(const float* weights, size_t rows, size_t columns,
+                           const float* importance, uint8_t* out) {
+  if constexpr (requires(const Floats* x, typename Type::Blocks* blocks) {
+                  Type::Quantize(x, blocks);
+                }) {
+    QuantizeBlocks<Type>(weights, rows, columns, importance, out);
+  } else {
+    QuantizeRows<Type>(weights, rows, columns, importance, out);
   }
 }
 

@@ -1,0 +1,15 @@
+// IQ4_NL and IQ4_XS for any machine.
+#include "quantizers/iq4_loops.h"
+
+namespace zipllm::quantizers {
+
+#define ZIPLLM_DEFINE(Name)                                            \
+  void Quantize##Name##Scalar(const float* weights, size_t rows,       \
+                              size_t columns, const float* importance, \
+                              uint8_t* out) {                          \
+    QuantizeBlocks<Name>(weights, rows, columns, importance, out);     \
+  }
+ZIPLLM_IQ4_QUANTIZERS(ZIPLLM_DEFINE)
+#undef ZIPLLM_DEFINE
+
+}  // namespace zipllm::quantizers
