@@ -22,10 +22,14 @@ inline float SearchFloat(uint32_t bits) {
   return value;
 }
 
-/// NaNs become `low`.
-inline float Cut(float value, float low, float high) {
-  value = value > low ? value : low;
-  return value < high ? value : high;
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef int32_t Ints8 __attribute__((vector_size(32)));
+
+/// numbers[i] cut to [0, high], NaNs to 0, then rounded down.
+inline void CutToInts(const Floats8& numbers, float high, Ints8* ints) {
+  Floats8 cut = numbers > 0.0f ? numbers : Floats8{};
+  cut = cut < high ? cut : Floats8{} + high;
+  *ints = __builtin_convertvector(cut, Ints8);
 }
 
 // ---- Scales ----
@@ -43,10 +47,12 @@ inline void Magnitudes(const float* weights, int32_t* magnitudes,
   }
   *largest = SearchFloat(bits);
   const float factor = kMagnitudes / *largest;
-  for (int i = 0; i < kGroup; ++i) {
-    const float magnitude = SearchFloat(SearchBits(weights[i]) & 0x7fffffff);
-    magnitudes[i] =
-        static_cast<int32_t>(Cut(magnitude * factor + 0.5f, 0.0f, kMagnitudes));
+  for (int i = 0; i < kGroup; i += 8) {
+    Ints8 numbers;
+    std::memcpy(&numbers, weights + i, sizeof numbers);
+    const auto absolute = reinterpret_cast<Floats8>(numbers & 0x7fffffff);
+    CutToInts(absolute * factor + 0.5f, kMagnitudes, &numbers);
+    std::memcpy(magnitudes + i, &numbers, sizeof numbers);
   }
 }
 
@@ -139,6 +145,7 @@ inline void SearchSigns(const float* weights, size_t eights, uint8_t* signs,
 // A number for each candidate.
 typedef int16_t Shorts __attribute__((vector_size(2 * kCandidates)));
 typedef int32_t Keys __attribute__((vector_size(4 * kCandidates)));
+typedef int16_t Shorts8 __attribute__((vector_size(16)));
 typedef int32_t Keys8 __attribute__((vector_size(32)));
 typedef int32_t Keys4 __attribute__((vector_size(16)));
 
@@ -163,15 +170,17 @@ constexpr SearchClassTable kSearchClassOf;
 template <int kLevels>
 inline void Places(const float* weights, GridPlacing placing, uint32_t flips,
                    int16_t* places) {
-  for (uint32_t k = 0; k < 8; ++k) {
-    const float weight =
-        SearchFloat(SearchBits(weights[k]) ^ (flips >> k & 1) << 31);
-    // The least place is kPlaceUnit below the first level.
-    const float place = weight * placing.factor + placing.offset;
-    const float cut =
-        Cut(place + (kPlaceUnit + 0.5f), 0.0f, kPlaceUnit * (kLevels + 1));
-    places[k] = static_cast<int16_t>(static_cast<int32_t>(cut) - kPlaceUnit);
-  }
+  constexpr Ints8 kBits = {1, 2, 4, 8, 16, 32, 64, 128};
+  Ints8 numbers;
+  std::memcpy(&numbers, weights, sizeof numbers);
+  const Ints8 flip = (kBits & static_cast<int32_t>(flips)) != 0;
+  numbers ^= flip & INT32_MIN;
+  // The least place is kPlaceUnit below the first level.
+  CutToInts(reinterpret_cast<Floats8>(numbers) * placing.factor +
+                placing.offset + (kPlaceUnit + 0.5f),
+            kPlaceUnit * (kLevels + 1), &numbers);
+  const auto shorts = __builtin_convertvector(numbers - kPlaceUnit, Shorts8);
+  std::memcpy(places, &shorts, sizeof shorts);
 }
 
 template <int kWidth, int kLevels>
