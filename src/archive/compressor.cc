@@ -117,7 +117,8 @@ class Compression {
     }
     if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
     return references_.Scan(inputs, bases_.get(), options_.deduplicate,
-                            executor_, [this] { return Report(); });
+                            options_.level, executor_,
+                            [this] { return Report(); });
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);

@@ -1,15 +1,20 @@
 #include "archive/references.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <numeric>
 #include <set>
 
 #include "archive/gather.h"
+#include "archive/importance.h"
 #include "archive/moments_roles.h"
 #include "base/dtype.h"
 #include "base/file.h"
+#include "codecs/quant/derived_format.h"
+#include "codecs/quant/derived_trial.h"
 #include "quantizers/dequantize.h"
 
 namespace zipllm::archive {
@@ -84,6 +89,26 @@ std::vector<uint64_t> ShapeSeen(DType dtype, std::vector<uint64_t> shape) {
   shape.back() =
       PackingOf(seen).ElementsIn(PackingOf(dtype).BytesOf(shape.back()));
   return shape;
+}
+
+// As many as `out` has room for; false if the type has no numbers.
+bool ToFloats(DType dtype, ByteSpan bytes, std::span<float> out) {
+  if (IsPacked(dtype)) {
+    return quantizers::Dequantize(dtype, bytes.data(),
+                                  out.size() / PackingOf(dtype).elements,
+                                  out.data());
+  }
+  if (dtype == DType::kF32) {
+    std::memcpy(out.data(), bytes.data(), out.size_bytes());
+    return true;
+  }
+  if (dtype != DType::kBF16 && dtype != DType::kF16) return false;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const uint16_t half = LoadLe<uint16_t>(&bytes[2 * i]);
+    out[i] = dtype == DType::kF16 ? codecs::derived::FromHalf(half)
+                                  : std::bit_cast<float>(uint32_t{half} << 16);
+  }
+  return true;
 }
 
 bool IsEligible(DType dtype, uint64_t length) {
@@ -213,6 +238,7 @@ class References::PartView : public codecs::TensorView {
         part_(part) {
     dtype = all.tensors_[tensor].seen;
     elements = part.elements;
+    weights_an_element = packing_.elements / PackingOf(dtype).elements;
     row = part.row;
     level = level_asked;
     for (const Part::Source& source : part.sources) {
@@ -256,6 +282,42 @@ class References::PartView : public codecs::TensorView {
   const Part part_;
 };
 
+// A quantized tensor and its source, by rows.
+class References::RowsReader : public QuantizedMatrix {
+ public:
+  RowsReader(const References& all, size_t tensor)
+      : all_(all),
+        packing_(all.PackingOfTensor(tensor)),
+        target_(all.Open(tensor, 0)) {
+    const SourceView& view = all.lineage_[tensor].base[0];
+    source_dtype_ = all.tensors_[view.source].seen;
+    part_ = {
+        .elements = view.target_elements, .row = view.columns, .sources = {}};
+    part_.sources.push_back({codecs::Role::kBase, view.source, 0, view});
+    dtype = all.tensors_[tensor].seen;
+    columns = view.columns;
+    rows = view.target_elements / view.columns;
+  }
+  bool ReadBlocks(uint64_t row, MutableByteSpan out) override {
+    return target_ != nullptr &&
+           target_->Read(packing_.BytesOf(row * columns), out).ok();
+  }
+  bool ReadWeights(uint64_t row, std::span<float> out) override {
+    const FrameSources against =
+        all_.SourcesOf(part_, packing_, row * columns, columns, 0);
+    return all_.Load(part_, against, columns, &read_).ok() &&
+           ToFloats(source_dtype_, read_[0].span(), out);
+  }
+
+ private:
+  const References& all_;
+  const Packing packing_;
+  const std::unique_ptr<TensorBytes> target_;
+  DType source_dtype_ = DType::kBytes;
+  Part part_;
+  std::vector<Buffer> read_;
+};
+
 std::unique_ptr<TensorBytes> References::Open(size_t tensor,
                                               uint64_t begin) const {
   const Tensor& place = tensors_[tensor];
@@ -272,7 +334,7 @@ std::unique_ptr<TensorBytes> References::Open(size_t tensor,
 }
 
 absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
-                              Executor& executor,
+                              int level, Executor& executor,
                               const std::function<absl::Status()>& check) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
@@ -344,9 +406,126 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
       std::erase_if(lineage.merge, is_inside);
     }
   }
+  ChooseSources(level);
+  RETURN_IF_ERROR(AddImportance(level, executor, check));
   LimitDepth(first_target);
   RETURN_IF_ERROR(check());
   return NumberOutside(executor, check);
+}
+
+std::vector<float> References::ReadImportance(size_t sums,
+                                              size_t counts) const {
+  const auto read = [&](size_t tensor) {
+    std::vector<float> floats(info_[tensor].elements);
+    const std::unique_ptr<TensorBytes> bytes = Open(tensor, 0);
+    std::vector<uint32_t> words(floats.size());
+    if (bytes == nullptr ||
+        !bytes
+             ->Read(0, {reinterpret_cast<uint8_t*>(words.data()),
+                        words.size() * sizeof(uint32_t)})
+             .ok()) {
+      return std::vector<float>();
+    }
+    const bool is_float = tensors_[tensor].seen == DType::kF32;
+    for (size_t i = 0; i < words.size(); ++i) {
+      floats[i] = is_float ? std::bit_cast<float>(words[i])
+                           : static_cast<float>(static_cast<int32_t>(words[i]));
+    }
+    return floats;
+  };
+  return ImportanceOf(read(sums), read(counts),
+                      tensors_[counts].seen == DType::kF32);
+}
+
+absl::Status References::AddImportance(
+    int level, Executor& executor, const std::function<absl::Status()>& check) {
+  // As exact as a recipe without importance gets: no other is looked for.
+  constexpr double kExact = 0.01;  // bits a weight
+  constexpr double kGain = 0.9;
+  // Those that seem to have been made with importance.
+  struct Target {
+    size_t tensor;
+    double bits;  // a weight, without
+  };
+  std::vector<Target> targets(lineage_.size());
+  RETURN_IF_ERROR(ForEach(
+      executor, lineage_.size(),
+      [&](size_t t) {
+        const Lineage& lineage = lineage_[t];
+        const bool whole =
+            IsPacked(tensors_[t].seen) && lineage.base.size() == 1 &&
+            lineage.base[0].target_elements == info_[t].elements &&
+            info_[t].shape.size() == 2;
+        targets[t] = {t, whole ? Try(t, lineage.base[0], {}, level) : 0};
+        return absl::OkStatus();
+      },
+      check));
+  std::erase_if(targets,
+                [&](const Target& target) { return !(target.bits > kExact); });
+  // Of imatrix files, and by what they are of.
+  std::map<std::string, size_t> by_name;
+  for (size_t t = 0; t < info_.size(); ++t) {
+    if (tensors_[t].seen == DType::kF32 || tensors_[t].seen == DType::kI32) {
+      by_name.emplace(info_[t].name, t);
+    }
+  }
+  // Gives it to those of `some` that it serves; others are left.
+  const auto give = [&](const std::vector<float>& importance,
+                        const std::string& name, std::vector<Target>& some) {
+    if (importance.empty()) return;
+    size_t made = SIZE_MAX;
+    std::erase_if(some, [&](const Target& target) {
+      const SourceView& base = lineage_[target.tensor].base[0];
+      if (base.columns != importance.size() ||
+          Try(target.tensor, base, importance, level) > kGain * target.bits) {
+        return false;
+      }
+      if (made == SIZE_MAX) made = Make(name, importance);
+      beside_[target.tensor].push_back({codecs::Role::kImportance, made});
+      return true;
+    });
+  };
+  std::map<std::pair<std::string, uint64_t>, std::vector<Target>> groups;
+  std::map<std::string, std::vector<Target>> namesakes;
+  for (const Target& target : targets) {
+    namesakes[info_[target.tensor].name].push_back(target);
+  }
+  for (auto& [name, some] : namesakes) {
+    const auto sums = by_name.find(ImportanceSumsName(name));
+    const auto counts = by_name.find(ImportanceCountsName(name));
+    if (sums != by_name.end() && counts != by_name.end()) {
+      give(ReadImportance(sums->second, counts->second), name, some);
+    }
+    for (const Target& target : some) {
+      const uint64_t columns = lineage_[target.tensor].base[0].columns;
+      groups[{ImportanceKey(name), columns}].push_back(target);
+    }
+  }
+  std::vector<std::vector<Target>> left;
+  std::vector<std::string> keys;
+  for (auto& [key, some] : groups) {
+    keys.push_back(key.first);
+    left.push_back(std::move(some));
+  }
+  std::vector<std::optional<std::vector<float>>> found(left.size());
+  RETURN_IF_ERROR(ForEach(
+      executor, left.size(),
+      [&](size_t k) {
+        std::vector<std::unique_ptr<RowsReader>> matrices;
+        std::vector<QuantizedMatrix*> pointers;
+        for (const Target& target : left[k]) {
+          matrices.push_back(
+              std::make_unique<RowsReader>(*this, target.tensor));
+          pointers.push_back(matrices.back().get());
+        }
+        found[k] = FitImportance(pointers);
+        return absl::OkStatus();
+      },
+      check));
+  for (size_t k = 0; k < left.size(); ++k) {
+    if (found[k].has_value()) give(*found[k], keys[k], left[k]);
+  }
+  return absl::OkStatus();
 }
 
 void References::FindScaled(const std::vector<std::vector<size_t>>& models) {
@@ -419,10 +598,83 @@ void References::AddScales() {
         beside_[codes].push_back({codecs::Role::kScale, *scale});
       }
     }
+    if (weights.scale.has_value()) SeeAsWeights(*weights.scale, weights);
     if (weights.zero.has_value()) {
       beside_[codes].push_back({codecs::Role::kZero, *weights.zero});
     }
   }
+}
+
+// Bits a weight of samples of packed `tensor` against what `view` shows.
+double References::Try(size_t tensor, const SourceView& view,
+                       std::span<const float> importance, int level) const {
+  constexpr uint64_t kSamples = 3;
+  constexpr uint64_t kSampled = 8192;
+  const Packing packing = PackingOfTensor(tensor);
+  Part part = {.begin = view.target_begin,
+               .elements = view.target_elements,
+               .row = view.columns,
+               .sources = {}};
+  part.sources.push_back({codecs::Role::kBase, view.source, 0, view});
+  if (!InWholeUnits(tensor, part) || part.row == 0) return HUGE_VAL;
+  const std::unique_ptr<TensorBytes> target = Open(tensor, part.begin);
+  if (target == nullptr) return HUGE_VAL;
+  const uint64_t all_rows = part.elements / part.row;
+  const uint64_t rows =
+      std::min(all_rows, std::max<uint64_t>(1, kSampled / part.row));
+  double bits = 0;
+  for (uint64_t i = 0; i < kSamples; ++i) {
+    const uint64_t begin = (all_rows - rows) * i / (kSamples - 1) * part.row;
+    const uint64_t count = rows * part.row;
+    Buffer blocks(packing.BytesOf(count));
+    std::vector<Buffer> base;
+    const FrameSources against = SourcesOf(part, packing, begin, count, 0);
+    if (!target->Read(packing.BytesOf(begin), blocks.mutable_span()).ok() ||
+        !Load(part, against, count, &base).ok()) {
+      return HUGE_VAL;
+    }
+    bits += codecs::DerivedBitsPerWeight(
+        tensors_[tensor].seen, blocks.span(), tensors_[view.source].seen,
+        base[0].span(), part.row, part.begin + begin, importance, level,
+        nullptr);
+  }
+  return bits / kSamples;
+}
+
+void References::ChooseSources(int level) {
+  for (size_t tensor = 0; tensor < lineage_.size(); ++tensor) {
+    Lineage& lineage = lineage_[tensor];
+    if (lineage.candidates.size() < 2 || !IsPacked(tensors_[tensor].seen)) {
+      continue;
+    }
+    double least = HUGE_VAL;
+    const SourceView* best = nullptr;
+    for (const SourceView& view : lineage.candidates) {
+      const double bits = Try(tensor, view, {}, level);
+      if (bits < least) {
+        least = bits;
+        best = &view;
+      }
+    }
+    if (best != nullptr) lineage.base = {*best};
+  }
+}
+
+// A scale is made of the weights that it is of, where they lie together.
+void References::SeeAsWeights(size_t scale, const QuantizedWeights& weights) {
+  const Lineage& codes = lineage_[weights.codes];
+  const uint64_t columns = weights.scale_columns;
+  if (codes.base.size() != 1 || weights.scale_rows != 1 || columns < 2 ||
+      PackingOf(tensors_[scale].seen).elements != 1 ||
+      stored_[scale].elements * columns != weights.weights() ||
+      codes.base[0].columns % columns != 0 ||
+      codes.base[0].target_elements != weights.weights()) {
+    return;
+  }
+  tensors_[scale].packing.elements = static_cast<uint32_t>(columns);
+  info_[scale].elements = weights.weights();
+  lineage_[scale] = {};
+  lineage_[scale].base = codes.base;
 }
 
 void References::FindBases(size_t first_target, bool inside) {
@@ -663,6 +915,14 @@ Segment References::SegmentOf(size_t tensor) const {
           place.packing.BytesOf(info.elements)};
 }
 
+void References::TakeMadeAsCoded() {
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    if (tensors_[t].made == nullptr) continue;
+    AddRun(t, 0, info_[t].elements, 0,
+           static_cast<uint32_t>(tensors_[t].made->size()));
+  }
+}
+
 Packing References::PackingOfTensor(size_t tensor) const {
   return tensors_[tensor].packing;
 }
@@ -850,7 +1110,8 @@ FrameSources References::SourcesOf(const Part& part, const Packing& packing,
       const Run& run = tensor.runs[from.run];
       source.where = first_block - run.first_block;
       source.block_size = run.block_size;
-      source.elements = run.elements;
+      source.elements = PackingOf(tensor.seen)
+                            .ElementsIn(tensor.packing.BytesOf(run.elements));
     }
     source.row = from.view.source_columns;
     if (codecs::IsWhole(from.role)) {

@@ -38,8 +38,9 @@ class References {
   /// Looks for what the segments of `inputs` may be coded against, in `bases`
   /// (or null) and, if `inside`, among themselves; reads what is used of
   /// `bases`.
-  /// `check` is asked now and then whether to go on.
-  absl::Status Scan(Inputs& inputs, Bases* bases, bool inside,
+  /// `check` is asked now and then whether to go on. `level` is that of
+  /// compression.
+  absl::Status Scan(Inputs& inputs, Bases* bases, bool inside, int level,
                     Executor& executor,
                     const std::function<absl::Status()>& check);
 
@@ -62,6 +63,13 @@ class References {
   container::Packing PackingOfTensor(size_t tensor) const;
   /// SIZE_MAX: it is of no input, but made to code others against it.
   size_t InputOf(size_t tensor) const { return tensors_[tensor].input; }
+  /// The file of a tensor that is outside; "" of others.
+  std::string ModelOf(size_t tensor) const {
+    const BaseTensor* base = tensors_[tensor].base;
+    return base == nullptr ? "" : base->model;
+  }
+  /// For those who code nothing: tensors that were made are there all the same.
+  void TakeMadeAsCoded();
   /// Its bytes; null where it cannot be read.
   std::unique_ptr<TensorBytes> Open(size_t tensor) const {
     return Open(tensor, 0);
@@ -110,6 +118,7 @@ class References {
   };
   class Reader;
   class StoredReader;
+  class RowsReader;
   class PartView;
 
   // Gives tensors of checkpoints their optimizer's moments. `checkpoints`:
@@ -120,9 +129,20 @@ class References {
   // beside them. `models`: which tensors belong to one, by number.
   void FindScaled(const std::vector<std::vector<size_t>>& models);
   void AddScales();
+  void SeeAsWeights(size_t scale, const QuantizedWeights& weights);
   // Takes those with less loss before those that are made of them.
   void FindBases(size_t first_target, bool inside);
   void DropCostly();
+  // Of what a quantized tensor may have been made of, leaves that which tells
+  // most.
+  void ChooseSources(int level);
+  // Gives quantized tensors the importance that they were made with: that of
+  // an imatrix file, or one that is found back.
+  absl::Status AddImportance(int level, Executor& executor,
+                             const std::function<absl::Status()>& check);
+  std::vector<float> ReadImportance(size_t sums, size_t counts) const;
+  double Try(size_t tensor, const SourceView& view,
+             std::span<const float> importance, int level) const;
   // Takes the sources from tensors that would end too long a chain.
   void LimitDepth(size_t first_target);
   // From element `begin` on.
