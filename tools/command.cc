@@ -15,7 +15,7 @@ constexpr struct {
     {"compress", RunCompress}, {"decompress", RunDecompress},
     {"list", RunList},         {"info", RunInfo},
     {"test", RunTest},         {"cat", RunCat},
-    {"bench", RunBench},
+    {"derive", RunDerive},     {"bench", RunBench},
 };
 
 int ReportParseError(const CLI::App& app, const CLI::ParseError& error,

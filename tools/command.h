@@ -23,6 +23,7 @@ void RunList(const CommandOptions& options, Console& console);
 void RunInfo(const CommandOptions& options, Console& console);
 void RunTest(const CommandOptions& options, Console& console);
 void RunCat(const CommandOptions& options, Console& console);
+void RunDerive(const CommandOptions& options, Console& console);
 void RunBench(const CommandOptions& options, Console& console);
 
 }  // namespace zipllm::tools

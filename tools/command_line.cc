@@ -78,6 +78,7 @@ class CommandLineBuilder {
     AddInfo();
     AddTest();
     AddCat();
+    AddDerive();
     AddBench();
     // Last, so that it is listed last.
     app_->set_help_flag("-h,--help", "Show help and exit.");
@@ -259,6 +260,42 @@ class CommandLineBuilder {
         "  zipllm cat model.zllm model.embed_tokens.weight > embedding.bin\n"
         "  zipllm cat model.zllm --file config.json\n"
         "  zipllm cat model.zllm --file model.safetensors --range 0:8");
+  }
+
+  void AddDerive() {
+    if (!Begin("derive", "",
+               "Say how quantized tensors were made of a model. Each is "
+               "compared with what the known quantizers make of its source, "
+               "which is found by content. Exit code 0: all are equal, bit for "
+               "bit; 1: some are not; 2 or more: it could not be told.")) {
+      return;
+    }
+    command_
+        ->add_flag("--check", options_.check,
+                   "Compare, and write nothing but the report.")
+        ->required();
+    Inputs("QUANT", "Quantized files, or folders of them.")->required();
+    command_
+        ->add_option("--source", options_.sources,
+                     "File, folder or archive with the tensors that QUANT was "
+                     "made of. May be given several times.")
+        ->allow_extra_args(false)
+        ->option_text("PATH")
+        ->required();
+    command_
+        ->add_option("--imatrix", options_.importance,
+                     "File with the importance matrix that the quantizer was "
+                     "given. May be given several times.")
+        ->allow_extra_args(false)
+        ->option_text("PATH");
+    command_->add_flag("-t,--tensors", options_.tensors,
+                       "Show the tensors that are equal as well; -v does the "
+                       "same.");
+    Threads();
+    Reporting("Write the report as JSON, each tensor included.");
+    command_->footer(
+        "Example:\n"
+        "  zipllm derive --check model-Q4_K_M.gguf --source model/");
   }
 
   void AddBench() {
@@ -448,8 +485,8 @@ const char kExitCodesText[] =
     "0\tDone.\n"
     "1\tAn error: a file could not be read, written or was refused. Other "
     "files "
-    "of the same call were still done.\n"
-    "2\tWrong usage: nothing was done.\n"
+    "of the same call were still done. Of derive: tensors differ.\n"
+    "2\tWrong usage: nothing was done. Of derive: an error.\n"
     "3\tAn archive is damaged or cut, or is none.\n"
     "4\tDone, with warnings: something was left out, such as a socket inside a "
     "directory.\n"

@@ -52,6 +52,10 @@ struct CommandOptions {
   uint64_t range_begin = 0;
   std::optional<uint64_t> range_end;
 
+  bool check = false;
+  std::vector<std::string> sources;
+  std::vector<std::string> importance;
+
   int rounds = 3;
 };
 

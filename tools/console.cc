@@ -208,6 +208,12 @@ void Console::Fail(const std::string& subject, const absl::Status& status) {
   WriteError(StrCat("zipllm: ", Printable(prefix + message), "\n"));
 }
 
+void Console::FailToAnswer(const std::string& subject,
+                           const absl::Status& status) {
+  Fail(subject, status);
+  if (exit_code_ == kExitError) exit_code_ = kExitUsage;
+}
+
 void Console::FailUsage(const std::string& message) {
   WriteError("zipllm: " + message + "\n");
   exit_code_ = kExitUsage;

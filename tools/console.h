@@ -61,6 +61,11 @@ class Console {
   /// "zipllm: SUBJECT: MESSAGE", the subject left out where the message names
   /// it; the exit code becomes the one for this error, if that is worse.
   void Fail(const std::string& subject, const absl::Status& status);
+  /// The same for a command that answers yes or no: an error is no answer, and
+  /// ends with kExitUsage where it would with kExitError.
+  void FailToAnswer(const std::string& subject, const absl::Status& status);
+  /// The answer is no: kExitError.
+  void AnswerNo() { Raise(kExitError); }
   /// "zipllm: MESSAGE", exit code kExitUsage: the command line is wrong.
   void FailUsage(const std::string& message);
 

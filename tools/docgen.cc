@@ -122,6 +122,15 @@ constexpr JsonDocument kJsonDocuments[] = {
      "index_bytes; needs (model, tensor, bytes, sha256: what the archive was "
      "coded against); by_tensor (path, name, dtype, shape, plain_bytes, "
      "coded_bytes, bits_per_weight, by_codec)."},
+    {"derive",
+     "{\"results\": [...]}, one object for each QUANT: quant, then either "
+     "exact, weights (quantized ones), exact_weights, by_recipe (dtype, "
+     "recipe, "
+     "tensors, exact_tensors, weights, bytes, different_bytes) and tensors "
+     "(path, name, dtype, shape, source, source_model, recipe, exact, blocks, "
+     "different_blocks, different_bytes, first_different_byte, "
+     "bits_per_weight), or error with code and message. What is not known is "
+     "null."},
     {"bench",
      "threads, rounds, and files: file, plain_bytes, memcpy_bytes_per_second, "
      "and levels (level, archive_bytes, ratio, compress_bytes_per_second, "

@@ -25,6 +25,11 @@ Json Ratio(uint64_t coded, uint64_t plain) {
   return static_cast<double>(coded) / static_cast<double>(plain);
 }
 
+Json ErrorJson(const absl::Status& status) {
+  return {{"code", absl::StatusCodeToString(status.code())},
+          {"message", std::string(status.message())}};
+}
+
 std::string Dump(const Json& document) {
   return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "absl/status/status.h"
+
 namespace zipllm::tools {
 
 using Json = nlohmann::ordered_json;
@@ -19,6 +21,9 @@ void SetText(Json* object, const std::string& key, const std::string& text);
 
 /// Coded size as a fraction of the plain size; null where that is 0.
 Json Ratio(uint64_t coded, uint64_t plain);
+
+/// {"code", "message"}.
+Json ErrorJson(const absl::Status& status);
 
 /// A document with its newline.
 std::string Dump(const Json& document);

@@ -46,9 +46,7 @@ void Report::Add(const std::string& input, const std::string& output,
       entry["duplicate_bytes"] = result->duplicate_bytes;
       entry["seconds"] = seconds;
     } else {
-      entry["error"] = {
-          {"code", absl::StatusCodeToString(result.status().code())},
-          {"message", std::string(result.status().message())}};
+      entry["error"] = ErrorJson(result.status());
     }
     entry["warnings"] = warnings_;
     results_.push_back(std::move(entry));
