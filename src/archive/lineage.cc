@@ -25,11 +25,15 @@ constexpr size_t kCompared = 8;
 constexpr size_t kComparedFloats = 16;
 constexpr size_t kComparedQuants = 4;
 constexpr size_t kCandidates = 4;
+// What was made of the last of a chain is no link of it.
+constexpr uint32_t kDeeper = 2;
 // Same for those of the same name.
 constexpr size_t kNamesakes = 4;
 // Tensors of one size: where there are more, those that may be related are
 // looked up by bands of their sketches.
 constexpr size_t kManyAlike = 256;
+// Bands of quantized ones are rarely equal: up to so many are all looked at.
+constexpr size_t kManyQuants = 1 << 14;
 constexpr size_t kBandBits = 16;
 constexpr size_t kBands = kSampled / kBandBits;
 // Of those that share a band, the first and the last.
@@ -50,6 +54,8 @@ constexpr uint32_t kOneFileNearGain = 256;
 // Sources whose costs differ by less are as good as each other: then that one
 // serves which serves other tensors of the same file.
 constexpr uint32_t kTie = 64;
+// Services that differ by less, over all tensors of a file, differ by chance.
+constexpr uint64_t kServiceTie = 16;
 // As much is counted where a file has no source for a tensor.
 constexpr uint32_t kMissing = 512;
 // A product is of low rank if rows and columns are as many times more.
@@ -151,8 +157,9 @@ class Finder {
 
   bool IsSource(size_t t) const { return options_.inside || t < first_target_; }
   bool IsWhole(size_t t) const;
-  bool Allowed(size_t source) const {
-    return IsSource(source) && found_[source].depth < options_.max_depth;
+  bool Allowed(size_t t, size_t source) const {
+    const uint32_t more = IsQuantized(t) ? kDeeper : 0;
+    return IsSource(source) && found_[source].depth < options_.max_depth + more;
   }
   /// Whether what is coded against it would be so deep that it is a keyframe.
   bool MakesKeyframe(size_t source) const {
@@ -162,6 +169,7 @@ class Finder {
   SourceView Whole(size_t t, size_t source) const;
   void Choose(size_t t, bool has_relatives);
   std::vector<SourceView> FindOrigins(size_t t);
+  size_t PlaceAmongSiblings(size_t t, size_t source) const;
   void ChooseQuantized(size_t t);
   std::vector<SourceView> FindParts(size_t t);
   std::vector<SourceView> FindStructure(size_t t, bool floats_only);
@@ -289,7 +297,10 @@ std::vector<size_t> Finder::Similar(size_t t, const Sketch& sketch,
     const uint32_t distance = sketch.Distance(states_[other].sketch);
     if (distance <= limit) near.push_back({distance, other});
   };
-  for (size_t band = 0; band < alike.bands.size(); ++band) {
+  const bool by_bands =
+      !alike.bands.empty() &&
+      !(IsQuantized(t) && alike.members.size() <= kManyQuants);
+  for (size_t band = 0; by_bands && band < alike.bands.size(); ++band) {
     const auto& all = alike.bands[band];
     const uint16_t value = Band(sketch, band);
     const auto begin = std::ranges::lower_bound(all, std::pair(value, 0U));
@@ -301,7 +312,7 @@ std::vector<size_t> Finder::Similar(size_t t, const Sketch& sketch,
       look_at(begin[static_cast<ptrdiff_t>(i)].second);
     }
   }
-  if (alike.bands.empty()) {
+  if (!by_bands) {
     for (const size_t other : alike.members) {
       if (other >= t) break;
       look_at(other);
@@ -419,12 +430,12 @@ void Finder::Rank(size_t t) {
   // A source that is too deep is replaced by what it is coded against.
   for (size_t i = 0; i < relatives.size(); ++i) {
     const size_t source = relatives[i].tensor;
-    if (!Allowed(source) && IsWhole(source)) {
+    if (!Allowed(t, source) && IsWhole(source)) {
       AddRelative(t, found_[source].base[0].source, &relatives);
     }
   }
   std::erase_if(relatives,
-                [&](const Relative& r) { return !Allowed(r.tensor); });
+                [&](const Relative& r) { return !Allowed(t, r.tensor); });
   std::ranges::sort(relatives);
   if (relatives.empty()) return;
   const auto ties = std::ranges::find_if(relatives, [&](const Relative& r) {
@@ -496,7 +507,7 @@ std::vector<SourceView> Finder::FindStructure(size_t t, bool floats_only) {
   std::vector<SourceView> views = FindParts(t);
   if (!views.empty()) return views;
   return structure_.Find(t, [&](size_t source) {
-    return Allowed(source) && !MakesKeyframe(source) &&
+    return Allowed(t, source) && !MakesKeyframe(source) &&
            !(floats_only && IsQuantized(source));
   });
 }
@@ -515,7 +526,8 @@ std::vector<SourceView> Finder::FindParts(size_t t) {
     if (!ReadValues(t, part * elements, elements, &values)) return {};
     std::vector<Relative> found;
     for (const size_t other : Similar(t, SketchOf(values), *alike)) {
-      if (!Allowed(other) || tensors_[other].file == tensors_[t].file) continue;
+      if (!Allowed(t, other) || tensors_[other].file == tensors_[t].file)
+        continue;
       if (const auto cost = CostOf(t, values, other)) {
         found.push_back({*cost, other});
       }
@@ -548,15 +560,19 @@ std::vector<SourceView> Finder::FindOrigins(size_t t) {
   const std::vector<Relative>& relatives = states_[t].relatives;
   std::vector<SourceView> views;
   bool was_looked_for = false;
+  if (std::ranges::any_of(relatives, [&](const Relative& relative) {
+        return !IsQuantized(relative.tensor);
+      })) {
+    return {};
+  }
   for (const Relative& relative : relatives) {
-    if (!IsQuantized(relative.tensor)) return {};
     if (tensors_[relative.tensor].shape != tensors_[t].shape) continue;
     was_looked_for = was_looked_for || relative.tensor >= first_target_;
     const Lineage& other = found_[relative.tensor];
     const auto& sources =
         other.candidates.empty() ? other.base : other.candidates;
     for (const SourceView& view : sources) {
-      if (!IsQuantized(view.source) && Allowed(view.source)) {
+      if (!IsQuantized(view.source) && Allowed(t, view.source)) {
         views.push_back(view);
       }
     }
@@ -564,12 +580,56 @@ std::vector<SourceView> Finder::FindOrigins(size_t t) {
   }
   if (was_looked_for) return {};
   views = FindStructure(t, !relatives.empty());
+  std::vector<std::vector<SourceView>> variants;  // by view
+  for (const SourceView& view : views) {
+    variants.push_back(structure_.Variants(t, view));
+    std::erase_if(variants.back(), [&](const SourceView& variant) {
+      return !Allowed(t, variant.source);
+    });
+  }
   if (views.size() == 1 && views[0].target_elements == tensors_[t].elements) {
-    for (SourceView& view : structure_.Variants(t, views[0])) {
-      if (Allowed(view.source)) views.push_back(std::move(view));
+    views.insert(views.end(), variants[0].begin(), variants[0].end());
+    return views;
+  }
+  // Parts of one file: that of which all together are nearest.
+  std::map<size_t, uint64_t> costs;
+  std::map<size_t, std::vector<SourceView>> of;
+  for (size_t i = 0; i < views.size(); ++i) {
+    variants[i].push_back(views[i]);
+    for (const SourceView& variant : variants[i]) {
+      const size_t file = tensors_[variant.source].file;
+      const auto cost = structure_.CostOf(t, variant);
+      if (!cost || of[file].size() != i) continue;
+      costs[file] += *cost * variant.target_elements;
+      of[file].push_back(variant);
     }
   }
+  std::pair<uint64_t, uint64_t> least{UINT64_MAX, UINT64_MAX};
+  uint64_t best_service = 0;
+  for (const auto& [file, parts] : of) {
+    best_service = std::max(best_service, ServiceOf(t, parts[0].source));
+  }
+  for (auto& [file, parts] : of) {
+    if (parts.size() != views.size()) continue;
+    const uint64_t lost = best_service - ServiceOf(t, parts[0].source);
+    const std::pair loss(lost < kServiceTie ? 0 : lost, costs[file]);
+    if (loss >= least) continue;
+    least = loss;
+    views = parts;
+  }
   return views;
+}
+
+// The place of `source` among what the nearest quantized tensor of at least as
+// many bits may have been made of.
+size_t Finder::PlaceAmongSiblings(size_t t, size_t source) const {
+  for (const Relative& relative : states_[t].relatives) {
+    const std::vector<SourceView>& views = found_[relative.tensor].candidates;
+    if (views.empty()) continue;
+    return static_cast<size_t>(
+        std::ranges::find(views, source, &SourceView::source) - views.begin());
+  }
+  return 0;
 }
 
 void Finder::ChooseQuantized(size_t t) {
@@ -601,16 +661,24 @@ void Finder::ChooseQuantized(size_t t) {
   const uint32_t least = std::ranges::min(options, {}, [](const Option& o) {
                            return o.cost;
                          }).cost;
-  // Of those that are as near: a copy, what is not quantized, what has most
-  // bits, what serves other tensors of the file.
+  uint64_t best_service = 0;
+  for (const Option& option : options) {
+    best_service = std::max(best_service, ServiceOf(t, option.view.source));
+  }
+  // Those that are as near: a copy, then what is not quantized, then what has
+  // most bits; what serves other tensors of the file. Where that does not tell,
+  // what the nearest quantized one of more bits was made of: it tells more.
   const auto key = [&](const Option& option) {
+    if (option.cost - least > kTie) {
+      return std::tuple(1, option.cost, false, 0, uint64_t{0}, size_t{0});
+    }
     const size_t source = option.view.source;
     const int bits = tensors_[source].quantized;
     const bool is_copy = option.cost == 0 && bits == tensors_[t].quantized;
-    const bool is_tie = option.cost - least <= kTie;
-    return is_tie ? std::tuple(0U, !is_copy, bits != 0, -bits,
-                               ~ServiceOf(t, source), option.cost)
-                  : std::tuple(option.cost, false, false, 0, uint64_t{0}, 0U);
+    const uint64_t lost = best_service - ServiceOf(t, source);
+    return std::tuple(is_copy ? -1 : 0, 0U, bits != 0, -bits,
+                      lost < kServiceTie ? 0 : lost,
+                      PlaceAmongSiblings(t, source));
   };
   std::ranges::stable_sort(options, {}, key);
   // Of both kinds, if there are both.
@@ -619,7 +687,8 @@ void Finder::ChooseQuantized(size_t t) {
   };
   const auto other_kind =
       std::ranges::find(options, !is_quantized(options[0]), is_quantized);
-  if (other_kind - options.begin() >= ptrdiff_t{kCandidates}) {
+  if (other_kind != options.end() &&
+      other_kind - options.begin() >= ptrdiff_t{kCandidates}) {
     options[kCandidates - 1] = *other_kind;
   }
   if (options.size() > kCandidates) options.resize(kCandidates);
@@ -743,7 +812,7 @@ std::optional<Lineage::Adapter> Finder::FindAdapter(size_t t, size_t base) {
   std::optional<Lineage::Adapter> best;
   double most = kExplained;
   for (const auto& [common, adapter] : tried) {
-    if (!Allowed(adapter.a) || !Allowed(adapter.b)) continue;
+    if (!Allowed(t, adapter.a) || !Allowed(t, adapter.b)) continue;
     const std::vector<double> product = SampleProduct(adapter);
     if (product.size() != values.size()) continue;
     const double explained = Explained(values, before, product);

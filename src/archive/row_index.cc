@@ -14,7 +14,7 @@ constexpr uint64_t kShare = 6;
 // Where many rows are alike, not all are looked at.
 constexpr size_t kMaxChain = 256;
 // Up to so many bytes between the starts of rows are read rather than skipped.
-constexpr uint64_t kShortRow = 1024;
+constexpr uint64_t kShortRow = 4096;
 
 // 20 bits that look random (splitmix64).
 uint64_t Hash(uint64_t x) {

@@ -21,6 +21,8 @@ constexpr size_t kComparedParts = 256;
 constexpr uint64_t kMaxRows = uint64_t{1} << 18;
 constexpr size_t kMaxAligned = 8;  // sources
 constexpr size_t kMaxViews = 1024;
+// Rows of one source that lie together, in any order.
+constexpr size_t kMinRun = 16;
 // Of tensors that are nearly the same.
 constexpr size_t kMaxRelatives = 16;
 // Sources are cut into up to so many equal parts.
@@ -35,7 +37,7 @@ constexpr uint32_t kNearGain = 96;  // of quantized tensors
 // Row orders that are kept, and pairs of rows that are compared where the index
 // does not tell.
 constexpr size_t kMaxOrders = 8;
-constexpr uint64_t kMaxPairs = uint64_t{1} << 26;
+constexpr uint64_t kMaxPairs = uint64_t{1} << 24;
 
 }  // namespace
 
@@ -389,7 +391,7 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
     }
   }
   // The index does not find all that differ in many bits.
-  if (left.size() * 2 <= rows.size() && left.size() * all <= kMaxPairs) {
+  if (left.size() * all <= kMaxPairs) {
     for (const Row& row : left) {
       std::tuple<uint32_t, uint32_t, uint32_t> best{UINT32_MAX, 0, 0};
       for (const auto& [source, signatures] : of) {
@@ -424,20 +426,33 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
     for (SourceView& view : views) Propose(t, std::move(view), found);
     return;
   }
-  std::map<uint32_t, size_t> counts;
-  for (const Match& match : matches) ++counts[match.source];
-  for (const auto& [source, count] : counts) {
-    if (2 * count < matrix.rows) continue;
-    SourceView view = RowsView(t, source, 0, 0, matrix.rows);
+  // Runs of rows of one source, in any order there.
+  for (size_t first = 0; first < matches.size();) {
+    const uint32_t source = matches[first].source;
+    size_t end = first + 1;
+    while (end < matches.size() && matches[end].source == source) ++end;
+    const std::span<const Match> run(&matches[first], end - first);
+    // Beside it may be a few rows that seem to be of none.
+    const uint64_t few = run.size() / 8;
+    uint64_t begin = run.front().row;
+    const uint64_t before = first == 0 ? 0 : matches[first - 1].row + 1;
+    if (begin - before <= few) begin = before;
+    uint64_t rows_end = run.back().row + 1;
+    const uint64_t after =
+        end == matches.size() ? matrix.rows : matches[end].row;
+    if (after - rows_end <= few) rows_end = after;
+    first = end;
+    if (run.size() < kMinRun || run.size() * 2 < rows_end - begin) continue;
+    SourceView view = RowsView(t, source, begin, 0, rows_end - begin);
     view.order = Order::kRows;
     // Rows that are not there are as near to the first as to any other.
-    view.rows.resize(matrix.rows);
-    for (const Match& match : matches) {
-      if (match.source == source) view.rows[match.row] = match.source_row;
+    view.rows.resize(rows_end - begin);
+    for (const Match& match : run) {
+      view.rows[match.row - begin] = match.source_row;
     }
     if (!Propose(t, view, found)) continue;
     auto& orders = orders_[{matrix.rows, matrices_[source]->rows}];
-    if (count == matrix.rows && orders.size() < kMaxOrders) {
+    if (run.size() == matrix.rows && orders.size() < kMaxOrders) {
       orders.push_back(std::move(view.rows));
     }
   }
