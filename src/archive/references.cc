@@ -1106,7 +1106,7 @@ FrameSources References::SourcesOf(const Part& part, const Packing& packing,
     source.elements = stored_[from.tensor].elements;
     if (source.outside) {
       source.where = tensor.outside_number;
-    } else {
+    } else if (!tensor.runs.empty()) {  // else it is looked at before
       const Run& run = tensor.runs[from.run];
       source.where = first_block - run.first_block;
       source.block_size = run.block_size;
@@ -1149,7 +1149,7 @@ absl::Status References::Load(const Part& part, const FrameSources& against,
     const Part::Source& from = part.sources[k];
     const Tensor& tensor = tensors_[from.tensor];
     const std::unique_ptr<TensorBytes> bytes = Open(
-        from.tensor, tensor.base != nullptr ? 0 : tensor.runs[from.run].begin);
+        from.tensor, tensor.runs.empty() ? 0 : tensor.runs[from.run].begin);
     if (bytes == nullptr) return absl::NotFoundError("the file is gone");
     RETURN_IF_ERROR(
         Gather(against, against.sources[k], 0, count, *bytes, &(*out)[k]));
