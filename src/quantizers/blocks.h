@@ -9,6 +9,11 @@
 namespace zipllm::quantizers {
 namespace {
 
+/// 1 / value; 0 for 0.
+inline Floats Inverse(Floats value) {
+  return value != 0 ? 1.0f / value : Floats{};
+}
+
 /// Numbers of kSize bytes, then words. A lane is a block.
 template <size_t kSize, size_t kNumbers, size_t kWords>
 struct BlockLanes {

@@ -4,28 +4,20 @@
 
 namespace zipllm::quantizers {
 
-#if defined(__x86_64__)
-#define ZIPLLM_TARGETS(Name) \
-  Quantize##Name##Scalar, Quantize##Name##Avx2, Quantize##Name##Avx512
-#else
-#define ZIPLLM_TARGETS(Name) Quantize##Name##Scalar, nullptr, nullptr
-#endif
-
-#define ZIPLLM_IQ4(id, symbol, Name)                     \
-  extern const Quantizer k##symbol##Quantizer = {        \
-      id,    "ggml " #Name, DType::kGgml##symbol, false, \
-      false, false,         ZIPLLM_TARGETS(Name)};       \
-  extern const Quantizer k##symbol##ImportantQuantizer = \
-      {id + 1,                                           \
-       "ggml " #Name " imatrix",                         \
-       DType::kGgml##symbol,                             \
-       true,                                             \
-       false,                                            \
-       false,                                            \
-       ZIPLLM_TARGETS(Name##Important)};
+#define ZIPLLM_IQ4(id, symbol, Name)                             \
+  extern const Quantizer k##symbol##Quantizer = {                \
+      id,    "ggml " #Name, DType::kGgml##symbol,         false, \
+      false, false,         ZIPLLM_QUANTIZE_TARGETS(Name)};      \
+  extern const Quantizer k##symbol##ImportantQuantizer = {       \
+      id + 1,                                                    \
+      "ggml " #Name " imatrix",                                  \
+      DType::kGgml##symbol,                                      \
+      true,                                                      \
+      false,                                                     \
+      false,                                                     \
+      ZIPLLM_QUANTIZE_TARGETS(Name##Important)};
 ZIPLLM_IQ4(32, IQ4NL, IQ4_NL)
 ZIPLLM_IQ4(34, IQ4XS, IQ4_XS)
 #undef ZIPLLM_IQ4
-#undef ZIPLLM_TARGETS
 
 }  // namespace zipllm::quantizers

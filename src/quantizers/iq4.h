@@ -3,8 +3,7 @@
 #ifndef ZIPLLM_QUANTIZERS_IQ4_H_
 #define ZIPLLM_QUANTIZERS_IQ4_H_
 
-#include <cstddef>
-#include <cstdint>
+#include "quantizers/targets.h"
 
 namespace zipllm::quantizers {
 
@@ -14,17 +13,7 @@ namespace zipllm::quantizers {
   F(IQ4_XS)                      \
   F(IQ4_XSImportant)
 
-#define ZIPLLM_DECLARE(Name)                                                   \
-  void Quantize##Name##Scalar(const float* weights, size_t rows,               \
-                              size_t columns, const float* importance,         \
-                              uint8_t* out);                                   \
-  void Quantize##Name##Avx2(const float* weights, size_t rows, size_t columns, \
-                            const float* importance, uint8_t* out);            \
-  void Quantize##Name##Avx512(const float* weights, size_t rows,               \
-                              size_t columns, const float* importance,         \
-                              uint8_t* out);
-ZIPLLM_IQ4_QUANTIZERS(ZIPLLM_DECLARE)
-#undef ZIPLLM_DECLARE
+ZIPLLM_IQ4_QUANTIZERS(ZIPLLM_DECLARE_QUANTIZE)
 
 }  // namespace zipllm::quantizers
 

@@ -141,10 +141,6 @@ inline Floats FitIq4(const Floats* x, const Floats* counts) {
   return extreme.magnitude < kLeastMagnitude ? Splat(0.0f) : scale;
 }
 
-inline Floats InverseOrZero(Floats value) {
-  return value != 0.0f ? 1.0f / value : Splat(0.0f);
-}
-
 /// Four words of codes.
 inline void Iq4Codes(const Floats* x, Floats inverse, Words* words) {
   Ints codes[kIq4Part];
@@ -161,7 +157,7 @@ struct Iq4Nl {
   static void Fit(const Floats* x, const Floats* counts, Blocks* blocks) {
     const Floats scale = FitIq4(x, counts);
     blocks->numbers[0] = ToHalf(scale);
-    Iq4Codes(x, InverseOrZero(scale), blocks->words);
+    Iq4Codes(x, Inverse(scale), blocks->words);
   }
 };
 
@@ -176,12 +172,12 @@ struct Iq4Xs {
       scales[part] = FitIq4(x + kIq4Part * part, counts + kIq4Part * part);
     }
     const Floats scale = -FindExtreme<kParts>(scales).value / 32.0f;
-    const Floats inverse = InverseOrZero(scale);
+    const Floats inverse = Inverse(scale);
     Words high = {};
     Words low = {};
     for (int part = 0; part < kParts; ++part) {
       const Floats code = NearestBetween(inverse * scales[part], -32, 31);
-      Iq4Codes(x + kIq4Part * part, InverseOrZero(scale * code),
+      Iq4Codes(x + kIq4Part * part, Inverse(scale * code),
                blocks->words + 1 + 4 * part);
       const Words bits = AsWords(ToInts(code) + 32);
       low |= (bits & 15u) << (4 * part);

@@ -3,8 +3,7 @@
 #ifndef ZIPLLM_QUANTIZERS_SIMPLE_H_
 #define ZIPLLM_QUANTIZERS_SIMPLE_H_
 
-#include <cstddef>
-#include <cstdint>
+#include "quantizers/targets.h"
 
 namespace zipllm::quantizers {
 
@@ -19,17 +18,7 @@ namespace zipllm::quantizers {
   F(Q5_0Important)                  \
   F(Q5_1Important)
 
-#define ZIPLLM_DECLARE(Name)                                                   \
-  void Quantize##Name##Scalar(const float* weights, size_t rows,               \
-                              size_t columns, const float* importance,         \
-                              uint8_t* out);                                   \
-  void Quantize##Name##Avx2(const float* weights, size_t rows, size_t columns, \
-                            const float* importance, uint8_t* out);            \
-  void Quantize##Name##Avx512(const float* weights, size_t rows,               \
-                              size_t columns, const float* importance,         \
-                              uint8_t* out);
-ZIPLLM_SIMPLE_QUANTIZERS(ZIPLLM_DECLARE)
-#undef ZIPLLM_DECLARE
+ZIPLLM_SIMPLE_QUANTIZERS(ZIPLLM_DECLARE_QUANTIZE)
 
 }  // namespace zipllm::quantizers
 

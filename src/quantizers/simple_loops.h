@@ -25,11 +25,6 @@ inline Words PackFifthBits(const Ints* codes) {
 template <size_t kHalves, size_t kWords>
 using SimpleBlocks = BlockLanes<2, kHalves, kWords>;
 
-/// 1 / value; 0 for 0.
-inline Floats Inverse(Floats value) {
-  return value != 0 ? 1.0f / value : Floats{};
-}
-
 /// Codes from 0 to kMost; what no integer can hold becomes 0.
 template <int kMost>
 inline Ints Code(Floats value) {
