@@ -290,7 +290,6 @@ void StepNumbers(const GridType& type, const GridFields& fields, float* out) {
 GridNeighbours MakeNeighbours(const Grid& grid) {
   constexpr int kFarthest = 4 * 7 * 7;
   GridNeighbours neighbours;
-  neighbours.lists.push_back(0);  // no list begins at 0
   const uint32_t mask = (1u << grid.bits) - 1;
   const uint32_t codes = 1u << grid.bits * grid.width;
   neighbours.start.resize(codes);
@@ -328,12 +327,17 @@ GridNeighbours MakeNeighbours(const Grid& grid) {
       total = static_cast<uint16_t>(total + count[end]);
       shells += count[end] != 0 ? 1 : 0;
     }
-    neighbours.lists.push_back(total);
+    constexpr size_t kMultiple = GridNeighbours::kMultiple;
+    const size_t length = (total + kMultiple - 1) / kMultiple * kMultiple;
+    neighbours.lists.push_back(static_cast<uint16_t>(length));
     const size_t first = neighbours.lists.size();
-    neighbours.lists.resize(first + total);
+    neighbours.lists.resize(first + length);
     for (size_t i = 0; i < far.size(); ++i) {
       if (far[i] >= end) continue;
-      neighbours.lists[first + place[far[i]]++] = static_cast<uint16_t>(i);
+      neighbours.lists[first + place[far[i]]++] = grid.codes[i];
+    }
+    for (size_t i = total; i < length; ++i) {
+      neighbours.lists[first + i] = neighbours.lists[first];
     }
   }
   return neighbours;

@@ -76,10 +76,11 @@ bool DequantizeGrids(DType dtype, bool steps, const uint8_t* blocks,
 /// the nearest, then all of the next distance, and so on, for as many distances
 /// as the grid's `shells`; by distance, then by index.
 struct GridNeighbours {
-  /// By code, of levels below `levels`: where its list begins in `lists`, a
-  /// count and then indices of points; 0 of codes on the grid.
-  std::vector<uint32_t> start;
-  std::vector<uint16_t> lists;
+  /// Lists have a multiple of this many codes: the first one fills them up.
+  static constexpr size_t kMultiple = 16;
+
+  std::vector<uint32_t> start;  ///< by code; read where it is not on the grid
+  std::vector<uint16_t> lists;  ///< each: its length, then codes of points
 
   std::span<const uint16_t> Of(uint32_t code) const {
     const uint16_t* list = lists.data() + start[code];

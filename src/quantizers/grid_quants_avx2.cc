@@ -1,0 +1,12 @@
+// The quantizers of grid types for x86-64 with AVX2.
+#include "quantizers/grid_quants_loops.h"
+
+#if defined(__x86_64__)
+
+namespace zipllm::quantizers {
+
+ZIPLLM_DEFINE_GRID_QUANTS(Avx2)
+
+}  // namespace zipllm::quantizers
+
+#endif
