@@ -20,8 +20,8 @@ struct Matrix {
 };
 
 /// 16 rows of 1024 weights in groups of 32: bell-shaped at several scales, some
-/// zero, constant, or very small. The same everywhere, and in oracle.py, which
-/// tells what the package libgguf makes of them.
+/// zero, constant, or very small. The same everywhere, and in inputs.py;
+/// oracle.py tells what the package libgguf makes of them.
 Matrix Plain();
 
 /// 4 rows of 512 weights of each kind that is hard: tiny, huge, subnormal,
