@@ -320,6 +320,7 @@ struct CodeRule {
   bool zero_first = false;  ///< the zero point is added before rounding
   float low = 0;            ///< the least one, and the greatest: -256 to 256
   float high = 0;
+  int32_t shift = 0;  ///< added then
 };
 /// codes[i] is what weights[i] becomes with scale (or what it is multiplied
 /// with) by[i] and zero point zeros[i] (integers of at most 2^16; read where
@@ -328,8 +329,13 @@ struct CodeRule {
 inline constexpr size_t kRestContexts = 56;
 using CodeWeightsFn = void (*)(const CodeRule& rule, const float* weights,
                                const float* by, const float* zeros,
-                               size_t count, uint8_t* codes,
-                               uint8_t* contexts);
+                               size_t count, uint8_t* codes, uint8_t* contexts);
+
+/// low[i] and high[i] are the least and the greatest of the `size` (at least 1)
+/// elements of group i, -0 being below 0; NaNs are beyond infinities.
+using GroupRangesFn = void (*)(FloatType type, const uint8_t* elements,
+                               size_t size, size_t groups, float* low,
+                               float* high);
 
 // ---- Against a reference (format-spec/codecs/15-delta.md) ----
 
@@ -420,6 +426,7 @@ struct Table {
   SettleSumsFn settle_sums;
   WidenF32Fn widen_f32;
   CodeWeightsFn code_weights;
+  GroupRangesFn group_ranges;
   Xxh3Fn xxh3;
 };
 

@@ -669,6 +669,7 @@ constexpr Table kTable = {
     .settle_sums = SettleSumsAvx2,
     .widen_f32 = WidenF32Avx2,
     .code_weights = CodeWeightsAvx2,
+    .group_ranges = GroupRangesAvx2,
     .xxh3 = Xxh3,
 };
 

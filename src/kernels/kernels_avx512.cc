@@ -862,6 +862,7 @@ constexpr Table kTable = {
     .settle_sums = SettleSumsAvx512,
     .widen_f32 = WidenF32Avx512,
     .code_weights = CodeWeightsAvx512,
+    .group_ranges = GroupRangesAvx512,
     .xxh3 = Xxh3,
 };
 

@@ -326,6 +326,7 @@ constexpr Table kTable = {
     .settle_sums = SettleSumsScalar,
     .widen_f32 = WidenF32Scalar,
     .code_weights = CodeWeightsScalar,
+    .group_ranges = GroupRangesScalar,
     .xxh3 = Xxh3,
 };
 

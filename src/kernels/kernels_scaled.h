@@ -17,7 +17,10 @@ namespace zipllm::kernels {
                         float* values);                                        \
   void CodeWeights##Target(const CodeRule& rule, const float* weights,         \
                            const float* by, const float* zeros, size_t count,  \
-                           uint8_t* codes, uint8_t* contexts);
+                           uint8_t* codes, uint8_t* contexts);                 \
+  void GroupRanges##Target(FloatType type, const uint8_t* elements,            \
+                           size_t size, size_t groups, float* low,             \
+                           float* high);
 ZIPLLM_SCALED_KERNELS(Scalar)
 ZIPLLM_SCALED_KERNELS(Avx2)
 ZIPLLM_SCALED_KERNELS(Avx512)
@@ -128,6 +131,7 @@ inline void CodeWeightsLoop(const CodeRule& rule,
   const float most = rule.most;
   const float low = rule.low;
   const float high = rule.high;
+  const int32_t shift_codes = rule.shift;
   const uint32_t zero_sign = rule.has_negative_zero ? 0x80 : 0;
   for (size_t i = 0; i < count; ++i) {
     float t;
@@ -165,7 +169,7 @@ inline void CodeWeightsLoop(const CodeRule& rule,
       t = t > low ? t : low;
       const float whole = (t + kToIntegers) - kToIntegers;
       rest = static_cast<int32_t>((t - whole) * 65536.0F);
-      code = static_cast<uint32_t>(static_cast<int32_t>(whole));
+      code = static_cast<uint32_t>(static_cast<int32_t>(whole) + shift_codes);
     } else {
       constexpr float kFar = 1048576;
       t = t == t ? t : 0.0F;
@@ -178,7 +182,7 @@ inline void CodeWeightsLoop(const CodeRule& rule,
       rest = is_inside ? inside_rest : 0;
       sum = sum < high ? sum : high;
       sum = sum > low ? sum : low;
-      code = static_cast<uint32_t>(static_cast<int32_t>(sum));
+      code = static_cast<uint32_t>(static_cast<int32_t>(sum) + shift_codes);
     }
     codes[i] = static_cast<uint8_t>(code);
     if constexpr (kContexts) {
@@ -228,6 +232,50 @@ inline void CodeWeightsLoops(const CodeRule& rule, const float* weights,
   }
 }
 
+/// Integers in the order of floats, and back.
+inline int32_t Ordered(float value) {
+  const auto bits = std::bit_cast<int32_t>(value);
+  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
+}
+inline float FromOrdered(int32_t ordered) {
+  return std::bit_cast<float>(ordered ^ ((ordered >> 31) & 0x7FFFFFFF));
+}
+
+template <typename Element, FloatType kType>
+inline void GroupRangesLoop(const uint8_t* __restrict elements, size_t size,
+                            size_t groups, float* __restrict low,
+                            float* __restrict high) {
+  for (size_t g = 0; g < groups; ++g) {
+    const uint8_t* const from = elements + g * size * sizeof(Element);
+    int32_t least = INT32_MAX;
+    int32_t most = INT32_MIN;
+    for (size_t i = 0; i < size; ++i) {
+      const int32_t value =
+          Ordered(WidenF32One<Element>(kType, from + i * sizeof(Element)));
+      least = value < least ? value : least;
+      most = value > most ? value : most;
+    }
+    low[g] = FromOrdered(least);
+    high[g] = FromOrdered(most);
+  }
+}
+
+inline void GroupRangesLoops(FloatType type, const uint8_t* elements,
+                             size_t size, size_t groups, float* low,
+                             float* high) {
+  switch (type) {
+    case FloatType::kBF16:
+      return GroupRangesLoop<uint16_t, FloatType::kBF16>(elements, size, groups,
+                                                         low, high);
+    case FloatType::kF16:
+      return GroupRangesLoop<uint16_t, FloatType::kF16>(elements, size, groups,
+                                                        low, high);
+    case FloatType::kF32:
+      return GroupRangesLoop<uint32_t, FloatType::kF32>(elements, size, groups,
+                                                        low, high);
+  }
+}
+
 #define ZIPLLM_DEFINE_SCALED_KERNELS(Target)                                   \
   void WidenF32##Target(FloatType type, const uint8_t* elements, size_t count, \
                         float* values) {                                       \
@@ -237,6 +285,11 @@ inline void CodeWeightsLoops(const CodeRule& rule, const float* weights,
                            const float* by, const float* zeros, size_t count,  \
                            uint8_t* codes, uint8_t* contexts) {                \
     CodeWeightsLoops(rule, weights, by, zeros, count, codes, contexts);        \
+  }                                                                            \
+  void GroupRanges##Target(FloatType type, const uint8_t* elements,            \
+                           size_t size, size_t groups, float* low,             \
+                           float* high) {                                      \
+    GroupRangesLoops(type, elements, size, groups, low, high);                 \
   }
 
 }  // namespace

@@ -206,11 +206,13 @@ class Search {
 
   template <typename Body>
   void ForTypes(Recipe recipe, const Body& body) {
-    const auto integers = [&](int32_t low, int32_t high, int32_t offset) {
+    const int32_t half = 1 << (recipe.bits - 1);
+    const auto integers = [&](int32_t low, int32_t offset, int32_t shift) {
       recipe.type = CodeType::kInteger;
       recipe.low = low;
-      recipe.high = high;
+      recipe.high = low + 2 * half - 1;
       recipe.offset = offset;
+      recipe.shift = shift;
       body(recipe);
     };
     const auto floats = [&](CodeType type) {
@@ -218,7 +220,6 @@ class Search {
       recipe.type = type;
       body(recipe);
     };
-    const int32_t codes = 1 << recipe.bits;
     switch (view_.dtype) {
       case DType::kF8E4M3:
         return floats(CodeType::kE4M3);
@@ -229,24 +230,24 @@ class Search {
       case DType::kF8E5M2FNUZ:
         return floats(CodeType::kE5M2Fnuz);
       case DType::kI8:
-        integers(-codes / 2, codes / 2 - 1, 0);
+        integers(-half, 0, 0);
         if (recipe.bits == 8) return;
         break;
       default:
         break;
     }
-    integers(0, codes - 1, codes / 2);
-    if (recipe.zero != kNone) {
-      integers(0, codes - 1, 0);
-      integers(0, codes - 1, 1);
-    }
+    // Stored without sign: moved up, or with a zero point.
+    const auto unsigned_integers = [&] {
+      integers(-half, 0, half);
+      if (recipe.zero == kNone) return;
+      integers(-half, -half, half);
+      integers(0, 0, 0);
+      integers(0, 1, 0);
+    };
+    unsigned_integers();
     if (recipe.bits == 4) {
       recipe.alternating = true;
-      integers(0, codes - 1, codes / 2);
-      if (recipe.zero != kNone) {
-        integers(0, codes - 1, 0);
-        integers(0, codes - 1, 1);
-      }
+      unsigned_integers();
       recipe.alternating = false;
       floats(CodeType::kE2M1);
     }

@@ -69,6 +69,7 @@ struct Recipe {
   int32_t low = 0;
   int32_t high = 255;
   int32_t offset = 0;     ///< added to zero points
+  int32_t shift = 0;      ///< added to codes that are within low and high
   uint8_t zero_bits = 0;  ///< of a zero point; 0: one an element
   bool zero_down = false;
 

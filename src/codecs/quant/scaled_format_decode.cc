@@ -144,6 +144,7 @@ void WriteRecipe(const Recipe& recipe, Buffer* out) {
   writer.Varint(entropy::ZigZag(recipe.low));
   writer.Varint(entropy::ZigZag(recipe.high));
   writer.Varint(entropy::ZigZag(recipe.offset));
+  writer.Varint(entropy::ZigZag(recipe.shift));
   writer.Le(
       static_cast<uint8_t>(recipe.zero_bits | (recipe.zero_down ? 128 : 0)));
 }
@@ -201,6 +202,7 @@ absl::StatusOr<Recipe> ParseRecipe(ByteReader& reader) {
   RETURN_IF_ERROR(read(kMaxCode, &recipe.low));
   RETURN_IF_ERROR(read(kMaxCode, &recipe.high));
   RETURN_IF_ERROR(read(kMaxOffset, &recipe.offset));
+  RETURN_IF_ERROR(read(kMaxCode, &recipe.shift));
   ASSIGN_OR_RETURN(const uint8_t zeros, reader.Le<uint8_t>());
   recipe.zero_bits = zeros & 127;
   recipe.zero_down = zeros > 127;
@@ -300,6 +302,7 @@ Predictor::Predictor(const Recipe& recipe,
     rule_.zero_first = recipe.zero_first;
     rule_.low = static_cast<float>(recipe.low);
     rule_.high = static_cast<float>(recipe.high);
+    rule_.shift = recipe.shift;
   }
 }
 
