@@ -183,7 +183,35 @@ absl::Status BlockStore::Fetch(uint64_t number, MutableByteSpan out, bool any,
     return DataLoss("a duplicate or twin refers to block ", number,
                     ", which is one itself");
   }
-  return DecodeFrom(opened, i, number, out, limits);
+  const codecs::Decoder* decoder = codecs::FindDecoder(codec);
+  const bool is_slow = decoder != nullptr && decoder->is_slow;
+  if (is_slow && ReadKept(number, out)) return absl::OkStatus();
+  RETURN_IF_ERROR(DecodeFrom(opened, i, number, out, limits));
+  if (is_slow) Keep(number, out);
+  return absl::OkStatus();
+}
+
+bool BlockStore::ReadKept(uint64_t number, MutableByteSpan out) {
+  uint64_t offset;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = kept_.find(number);
+    if (found == kept_.end()) return false;
+    offset = found->second;
+  }
+  return ReadAtExactly(spool_, offset, out).ok();
+}
+
+// Where there is no room it is decoded again.
+void BlockStore::Keep(uint64_t number, ByteSpan plain) {
+  std::lock_guard lock(spool_mutex_);
+  const uint64_t offset = *spool_.Size();
+  if (spool_failed_) return;
+  // What was written of it would move what comes after.
+  spool_failed_ = !spool_.Append(plain).ok();
+  if (spool_failed_) return;
+  std::lock_guard lock_of_kept(mutex_);
+  kept_.emplace(number, offset);
 }
 
 }  // namespace zipllm::archive

@@ -2,17 +2,20 @@
 #define ZIPLLM_ARCHIVE_BLOCK_STORE_H_
 
 #include <array>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "archive/frame_decoder.h"
+#include "archive/spool.h"
 #include "zipllm/io.h"
 
 namespace zipllm::archive {
 
-/// Random access to frames of one archive that lie in a seekable source.
+/// Random access to frames of one archive that lie in a seekable source. What
+/// others are made of and took long to decode is kept in a temporary file.
 /// Thread-safe.
 class BlockStore : public BlockFetcher {
  public:
@@ -40,6 +43,12 @@ class BlockStore : public BlockFetcher {
   /// How a block is coded: for a duplicate of one that was coded ahead, how
   /// that one is.
   absl::StatusOr<container::BlockRecord> Record(size_t frame, size_t block);
+  /// The number in the archive of a frame's first block.
+  uint64_t FirstBlock(size_t frame) const;
+  /// The block that a duplicate refers to; nullopt for another block.
+  absl::StatusOr<std::optional<uint64_t>> Original(size_t frame, size_t block);
+  /// The frame that has block `number`, and its first block.
+  absl::StatusOr<std::pair<size_t, uint64_t>> FrameOf(uint64_t number) const;
   absl::Status Fetch(uint64_t number, MutableByteSpan out, bool any,
                      FetchLimits& limits) override;
 
@@ -56,6 +65,9 @@ class BlockStore : public BlockFetcher {
   absl::StatusOr<std::shared_ptr<const Buffer>> Shared(uint64_t offset);
   /// The frame that has block `number`, and its first block.
   absl::StatusOr<std::pair<size_t, uint64_t>> FrameOf(uint64_t number) const;
+  /// False: it is not there.
+  bool ReadKept(uint64_t number, MutableByteSpan out);
+  void Keep(uint64_t number, ByteSpan plain);
   absl::Status DecodeFrom(const Frame& frame, size_t block, uint64_t number,
                           MutableByteSpan out, FetchLimits& limits);
 
@@ -66,6 +78,10 @@ class BlockStore : public BlockFetcher {
   std::vector<Place> places_;
   std::array<Cached, 8> cache_;
   size_t next_slot_ = 0;
+  std::mutex spool_mutex_;  // of appending; before mutex_
+  Spool spool_;
+  bool spool_failed_ = false;
+  std::map<uint64_t, uint64_t> kept_;  // blocks by number: where in spool_
   // The Shared frame that was read last.
   uint64_t shared_offset_ = UINT64_MAX;
   std::shared_ptr<const Buffer> shared_;

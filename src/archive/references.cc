@@ -442,6 +442,7 @@ absl::Status References::AddImportance(
   // As exact as a recipe without importance gets: no other is looked for.
   constexpr double kExact = 0.01;  // bits a weight
   constexpr double kGain = 0.9;
+  constexpr int kRecipes = 3;  // the lowest level with all of them
   // Those that seem to have been made with importance.
   struct Target {
     size_t tensor;
@@ -456,7 +457,10 @@ absl::Status References::AddImportance(
             IsPacked(tensors_[t].seen) && lineage.base.size() == 1 &&
             lineage.base[0].target_elements == info_[t].elements &&
             info_[t].shape.size() == 2;
-        targets[t] = {t, whole ? Try(t, lineage.base[0], {}, level) : 0};
+        targets[t] = {t, whole ? Try(t, lineage.base[0], {}, kRecipes) : 0};
+        if (targets[t].bits > kExact && level < kRecipes) {
+          targets[t].bits = Try(t, lineage.base[0], {}, level);
+        }
         return absl::OkStatus();
       },
       check));

@@ -102,6 +102,8 @@ struct Decoder {
                                  const BlockContext& context, ByteSpan coded,
                                  MutableByteSpan out,
                                  Scratch& scratch) = nullptr;
+  /// Whether it takes longer to decode a block again than to keep it in a file.
+  bool is_slow = false;
 };
 
 /// A tensor that is to be coded against others, as a whole.

@@ -67,6 +67,6 @@ absl::Status Decode(const DecodeParams* params, ByteSpan coded,
 }  // namespace
 
 extern const Decoder kLzmaDecoder = {
-    .id = 4, .name = "lzma", .parse = Parse, .decode = Decode};
+    .id = 4, .name = "lzma", .parse = Parse, .decode = Decode, .is_slow = true};
 
 }  // namespace zipllm::codecs

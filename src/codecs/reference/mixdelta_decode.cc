@@ -90,6 +90,7 @@ extern const Decoder kMixdeltaDecoder = {.id = 18,
                                          .name = "mixdelta",
                                          .parse = Parse,
                                          .decode = nullptr,
-                                         .decode_against = Decode};
+                                         .decode_against = Decode,
+                                         .is_slow = true};
 
 }  // namespace zipllm::codecs

@@ -383,6 +383,7 @@ extern const Decoder kMomentsDecoder = {.id = 17,
                                         .name = "moments",
                                         .parse = Parse,
                                         .decode = nullptr,
-                                        .decode_against = Decode};
+                                        .decode_against = Decode,
+                                        .is_slow = true};
 
 }  // namespace zipllm::codecs

@@ -174,6 +174,6 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
 }  // namespace
 
 extern const Decoder kMixDecoder = {
-    .id = 10, .name = "mix", .parse = Parse, .decode = Decode};
+    .id = 10, .name = "mix", .parse = Parse, .decode = Decode, .is_slow = true};
 
 }  // namespace zipllm::codecs
