@@ -283,8 +283,9 @@ class Step {
   /// `begin` on.
   void Add(double residual, double half, const double* slope, size_t begin,
            size_t width) {
-    const double weight =
-        1 / (half * std::max(half, std::abs(residual) / kOutlier));
+    // Of codes that were not the quantizer's the residual says nothing.
+    const double ratio = residual / (kUsual * half);
+    const double weight = 1 / (half * half * (1 + ratio * ratio));
     for (size_t i = 0; i < width; ++i) {
       const double scaled = weight * slope[i];
       std::array<double, kSize>& row = a_[begin + i];
@@ -310,7 +311,7 @@ class Step {
   }
 
  private:
-  static constexpr double kOutlier = 3;
+  static constexpr double kUsual = 2;
   static constexpr double kPrior = 0.7;
   std::array<std::array<double, kSize>, kSize> a_{};
   std::array<double, kSize> b_{};
@@ -409,7 +410,7 @@ void Group::Choose() {
 }
 
 void Group::Fit() {
-  constexpr int kSteps = 5;
+  constexpr int kSteps = 6;
   importance_.fill(1);
   for (int step = 0; step < kSteps; ++step) {
     Choose();
