@@ -24,7 +24,7 @@ class Quantizers(unittest.TestCase):
     def test_hashes(self):
         import inputs
         import spec_quantizers
-        text = (ROOT / 'tests/quantizers/k_quants_test.cc').read_text()
+        text = (ROOT / 'tests/quantizers/golden_test.cc').read_text()
         golden = dict(re.findall(r'\{(\d+),\s*"([0-9a-f]{64})"\}', text))
         weights, importance = inputs.plain()
         for number in NUMBERS:
