@@ -63,8 +63,6 @@ class BlockStore : public BlockFetcher {
     Frame opened;
   };
   absl::StatusOr<std::shared_ptr<const Buffer>> Shared(uint64_t offset);
-  /// The frame that has block `number`, and its first block.
-  absl::StatusOr<std::pair<size_t, uint64_t>> FrameOf(uint64_t number) const;
   /// False: it is not there.
   bool ReadKept(uint64_t number, MutableByteSpan out);
   void Keep(uint64_t number, ByteSpan plain);
