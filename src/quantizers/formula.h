@@ -48,8 +48,14 @@ enum class Weighting : uint8_t {
   kRmsAndMagnitude,  ///< root of the group's mean square, plus |x|
   kSquareAndSpread,  ///< x^2 + 2 * the spread
   kRootOfThose,      ///< sqrt of that
+  /// |x|; of ranged codes the absolute errors count, not their squares.
+  kMagnitudeAbsolute,
 };
-inline constexpr int kWeightings = 6;
+inline constexpr int kWeightings = 7;
+constexpr bool NeedsSpread(Weighting weighting) {
+  return weighting == Weighting::kSquareAndSpread ||
+         weighting == Weighting::kRootOfThose;
+}
 
 /// Scales are those, of several candidates, whose codes fit best; candidate k,
 /// for k = first, first + step, ..., puts the range or the anchor k units

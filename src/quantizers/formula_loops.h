@@ -22,13 +22,51 @@ inline Floats Nearest(Floats value, Floats low, Floats high) {
   return (Max(Min(value, high), low) + 12582912.0f) - 12582912.0f;
 }
 
+#if defined(__AVX512F__)
+/// By what lies in [8 c - 128, 8 c - 120): the level at its beginning, the next
+/// one, and where that begins; no cell has two such places.
+struct LevelCells {
+  float level[32];
+  float next[32];
+  float middle[32];
+};
+constexpr LevelCells MakeLevelCells() {
+  LevelCells cells{};
+  for (int c = 0; c < 32; ++c) {
+    const auto begin = static_cast<float>(8 * c - 128);
+    int k = 0;
+    while (k + 1 < kLevels && begin >= Middle(k)) ++k;
+    cells.level[c] = kIq4Values[k];
+    cells.next[c] = kIq4Values[k + 1 < kLevels ? k + 1 : k];
+    cells.middle[c] = k + 1 < kLevels ? Middle(k) : 1e30f;
+  }
+  return cells;
+}
+alignas(64) constexpr LevelCells kLevelCells = MakeLevelCells();
+
+inline Floats Cell(const float* table, Ints cell) {
+  return reinterpret_cast<Floats>(_mm512_permutex2var_ps(
+      _mm512_load_ps(table), reinterpret_cast<__m512i>(cell),
+      _mm512_load_ps(table + 16)));
+}
+#endif
+
 /// The nearest of kIq4Values, ties up.
 inline Floats NearestLevel(Floats value) {
+#if defined(__AVX512F__)
+  // NaNs are the least.
+  const Floats inside = Min(Max(value, Splat(-128)), Splat(127));
+  const Ints cell = ToInts(inside * 0.125f + 16.0f);
+  return inside >= Cell(kLevelCells.middle, cell)
+             ? Cell(kLevelCells.next, cell)
+             : Cell(kLevelCells.level, cell);
+#else
   Floats level = Splat(kIq4Values[0]);
   for (int k = 0; k + 1 < kLevels; ++k) {
     level = value >= Middle(k) ? Splat(kIq4Values[k + 1]) : level;
   }
   return level;
+#endif
 }
 
 /// `to` gets how much each weight counts. `group` weights of each lane.
@@ -39,6 +77,7 @@ inline void Weigh(Weighting weighting, const Floats* x, size_t group,
       for (size_t i = 0; i < group; ++i) to[i] = Splat(1);
       return;
     case Weighting::kMagnitude:
+    case Weighting::kMagnitudeAbsolute:
       for (size_t i = 0; i < group; ++i) to[i] = Abs(x[i]);
       return;
     case Weighting::kSquare:
@@ -75,6 +114,8 @@ inline Floats FitAnchored(const CodeShape& shape, const Candidates& candidates,
   if (candidates.count == 0) {
     return (shape.positive ? most : anchor) / shape.anchor;
   }
+  Floats wx[kGroup];
+  for (size_t i = 0; i < kGroup; ++i) wx[i] = w[i] * x[i];
   const Floats low = Splat(shape.low);
   const Floats high = Splat(shape.high);
   Floats scale = Splat(0);
@@ -88,9 +129,8 @@ inline Floats FitAnchored(const CodeShape& shape, const Candidates& candidates,
     for (size_t i = 0; i < kGroup; ++i) {
       const Floats y = x[i] * inverse;
       const Floats level = kTable ? NearestLevel(y) : Nearest(y, low, high);
-      const Floats wl = w[i] * level;
-      wxl += wl * x[i];
-      wll += wl * level;
+      wxl += wx[i] * level;
+      wll += w[i] * level * level;
     }
     const Floats fitted = wll > 0.0f ? wxl / wll : Splat(0);
     const Floats gain = fitted * wxl;
@@ -100,7 +140,7 @@ inline Floats FitAnchored(const CodeShape& shape, const Candidates& candidates,
   return scale;
 }
 
-template <size_t kGroup>
+template <size_t kGroup, bool kAbsolute>
 inline Floats FitRange(const CodeShape& shape, const Candidates& candidates,
                        const Floats* x, const Floats* w, Floats* offset) {
   Floats least = shape.free_offset ? x[0] : Min(x[0], Splat(0));
@@ -112,15 +152,20 @@ inline Floats FitRange(const CodeShape& shape, const Candidates& candidates,
   const Floats range = most - least;
   const auto top = static_cast<float>(shape.high);
   *offset = -least;
-  if (candidates.count == 0) return range / top;
+  Floats scale = range / top;
+  if (candidates.count == 0) return scale;
+  Floats wx[kGroup];
+  Floats above[kGroup];
+  Floats levels[kGroup];
   Floats sum_w = Splat(0);
   Floats sum_wx = Splat(0);
   for (size_t i = 0; i < kGroup; ++i) {
+    wx[i] = w[i] * x[i];
+    above[i] = x[i] - least;
     sum_w += w[i];
-    sum_wx += w[i] * x[i];
+    sum_wx += wx[i];
   }
-  Floats scale = range / top;
-  Floats best = Splat(0);
+  Floats best = Splat(kAbsolute ? -1e38f : 0);
   for (int c = 0; c < candidates.count; ++c) {
     const int k = candidates.first + c * candidates.step;
     const Floats inverse = (top + static_cast<float>(k) * shape.unit) / range;
@@ -128,23 +173,31 @@ inline Floats FitRange(const CodeShape& shape, const Candidates& candidates,
     Floats wll = Splat(0);
     Floats wxl = Splat(0);
     for (size_t i = 0; i < kGroup; ++i) {
+      // NaNs become `top`.
       const Floats level =
-          Nearest((x[i] - least) * inverse, Splat(0), Splat(top));
+          (Min(above[i] * inverse, Splat(top)) + 12582912.0f) - 12582912.0f;
       const Floats wl = w[i] * level;
       wl_sum += wl;
       wll += wl * level;
-      wxl += wl * x[i];
+      wxl += wx[i] * level;
+      if (kAbsolute) levels[i] = level;
     }
     // x ~ fitted * level + minimum
     const Floats determinant = sum_w * wll - wl_sum * wl_sum;
     Floats fitted = (sum_w * wxl - sum_wx * wl_sum) / determinant;
     Floats minimum = (wll * sum_wx - wl_sum * wxl) / determinant;
     if (!shape.free_offset) {
-      const Ints above = minimum > 0.0f;
-      fitted = above ? wxl / wll : fitted;
-      minimum = above ? Splat(0) : minimum;
+      const Ints positive = minimum > 0.0f;
+      fitted = positive ? wxl / wll : fitted;
+      minimum = positive ? Splat(0) : minimum;
     }
-    const Floats gain = fitted * wxl + minimum * sum_wx;
+    Floats gain = fitted * wxl + minimum * sum_wx;
+    if (kAbsolute) {
+      gain = Splat(0);
+      for (size_t i = 0; i < kGroup; ++i) {
+        gain -= w[i] * Abs(fitted * levels[i] + minimum - x[i]);
+      }
+    }
     const Ints better = (determinant > 0.0f) & (gain > best);
     scale = better ? fitted : scale;
     *offset = better ? -minimum : *offset;
@@ -162,7 +215,7 @@ inline void FitGroups(const CodeShape& shape, const Candidates& candidates,
   Floats w[kGroup];
   Floats factor[kGroup];
   const bool weighs = candidates.count != 0;
-  const bool spreads = candidates.weighting >= Weighting::kSquareAndSpread;
+  const bool spreads = NeedsSpread(candidates.weighting);
   for (size_t g = 0; g < groups; g += kLanes) {
     const size_t lanes = groups - g < kLanes ? groups - g : kLanes;
     const float* from[kLanes] = {};
@@ -184,7 +237,10 @@ inline void FitGroups(const CodeShape& shape, const Candidates& candidates,
     }
     Floats offset = Splat(0);
     const Floats scale =
-        shape.ranged ? FitRange<kGroup>(shape, candidates, x, w, &offset)
+        shape.ranged
+            ? (candidates.weighting == Weighting::kMagnitudeAbsolute
+                   ? FitRange<kGroup, true>(shape, candidates, x, w, &offset)
+                   : FitRange<kGroup, false>(shape, candidates, x, w, &offset))
         : shape.rounding == Rounding::kTable
             ? FitAnchored<kGroup, true>(shape, candidates, x, w)
             : FitAnchored<kGroup, false>(shape, candidates, x, w);

@@ -1,6 +1,7 @@
 // Codec 19, derived: which recipe predicts a frame's blocks best is found by
 // trying on a part of it.
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -109,42 +110,35 @@ uint64_t CostOf(const Recipe& recipe, std::span<const Pair> sample,
   return cost;
 }
 
-/// Formulas that are tried for a type, at all levels and at slow ones.
+/// Formulas that are tried for a type. Candidates are those of ggml's own
+/// quantizers, or every third one.
 std::vector<Candidates> FormulasFor(const Form& form, bool fast) {
-  if (form.shape.ranged) {
-    if (form.divisor == 0) {
-      std::vector<Candidates> all = {{}, {Weighting::kOne, -4, 4, 3}};
-      all.push_back({Weighting::kRmsAndMagnitude, -9, 3, 5});
-      if (!fast) all.push_back({Weighting::kRmsAndMagnitude, -9, 1, 19});
-      return all;
-    }
-    const Weighting weighting = form.shape.high == 3
-                                    ? Weighting::kMagnitude
-                                    : Weighting::kRmsAndMagnitude;
-    std::vector<Candidates> all = {{weighting, -6, 5, 3}};
-    if (!fast) {
-      all.push_back({weighting, -10, 1, 21});
-      all.push_back({Weighting::kRootOfThose, -10, 1, 21});
-    }
-    return all;
-  }
-  if (form.shape.rounding == quantizers::Rounding::kTable) {
-    std::vector<Candidates> all = {{Weighting::kSquare, -6, 4, 4}};
-    if (!fast) {
-      all.push_back({Weighting::kSquare, -7, 1, 15});
-      all.push_back({Weighting::kRootOfThose, -7, 1, 15});
-    }
-    return all;
-  }
   std::vector<Candidates> all;
+  const auto add = [&](std::initializer_list<Weighting> weightings, int first,
+                       int count) {
+    for (const Weighting weighting : weightings) {
+      const int step = fast ? 3 : 1;
+      all.push_back({weighting, static_cast<int8_t>(first),
+                     static_cast<uint8_t>(step),
+                     static_cast<uint8_t>((count + step - 1) / step)});
+    }
+  };
   if (form.divisor == 0) all.push_back({});
   if (form.shape.positive) return all;
-  all.push_back({Weighting::kSquare, 0, 1, 1});
-  all.push_back({Weighting::kSquare, -9, 4, 5});
-  all.push_back({Weighting::kRootOfThose, -9, 4, 5});
-  if (!fast) {
-    all.push_back({Weighting::kSquare, -9, 1, 19});
-    all.push_back({Weighting::kRootOfThose, -9, 1, 19});
+  if (form.shape.ranged) {
+    if (form.divisor == 0 || form.shape.high == 15) {
+      add({Weighting::kRmsAndMagnitude, Weighting::kRootOfThose}, -10, 21);
+    } else {
+      add({form.shape.high == 3 ? Weighting::kMagnitudeAbsolute
+                                : Weighting::kRmsAndMagnitude,
+           Weighting::kRootOfThose},
+          -5, 16);
+    }
+  } else if (form.shape.rounding == quantizers::Rounding::kTable) {
+    add({Weighting::kSquare, Weighting::kRootOfThose}, -7, 15);
+  } else {
+    if (form.divisor == -32) all.push_back({Weighting::kSquare, 0, 1, 1});
+    add({Weighting::kSquare, Weighting::kRootOfThose}, -9, 19);
   }
   return all;
 }

@@ -378,8 +378,7 @@ void Predict(const Recipe& recipe, const Form& form, size_t count,
     return;
   }
   const quantizers::Weighting weighting = recipe.candidates.weighting;
-  if (recipe.candidates.count != 0 &&
-      weighting >= quantizers::Weighting::kSquareAndSpread) {
+  if (recipe.candidates.count != 0 && quantizers::NeedsSpread(weighting)) {
     for (size_t b = 0; b < blocks; ++b) {
       const float sum = SumOfSquares(work.weights + b * type.block_elements,
                                      type.block_elements);

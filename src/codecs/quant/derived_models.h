@@ -33,6 +33,10 @@ inline constexpr bool kDecodes = false;
 template <>
 inline constexpr bool kDecodes<entropy::BinaryDecoder> = true;
 
+// Hot loops copy the coder, so that compilers keep it in registers: that takes
+// inlining.
+#define ZIPLLM_INLINE inline __attribute__((always_inline))
+
 /// Of a number from 0 on: small ones tell each alone, large ones by octave.
 struct NumberModel {
   entropy::AdaptiveBit unary[4];
@@ -52,13 +56,13 @@ class BitModels {
   explicit BitModels(Coder* coder)
       : coder_(coder), tables_(entropy::GetMixingTables()) {}
 
-  bool Bit(entropy::AdaptiveBit& model, bool bit) {
+  ZIPLLM_INLINE bool Bit(entropy::AdaptiveBit& model, bool bit) {
     bit = coder_->Code(bit, entropy::ClampProbability(model.p16()));
     model.Update(tables_, bit, kLimit);
     return bit;
   }
   /// The lowest `count` bits, highest first, all as likely.
-  uint32_t Raw(uint32_t value, int count) {
+  ZIPLLM_INLINE uint32_t Raw(uint32_t value, int count) {
     uint32_t coded = 0;
     for (int i = count - 1; i >= 0; --i) {
       const bool bit = coder_->Code((value >> i & 1) != 0, 32768);
@@ -67,7 +71,7 @@ class BitModels {
     return coded;
   }
   /// 0 to 65538.
-  uint32_t Number(NumberModel& model, uint32_t value) {
+  ZIPLLM_INLINE uint32_t Number(NumberModel& model, uint32_t value) {
     for (uint32_t i = 0; i < std::size(model.unary); ++i) {
       if (!Bit(model.unary[i], value > i)) return i;
     }
@@ -87,7 +91,7 @@ class BitModels {
     return coded + 3;
   }
   /// Any number but 0, of magnitude up to 65539.
-  int32_t SignedNumber(SignedModel& model, int32_t value) {
+  ZIPLLM_INLINE int32_t SignedNumber(SignedModel& model, int32_t value) {
     const bool negative = Bit(model.sign, value < 0);
     const auto magnitude = static_cast<int32_t>(
         Number(model.magnitude,

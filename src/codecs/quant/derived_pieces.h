@@ -5,6 +5,7 @@
 #define ZIPLLM_CODECS_QUANT_DERIVED_PIECES_H_
 
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <optional>
 
@@ -31,6 +32,7 @@ class PieceCoder {
         doubt_{DoubtOf(recipe.doubt[0]), DoubtOf(recipe.doubt[1]),
                DoubtOf(recipe.doubt[2])},
         work_(source.piece(), type_, form_, buffer),
+        coder_(coder),
         models_(coder) {
     if (const auto* grid = quantizers::FindGridType(recipe.dtype)) {
       grid_.emplace(*grid, coder);
@@ -197,30 +199,26 @@ class PieceCoder {
     near = near < high ? near : high;
     const float whole = (near + 12582912.0f) - 12582912.0f;
     const float past = near - whole;
-    const float distance = past < 0 ? -past : past;
-    return {static_cast<int>(whole),
-            distance < 0.125f   ? 0
-            : distance < 0.25f  ? 1
-            : distance < 0.375f ? 2
-                                : 3,
-            past >= 0};
+    const auto eighths = static_cast<int>(std::fabs(past) * 8);
+    return {static_cast<int>(whole), std::min(eighths, 3), past >= 0};
   }
 
   /// A scale of a group; returns it, and how far it is from the guess.
-  int CodeScale(ScaleModels& models, size_t context, const Guess& guess,
-                int least, int most, int value, int* error) {
+  ZIPLLM_INLINE static int CodeScale(BitModels<Coder>& bits,
+                                     ScaleModels& models, size_t context,
+                                     const Guess& guess, int least, int most,
+                                     int value, int* error) {
     *error = 0;
-    if (!models_.Bit(
-            models.differs[context * 4 + static_cast<size_t>(guess.bin)],
-            value != guess.value)) {
+    if (!bits.Bit(models.differs[context * 4 + static_cast<size_t>(guess.bin)],
+                  value != guess.value)) {
       return guess.value;
     }
     const bool above = value > guess.value;
-    const bool away = models_.Bit(models.away[static_cast<size_t>(guess.bin)],
-                                  above != guess.up);
-    const auto more = static_cast<int>(models_.Number(
-        models.more[std::min<size_t>(context / 4, 2)],
-        static_cast<uint32_t>(std::abs(value - guess.value) - 1)));
+    const bool away = bits.Bit(models.away[static_cast<size_t>(guess.bin)],
+                               above != guess.up);
+    const auto more = static_cast<int>(
+        bits.Number(models.more[std::min<size_t>(context / 4, 2)],
+                    static_cast<uint32_t>(std::abs(value - guess.value) - 1)));
     *error = away == guess.up ? -1 - more : 1 + more;
     return std::clamp(guess.value + *error, least, most);
   }
@@ -329,24 +327,37 @@ class PieceCoder {
 
   void GuessScales(size_t begin, size_t end, float d, float dmin, Guess* scales,
                    Guess* mins) const {
-    for (size_t g = begin; g < end; ++g) {
-      scales[g - begin] = GuessOf(d == 0 ? 0 : work_.fitted_scales[g] / d,
-                                  form_->least_scale, form_->most_scale);
-      if (!form_->shape.ranged) continue;
-      mins[g - begin] = GuessOf(dmin == 0 ? 0 : work_.fitted_offsets[g] / dmin,
-                                0, form_->most_scale);
+    float ratios[16];
+    Divide(work_.fitted_scales + begin, end - begin, d, ratios);
+    for (size_t g = 0; g < end - begin; ++g) {
+      scales[g] = GuessOf(ratios[g], form_->least_scale, form_->most_scale);
     }
+    if (!form_->shape.ranged) return;
+    Divide(work_.fitted_offsets + begin, end - begin, dmin, ratios);
+    for (size_t g = 0; g < end - begin; ++g) {
+      mins[g] = GuessOf(ratios[g], 0, form_->most_scale);
+    }
+  }
+  /// 0 where the divisor is.
+  static void Divide(const float* from, size_t count, float by, float* to) {
+    if (by == 0) {
+      std::fill_n(to, count, 0.0f);
+      return;
+    }
+    for (size_t i = 0; i < count; ++i) to[i] = from[i] / by;
   }
 
   void CodeGroups(size_t begin, size_t end, int miss, int miss_of_min,
                   const Guess* scales, const Guess* mins) {
+    Coder local = *coder_;
+    BitModels<Coder> bits(&local);
     size_t before = 0;  // whether the scale before was as guessed
     for (size_t g = begin; g < end; ++g) {
       const Guess& guess = scales[g - begin];
       const bool extreme = std::abs(guess.value) >= form_->most_scale;
       int error;
       const int scale = CodeScale(
-          scales_[0],
+          bits, scales_[0],
           static_cast<size_t>(miss) * 4 + (extreme ? 2 : 0) + before, guess,
           form_->least_scale, form_->most_scale,
           kDecodes<Coder> ? 0 : ScaleOfField(*form_, work_.s[g]), &error);
@@ -362,11 +373,12 @@ class PieceCoder {
                               : std::abs(error) > 1         ? 2
                                                             : 3;
       int min_error;
-      const int min =
-          CodeScale(scales_[1], static_cast<size_t>(miss_of_min) * 4 + relation,
-                    min_guess, 0, form_->most_scale, work_.m[g], &min_error);
+      const int min = CodeScale(
+          bits, scales_[1], static_cast<size_t>(miss_of_min) * 4 + relation,
+          min_guess, 0, form_->most_scale, work_.m[g], &min_error);
       if constexpr (kDecodes<Coder>) work_.m[g] = static_cast<uint8_t>(min);
     }
+    *coder_ = local;
   }
 
   void CodeCodes(size_t b) {
@@ -381,7 +393,9 @@ class PieceCoder {
             bins[i] == quantizers::kSure && expected[i] != work_.codes[i];
       }
     }
-    exceptions = models_.Bit(exceptions_, exceptions);
+    Coder local = *coder_;
+    BitModels<Coder> bits(&local);
+    exceptions = bits.Bit(exceptions_, exceptions);
     const int most = form_->shape.high - form_->shape.low;
     constexpr uint64_t kAllSure = 0x0101010101010101 * quantizers::kSure;
     for (size_t i = begin; i < end; ++i) {
@@ -396,15 +410,16 @@ class PieceCoder {
       const bool up = bins[i] >= quantizers::kUp;
       const int code = kDecodes<Coder> ? 0 : work_.codes[i];
       const int guess = expected[i];
-      if (!models_.Bit(codes_.differs[bin], code != guess)) continue;
-      const bool away = models_.Bit(codes_.away[bin], (code > guess) != up);
-      const auto more = static_cast<int>(models_.Number(
+      if (!bits.Bit(codes_.differs[bin], code != guess)) continue;
+      const bool away = bits.Bit(codes_.away[bin], (code > guess) != up);
+      const auto more = static_cast<int>(bits.Number(
           codes_.more, static_cast<uint32_t>(std::abs(code - guess) - 1)));
       if constexpr (kDecodes<Coder>) {
         const int error = away == up ? -1 - more : 1 + more;
         expected[i] = static_cast<uint8_t>(std::clamp(guess + error, 0, most));
       }
     }
+    *coder_ = local;
   }
 
   const Recipe recipe_;
@@ -417,6 +432,7 @@ class PieceCoder {
   size_t place_of_dmin_ = 0;
   const std::array<float, 3> doubt_;
   Workspace work_;
+  Coder* const coder_;
   BitModels<Coder> models_;
   std::optional<GridCoder<Coder>> grid_;
 
