@@ -21,75 +21,98 @@ typedef uint16_t LaneCodes __attribute__((vector_size(2 * kLanes)));
 struct GridRules {
   DType dtype;
   int width, bits, levels, group;
-  bool even_signs;
+  bool even_signs = false;
   /// Candidates: the largest magnitude is on the last level and `step` * i
   /// half levels further, -steps <= i <= steps.
   int steps;
   float step;
   /// Groups with no magnitude from here on are zero; 0: only those of zeros.
-  float least;
+  float least = 0;
   float d;  ///< d by the 31st part of the largest scale
   /// A fit without a grid tells what the largest magnitude is.
-  bool fits_first;
-  /// What is off the grid is looked for again with the final scale; all is.
-  bool all_again;
+  bool fits_first = false;
+  /// All points are looked for again with the final scale, not only those that
+  /// were off the grid.
+  bool all_again = false;
   /// Blocks whose scales are all 0 keep nothing.
-  bool clears;
-  float spread;        ///< in place of the mean square: as many times that
-  float plain_spread;  ///< weights without importance: x^2 + as much of it
+  bool clears = false;
+  /// Groups that are not zero lie one after the other, but for the upper bits
+  /// of their points.
+  bool closes_up = false;
+  float spread;            ///< that, times the mean square
+  float plain_spread = 0;  ///< weights without importance: x^2 + as much of it
 };
 
-constexpr GridRules kIq3XxsRules = {DType::kGgmlIQ3XXS,
-                                    4,
-                                    3,
-                                    8,
-                                    32,
-                                    true,
-                                    15,
-                                    0.2f,
-                                    1e-8f,
-                                    1.0125f,
-                                    false,
-                                    false,
-                                    true,
-                                    2,
-                                    0};
+constexpr GridRules kIq3XxsRules = {
+    .dtype = DType::kGgmlIQ3XXS,
+    .width = 4,
+    .bits = 3,
+    .levels = 8,
+    .group = 32,
+    .even_signs = true,
+    .steps = 15,
+    .step = 0.2f,
+    .least = 1e-8f,
+    .d = 1.0125f,
+    .clears = true,
+    .spread = 2,
+};
 constexpr GridRules kIq3SRules = {
-    DType::kGgmlIQ3S, 4,     3,    8,     32, false, 9, 0.2f, 0,
-    1.033f,           false, true, false, 2,  0};
+    .dtype = DType::kGgmlIQ3S,
+    .width = 4,
+    .bits = 3,
+    .levels = 8,
+    .group = 32,
+    .steps = 9,
+    .step = 0.2f,
+    .d = 1.033f,
+    .all_again = true,
+    .closes_up = true,
+    .spread = 2,
+};
 constexpr GridRules kIq2SRules = {
-    DType::kGgmlIQ2S, 8,     2,     3,     16, false, 9, 0.1f, 1e-8f,
-    0.9875f,          false, false, false, 2,  0.25f};
-constexpr GridRules kIq2XsRules = {DType::kGgmlIQ2XS,
-                                   8,
-                                   2,
-                                   3,
-                                   16,
-                                   true,
-                                   9,
-                                   0.1f,
-                                   1e-15f,
-                                   1,
-                                   false,
-                                   false,
-                                   true,
-                                   1,
-                                   0};
-constexpr GridRules kIq2XxsRules = {DType::kGgmlIQ2XXS,
-                                    8,
-                                    2,
-                                    3,
-                                    32,
-                                    true,
-                                    6,
-                                    0.1f,
-                                    1e-15f,
-                                    1,
-                                    true,
-                                    true,
-                                    true,
-                                    1,
-                                    0};
+    .dtype = DType::kGgmlIQ2S,
+    .width = 8,
+    .bits = 2,
+    .levels = 3,
+    .group = 16,
+    .steps = 9,
+    .step = 0.1f,
+    .least = 1e-8f,
+    .d = 0.9875f,
+    .spread = 2,
+    .plain_spread = 0.25f,
+};
+constexpr GridRules kIq2XsRules = {
+    .dtype = DType::kGgmlIQ2XS,
+    .width = 8,
+    .bits = 2,
+    .levels = 3,
+    .group = 16,
+    .even_signs = true,
+    .steps = 9,
+    .step = 0.1f,
+    .least = 1e-15f,
+    .d = 1,
+    .clears = true,
+    .spread = 1,
+};
+constexpr GridRules kIq2XxsRules = {
+    .dtype = DType::kGgmlIQ2XXS,
+    .width = 8,
+    .bits = 2,
+    .levels = 3,
+    .group = 32,
+    .even_signs = true,
+    .steps = 6,
+    .step = 0.1f,
+    .least = 1e-15f,
+    .d = 1,
+    .fits_first = true,
+    .all_again = true,
+    .clears = true,
+    .spread = 1,
+};
 
 inline int NearestIntOf(float value) {
   value += 12582912.0f;
@@ -417,6 +440,7 @@ inline void QuantizeSigned(const float* from, const float* importance,
   std::memset(&fields, 0, sizeof fields);
   float scales[kGroups];
   float largest = 0;
+  int taken = 0;
   for (int g = 0; g < kGroups; ++g) {
     const int at = g * kRules.group;
     GridGroup group;
@@ -453,13 +477,19 @@ inline void QuantizeSigned(const float* from, const float* importance,
     scale = FitAgain<kRules>(grid, neighbours, group, scale, &choice);
     const bool flip = scale < 0;
     if (flip) scale = -scale;
+    const int place = kRules.closes_up ? taken++ : g;
     for (int e = 0; e < kRules.group / 8; ++e) {
       const int flipped = flip ? ~signs[e] : signs[e];
-      fields.signs[at / 8 + e] = static_cast<uint8_t>(flipped);
+      fields.signs[place * kRules.group / 8 + e] =
+          static_cast<uint8_t>(flipped);
     }
     for (int p = 0; p < kPoints; ++p) {
-      fields.index[g * kPoints + p] =
-          static_cast<uint16_t>(grid.index[choice.codes[p]]);
+      const int index = grid.index[choice.codes[p]];
+      const int low = kRules.closes_up ? 255 : 0xffff;
+      uint16_t& lower = fields.index[place * kPoints + p];
+      lower = static_cast<uint16_t>(lower | (index & low));
+      uint16_t& upper = fields.index[g * kPoints + p];
+      upper = static_cast<uint16_t>(upper | (index & ~low));
     }
     scales[g] = scale;
     largest = largest > scale ? largest : scale;
@@ -484,40 +514,34 @@ constexpr float kUp[3] = {-1 + 0.125f, 0.125f, 1 + 0.125f};
 constexpr float kDown[3] = {-1 - 0.125f, -0.125f, 1 - 0.125f};
 
 /// The neighbour of `code` that is nearest when levels stand for `levels`.
-inline uint16_t NearestTernary(const Grid& grid,
-                               const GridNeighbours& neighbours, uint32_t code,
+inline uint16_t NearestTernary(const GridNeighbours& neighbours, uint32_t code,
                                const float* x, const float* weights,
                                float scale, const float* levels) {
   const auto list = neighbours.Of(code);
   float best = FLT_MAX;
-  int nearest = -1;
-  const auto look = [&](const uint16_t* codes, size_t count) {
-    for (size_t j = 0; j < count; j += kLanes) {
-      LaneCodes shorts;
-      std::memcpy(&shorts, codes + j, sizeof shorts);
-      const Ints numbers = __builtin_convertvector(shorts, Ints);
-      Floats distances = {};
-      for (int i = 0; i < 8; ++i) {
-        const Ints level = numbers >> 2 * i & 3;
-        const Floats q = level == 0   ? Splat(levels[0])
-                         : level == 1 ? Splat(levels[1])
-                                      : Splat(levels[2]);
-        const Floats far = scale * q - x[i];
-        distances += weights[i] * far * far;
-      }
-      if (!Any(distances < best)) continue;
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        if (distances[lane] < best) {
-          best = distances[lane];
-          nearest = codes[j + lane];
-        }
+  size_t nearest = 0;
+  for (size_t j = 0; j < list.size(); j += kLanes) {
+    LaneCodes shorts;
+    std::memcpy(&shorts, list.data() + j, sizeof shorts);
+    const Ints numbers = __builtin_convertvector(shorts, Ints);
+    Floats distances = {};
+    for (int i = 0; i < 8; ++i) {
+      const Ints level = numbers >> 2 * i & 3;
+      const Floats q = level == 0   ? Splat(levels[0])
+                       : level == 1 ? Splat(levels[1])
+                                    : Splat(levels[2]);
+      const Floats far = scale * q - x[i];
+      distances += weights[i] * far * far;
+    }
+    if (!Any(distances < best)) continue;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      if (distances[lane] < best) {
+        best = distances[lane];
+        nearest = j + lane;
       }
     }
-  };
-  look(list.data(), list.size());
-  if (nearest < 0) nearest = list[0];
-  static_cast<void>(grid);
-  return static_cast<uint16_t>(nearest);
+  }
+  return list[nearest];
 }
 
 /// Where the weights, in ascending order, pass from one level to the next.
@@ -632,8 +656,8 @@ inline void QuantizeIq1S(const float* from, const float* importance,
       codes[p] = static_cast<uint16_t>(code);
       if (grid.index[code] >= 0) continue;
       all_on = false;
-      codes[p] = NearestTernary(grid, neighbours, code, x + 8 * p,
-                                weights + 8 * p, fit.scale, numbers);
+      codes[p] = NearestTernary(neighbours, code, x + 8 * p, weights + 8 * p,
+                                fit.scale, numbers);
     }
     if (!all_on) {
       float sum_xq = 0;
