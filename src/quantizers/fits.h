@@ -151,77 +151,121 @@ inline Floats AffineTryCode(Floats value) {
   return NearestBetween(value, 0, kTop);
 }
 
-template <int kCount, int kTop, typename Tries>
-inline AffineFit FitAffine(const Floats* x, const Floats* weights) {
-  Floats min = x[0];
-  Floats max = x[0];
-  Floats sum_w = weights[0];
-  Floats sum_x = sum_w * x[0];
-  for (int i = 1; i < kCount; ++i) {
-    min = Min(x[i], min);
-    max = Max(x[i], max);
-    sum_w += weights[i];
-    sum_x += weights[i] * x[i];
-  }
-  min = min > 0.0f ? Splat(0.0f) : min;
-
-  const auto error_of = [&](const Floats* codes, Floats scale, Floats least) {
-    Floats error = {};
+/// Fits kParts parts at once, which do not depend on each other: together they
+/// keep the processor busy. Part p is x[p * kCount + i], its fit fits[p].
+template <int kCount, int kTop, typename Tries, int kParts>
+inline void FitAffine(const Floats* x, const Floats* weights, AffineFit* fits) {
+  Floats min[kParts];
+  Floats max[kParts];
+  Floats sum_w[kParts];
+  Floats sum_x[kParts];
+  Floats best[kParts];
+  Floats codes[kParts * kCount];
+  Floats scale[kParts];
+  Floats least[kParts];
+  Floats error[kParts];
+  const auto measure = [&] {
+    for (int p = 0; p < kParts; ++p) error[p] = Floats{};
     for (int i = 0; i < kCount; ++i) {
-      Floats difference = scale * codes[i] + least - x[i];
-      difference =
-          Tries::kByMagnitude ? Abs(difference) : difference * difference;
-      error += weights[i] * difference;
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) {
+        const int k = p * kCount + i;
+        Floats difference = scale[p] * codes[k] + least[p] - x[k];
+        difference =
+            Tries::kByMagnitude ? Abs(difference) : difference * difference;
+        error[p] += weights[k] * difference;
+      }
     }
-    return error;
   };
 
-  AffineFit fit;
-  fit.flat = max == min;
-  const Floats flat_offset = -min;
-  fit.tried = SplatInt(0);
-  fit.code_scale = static_cast<float>(kTop) / (max - min);
-  fit.code_min = min;
-  fit.scale = 1.0f / fit.code_scale;
-  Floats codes[kCount];
-  for (int i = 0; i < kCount; ++i) {
-    codes[i] = NearestBetween(fit.code_scale * (x[i] - min), 0, kTop);
-  }
-  Floats best = error_of(codes, fit.scale, min);
-
-  for (int i = 0; i < Tries::kCount; ++i) {
-    const float range = Tries::kFirst + Tries::kStep * static_cast<float>(i) +
-                        static_cast<float>(kTop);
-    const Floats code_scale = range / (max - min);
-    Floats sum_l = {};
-    Floats sum_l2 = {};
-    Floats sum_xl = {};
-    for (int k = 0; k < kCount; ++k) {
-      codes[k] =
-          AffineTryCode<kTop, Tries::kCutFirst>(code_scale * (x[k] - min));
-      const Floats weighted = weights[k] * codes[k];
-      sum_l += weighted;
-      sum_l2 += weighted * codes[k];
-      sum_xl += weighted * x[k];
+#pragma GCC unroll 4
+  for (int p = 0; p < kParts; ++p) {
+    const Floats* from = x + p * kCount;
+    const Floats* counts = weights + p * kCount;
+    min[p] = from[0];
+    max[p] = from[0];
+    sum_w[p] = counts[0];
+    sum_x[p] = counts[0] * from[0];
+    for (int i = 1; i < kCount; ++i) {
+      min[p] = Min(from[i], min[p]);
+      max[p] = Max(from[i], max[p]);
+      sum_w[p] += counts[i];
+      sum_x[p] += counts[i] * from[i];
     }
-    const Floats determinant = sum_w * sum_l2 - sum_l * sum_l;
-    Floats scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    Floats least = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
-    const Ints above = least > 0.0f;
-    scale = above ? sum_xl / sum_l2 : scale;
-    least = above ? Splat(0.0f) : least;
-    const Floats error = error_of(codes, scale, least);
-    const Ints better = (determinant > 0.0f) & (error < best);
-    best = better ? error : best;
-    fit.scale = better ? scale : fit.scale;
-    fit.code_scale = better ? code_scale : fit.code_scale;
-    fit.code_min = better ? min : fit.code_min;
-    fit.tried |= better;
-    // The tries that follow start from it.
-    min = better ? least : min;
+    min[p] = min[p] > 0.0f ? Splat(0.0f) : min[p];
+    AffineFit& fit = fits[p];
+    fit.flat = max[p] == min[p];
+    fit.offset = -min[p];
+    fit.tried = SplatInt(0);
+    fit.code_scale = static_cast<float>(kTop) / (max[p] - min[p]);
+    fit.code_min = min[p];
+    fit.scale = 1.0f / fit.code_scale;
+    scale[p] = fit.scale;
+    least[p] = min[p];
+    for (int i = 0; i < kCount; ++i) {
+      codes[p * kCount + i] =
+          NearestBetween(fit.code_scale * (from[i] - min[p]), 0, kTop);
+    }
   }
-  fit.scale = fit.flat ? Splat(0.0f) : fit.scale;
-  fit.offset = fit.flat ? flat_offset : -min;
+  measure();
+  for (int p = 0; p < kParts; ++p) best[p] = error[p];
+
+  for (int t = 0; t < Tries::kCount; ++t) {
+    const float range = Tries::kFirst + Tries::kStep * static_cast<float>(t) +
+                        static_cast<float>(kTop);
+    Floats code_scale[kParts];
+    Floats sum_l[kParts] = {};
+    Floats sum_l2[kParts] = {};
+    Floats sum_xl[kParts] = {};
+    for (int p = 0; p < kParts; ++p) code_scale[p] = range / (max[p] - min[p]);
+    for (int i = 0; i < kCount; ++i) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kParts; ++p) {
+        const int k = p * kCount + i;
+        const Floats code = AffineTryCode<kTop, Tries::kCutFirst>(
+            code_scale[p] * (x[k] - min[p]));
+        codes[k] = code;
+        const Floats weighted = weights[k] * code;
+        sum_l[p] += weighted;
+        sum_l2[p] += weighted * code;
+        sum_xl[p] += weighted * x[k];
+      }
+    }
+    Floats determinant[kParts];
+#pragma GCC unroll 4
+    for (int p = 0; p < kParts; ++p) {
+      determinant[p] = sum_w[p] * sum_l2[p] - sum_l[p] * sum_l[p];
+      scale[p] = (sum_w[p] * sum_xl[p] - sum_x[p] * sum_l[p]) / determinant[p];
+      least[p] = (sum_l2[p] * sum_x[p] - sum_l[p] * sum_xl[p]) / determinant[p];
+      const Ints above = least[p] > 0.0f;
+      scale[p] = above ? sum_xl[p] / sum_l2[p] : scale[p];
+      least[p] = above ? Splat(0.0f) : least[p];
+    }
+    measure();
+#pragma GCC unroll 4
+    for (int p = 0; p < kParts; ++p) {
+      AffineFit& fit = fits[p];
+      const Ints better = (determinant[p] > 0.0f) & (error[p] < best[p]);
+      best[p] = better ? error[p] : best[p];
+      fit.scale = better ? scale[p] : fit.scale;
+      fit.code_scale = better ? code_scale[p] : fit.code_scale;
+      fit.code_min = better ? min[p] : fit.code_min;
+      fit.tried |= better;
+      // The tries that follow start from it.
+      min[p] = better ? least[p] : min[p];
+    }
+  }
+  for (int p = 0; p < kParts; ++p) {
+    AffineFit& fit = fits[p];
+    fit.scale = fit.flat ? Splat(0.0f) : fit.scale;
+    fit.offset = fit.flat ? fit.offset : -min[p];
+  }
+}
+
+template <int kCount, int kTop, typename Tries>
+inline AffineFit FitAffine(const Floats* x, const Floats* weights) {
+  AffineFit fit;
+  FitAffine<kCount, kTop, Tries, 1>(x, weights, &fit);
   return fit;
 }
 

@@ -19,6 +19,7 @@ constexpr int kSuperblock = 256;
 struct Superblocks {
   Floats weights[kSuperblock];
   Floats importance[kSuperblock];  ///< where the quantizer needs it
+  Floats counts[kSuperblock];      ///< what each weight counts in the fit
   Floats codes[kSuperblock];
   Ints bytes[kSuperblock];  ///< what comes of them
 };
@@ -87,11 +88,18 @@ struct AffineParts {
   Floats offsets[kCount];
   Floats sums[kCount];  ///< of what the weights of a part count
 
-  void Fit(int part, const Floats* x, const Floats* counts) {
-    fits[part] = FitAffine<kPart, kTop, Tries>(x, counts);
-    scales[part] = fits[part].scale;
-    offsets[part] = fits[part].offset;
-    sums[part] = Sum(counts, kPart);
+  /// All of them; weight i counts counts[i].
+  void Fit(const Floats* x, const Floats* counts) {
+    constexpr int kTogether = 2;
+    for (int part = 0; part < kCount; part += kTogether) {
+      FitAffine<kPart, kTop, Tries, kTogether>(
+          x + part * kPart, counts + part * kPart, fits + part);
+    }
+    for (int part = 0; part < kCount; ++part) {
+      scales[part] = fits[part].scale;
+      offsets[part] = fits[part].offset;
+      sums[part] = Sum(counts + part * kPart, kPart);
+    }
   }
 
   /// The codes of a part given the scale and the offset that its blocks have.
@@ -138,19 +146,14 @@ inline void Q2K(Superblocks& blocks) {
   using Tries = std::conditional_t<kImportant, ImportantTries, Q2KTries>;
   AffineParts<16, 3, Tries> parts;
   const Floats* x = blocks.weights;
-  const Floats spread =
-      kImportant ? SumOfSquares(x, kSuperblock) / 256.0f : Floats{};
-  for (int part = 0; part < 16; ++part) {
-    const Floats* from = x + 16 * part;
-    Floats counts[16];
-    if constexpr (kImportant) {
-      ImportanceWeights(blocks.importance + 16 * part, from, spread, 16,
-                        counts);
-    } else {
-      for (int i = 0; i < 16; ++i) counts[i] = Abs(from[i]);
-    }
-    parts.Fit(part, from, counts);
+  Floats* counts = blocks.counts;
+  if constexpr (kImportant) {
+    const Floats spread = SumOfSquares(x, kSuperblock) / 256.0f;
+    ImportanceWeights(blocks.importance, x, spread, kSuperblock, counts);
+  } else {
+    for (int i = 0; i < kSuperblock; ++i) counts[i] = Abs(x[i]);
   }
+  parts.Fit(x, counts);
   Ints scale_codes[16];
   Ints offset_codes[16];
   Floats scale;
@@ -201,20 +204,17 @@ inline void Q45K(Superblocks& blocks) {
   using Tries = std::conditional_t<kImportant, ImportantTries, PlainTries>;
   AffineParts<32, kTop, Tries> parts;
   const Floats* x = blocks.weights;
-  const Floats spread =
-      kImportant ? 2.0f * SumOfSquares(x, kSuperblock) / 256.0f : Floats{};
-  for (int part = 0; part < 8; ++part) {
-    const Floats* from = x + 32 * part;
-    Floats counts[32];
-    if constexpr (kImportant) {
-      ImportanceWeights(blocks.importance + 32 * part, from, spread, 32,
-                        counts);
-    } else {
-      const Floats mean = Sqrt(SumOfSquares(from, 32) / 32.0f);
-      for (int i = 0; i < 32; ++i) counts[i] = mean + Abs(from[i]);
+  Floats* counts = blocks.counts;
+  if constexpr (kImportant) {
+    const Floats spread = 2.0f * SumOfSquares(x, kSuperblock) / 256.0f;
+    ImportanceWeights(blocks.importance, x, spread, kSuperblock, counts);
+  } else {
+    for (int first = 0; first < kSuperblock; first += 32) {
+      const Floats mean = Sqrt(SumOfSquares(x + first, 32) / 32.0f);
+      for (int i = first; i < first + 32; ++i) counts[i] = mean + Abs(x[i]);
     }
-    parts.Fit(part, from, counts);
   }
+  parts.Fit(x, counts);
   Ints scale_codes[8];
   Ints offset_codes[8];
   Floats scale;

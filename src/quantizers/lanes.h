@@ -151,10 +151,23 @@ inline Ints NearestInt(Floats value) {
 /// The same, then cut to what lies between two integers, as a float.
 inline Floats NearestBetween(Floats value, int low, int high) {
   // Such floats order as their bits do.
+#if defined(__AVX512F__)
+  __m512i bits = reinterpret_cast<__m512i>(value + 12582912.0f);
+  // (bits & 0x7fffff) | 0x4b000000
+  bits = _mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(0x7fffff),
+                                   _mm512_set1_epi32(0x4b000000), 0xea);
+  __m512 sum = _mm512_castsi512_ps(bits);
+  sum =
+      _mm512_max_ps(sum, _mm512_set1_ps(12582912.0f + static_cast<float>(low)));
+  sum = _mm512_min_ps(sum,
+                      _mm512_set1_ps(12582912.0f + static_cast<float>(high)));
+  return reinterpret_cast<Floats>(sum) - 12582912.0f;
+#else
   Ints bits = AsInts(RoundingBits(value) | 0x4b000000u);
   bits = Max(bits, SplatInt(kRounder + low));
   bits = Min(bits, SplatInt(kRounder + high));
   return AsFloats(bits) - 12582912.0f;
+#endif
 }
 
 /// FP16, ties to even; NaNs become 0x7e00.
