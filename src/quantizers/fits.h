@@ -125,14 +125,15 @@ struct AffineFit {
   Ints tried;
 };
 
-/// Which scales FitAffine tries, and how it measures them: Tries has
-///   kFirst, kStep, kCount: try number i, from 0 to kCount - 1, makes the range
-///     kTop + kFirst + kStep * i codes;
-///   kByMagnitude: errors count by magnitude instead of by square;
-///   kCutFirst: tries cut their numbers before they round them. That gives
-///     other codes only to numbers that are no code's.
-///
-/// These are the ones with importance:
+// Which scales FitAffine tries, and how it measures them, stands in a struct
+// of constants:
+//   kFirst, kStep, kCount: try number i, from 0 to kCount - 1, makes the range
+//     kTop + kFirst + kStep * i codes;
+//   kByMagnitude: errors count by magnitude instead of by square;
+//   kCutFirst: tries cut their numbers before they round them. That gives
+//     other codes only to numbers that are no code's.
+
+/// The tries of ggml with importance.
 struct ImportantTries {
   static constexpr float kFirst = -0.9f;
   static constexpr float kStep = 0.05f;
