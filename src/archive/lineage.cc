@@ -494,7 +494,6 @@ void Finder::Choose(size_t t, bool has_relatives) {
   };
   for (const SourceView& view : lineage.base) deepen(view.source);
   for (const SourceView& view : lineage.merge) deepen(view.source);
-  for (const SourceView& view : lineage.candidates) deepen(view.source);
   if (lineage.adapter) {
     deepen(lineage.adapter->a);
     deepen(lineage.adapter->b);
@@ -692,8 +691,12 @@ void Finder::ChooseQuantized(size_t t) {
     options[kCandidates - 1] = *other_kind;
   }
   if (options.size() > kCandidates) options.resize(kCandidates);
+  // None may make it much deeper than the first does.
+  const uint32_t depth = found_[options[0].view.source].depth;
   for (Option& option : options) {
-    lineage.candidates.push_back(std::move(option.view));
+    if (found_[option.view.source].depth <= depth + 1) {
+      lineage.candidates.push_back(std::move(option.view));
+    }
   }
   lineage.base = {lineage.candidates[0]};
   if (!relatives.empty()) {

@@ -108,7 +108,7 @@ struct LineageOptions {
 /// lineage for each tensor of the list, empty ones for those that are no
 /// targets. Equal input gives equal results on every machine. Packed element
 /// types have no sources. Takes at most about 2 KiB of memory a tensor, 64 MiB
-/// for samples in all, and 40 bytes for each row where rows are compared.
+/// for samples in all, and 150 bytes for each row where rows are compared.
 std::vector<Lineage> FindLineage(const std::vector<LineageTensor>& tensors,
                                  size_t first_target, LineageReader& reader,
                                  const LineageOptions& options = {});

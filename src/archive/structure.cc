@@ -23,6 +23,7 @@ constexpr size_t kMaxAligned = 8;  // sources
 constexpr size_t kMaxViews = 1024;
 // Rows of one source that lie together, in any order.
 constexpr size_t kMinRun = 16;
+constexpr uint32_t kMaxGap = 16;
 // Of tensors that are nearly the same.
 constexpr size_t kMaxRelatives = 16;
 // Sources are cut into up to so many equal parts.
@@ -34,9 +35,11 @@ constexpr size_t kMaxBlocks = 4096;
 // In 1/256 bit an element, beyond chance.
 constexpr uint32_t kGain = 256;
 constexpr uint32_t kNearGain = 96;  // of quantized tensors
-// Row orders that are kept, and pairs of rows that are compared where the index
-// does not tell.
+// Row orders that are kept.
 constexpr size_t kMaxOrders = 8;
+// Signatures of rows that the index does not tell, and how many pairs of them
+// are compared.
+constexpr uint64_t kMaxDistancePercent = 36;
 constexpr uint64_t kMaxPairs = uint64_t{1} << 24;
 
 }  // namespace
@@ -390,22 +393,30 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
       left.push_back(row);
     }
   }
-  // The index does not find all that differ in many bits.
-  if (left.size() * all <= kMaxPairs) {
+  // More bits may differ where the source of the rows beside is the same.
+  if (columns >= kSignatureBits && left.size() * all <= kMaxPairs) {
+    constexpr uint32_t kMost = kSignatureBits * kMaxDistancePercent / 100;
+    std::vector<Match> more;
+    const auto look_at = [&](const Row& row, const Match& beside) {
+      const uint32_t gap =
+          std::max(row.number, beside.row) - std::min(row.number, beside.row);
+      if (gap > kMaxGap) return;
+      std::pair<uint32_t, uint32_t> best{kMost, UINT32_MAX};
+      for (const Row& other : of[beside.source]) {
+        best = std::min(
+            best, {Distance(other.signature, row.signature), other.number});
+      }
+      if (best.second == UINT32_MAX) return;
+      if (!more.empty() && more.back().row == row.number) return;
+      more.push_back({beside.source, best.second, row.number});
+    };
     for (const Row& row : left) {
-      std::tuple<uint32_t, uint32_t, uint32_t> best{UINT32_MAX, 0, 0};
-      for (const auto& [source, signatures] : of) {
-        for (const Row& other : signatures) {
-          if (!AreNear(other.signature, row.signature, columns)) continue;
-          best = std::min(best, {Distance(other.signature, row.signature),
-                                 source, other.number});
-        }
-      }
-      const auto& [distance, source, source_row] = best;
-      if (distance != UINT32_MAX) {
-        matches.push_back({source, source_row, row.number});
-      }
+      const auto next =
+          std::ranges::upper_bound(matches, row.number, {}, &Match::row);
+      if (next != matches.begin()) look_at(row, *(next - 1));
+      if (next != matches.end()) look_at(row, *next);
     }
+    matches.insert(matches.end(), more.begin(), more.end());
     std::ranges::sort(matches, {}, &Match::row);
   }
   std::vector<SourceView> views;
@@ -430,7 +441,10 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
   for (size_t first = 0; first < matches.size();) {
     const uint32_t source = matches[first].source;
     size_t end = first + 1;
-    while (end < matches.size() && matches[end].source == source) ++end;
+    while (end < matches.size() && matches[end].source == source &&
+           matches[end].row - matches[end - 1].row <= kMaxGap) {
+      ++end;
+    }
     const std::span<const Match> run(&matches[first], end - first);
     // Beside it may be a few rows that seem to be of none.
     const uint64_t few = run.size() / 8;
@@ -449,6 +463,15 @@ void StructureFinder::AlignRows(size_t t, const std::vector<size_t>& sources,
     view.rows.resize(rows_end - begin);
     for (const Match& match : run) {
       view.rows[match.row - begin] = match.source_row;
+    }
+    bool in_order = true;
+    for (size_t i = 1; i < view.rows.size(); ++i) {
+      in_order = in_order && view.rows[i] == view.rows[i - 1] + 1;
+    }
+    if (in_order) {
+      Propose(t, RowsView(t, source, begin, view.rows[0], rows_end - begin),
+              found);
+      continue;
     }
     if (!Propose(t, view, found)) continue;
     auto& orders = orders_[{matrix.rows, matrices_[source]->rows}];

@@ -11,12 +11,14 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "archive/testing.h"
 #include "base/bytes.h"
 #include "parsers/parser.h"
+#include "quantizers/dequantize.h"
 
 namespace zipllm::archive {
 namespace {
@@ -31,6 +33,7 @@ struct Values {
   DType dtype;
   std::vector<uint64_t> shape;
   Bytes bytes;
+  uint16_t quantized = 0;
 
   uint64_t elements() const {
     return bytes.size() / FindDType(dtype)->block_bytes;
@@ -45,8 +48,8 @@ class Models : public LineageReader {
   size_t Add(const Model& model) {
     const size_t first = tensors.size();
     for (const Values& values : model) {
-      tensors.push_back(
-          {values.name, values.dtype, values.shape, values.elements(), files_});
+      tensors.push_back({values.name, values.dtype, values.shape,
+                         values.elements(), files_, values.quantized});
       data_.push_back(values.bytes);
     }
     ++files_;
@@ -567,6 +570,268 @@ TEST(LineageTest, ExpertsInAnotherOrder) {
   for (size_t i = 0; i < 16; ++i) {
     EXPECT_EQ(pieces[i].source, i * 5 % 16);
     EXPECT_EQ(pieces[i].target_begin, i * 64 * 96);
+  }
+}
+
+// ---- Quantized tensors
+
+/// Rounds to 2 `levels` + 1 numbers, as far apart in each 32 elements as the
+/// greatest of them asks for: 127, 7 and 2 levels are about as far from the
+/// weights as Q8_0, Q4_0 and Q2_K are.
+Values Quantized(const Values& values, int levels) {
+  std::vector<float> floats = Floats(values);
+  for (size_t i = 0; i < floats.size(); i += 32) {
+    const auto block = std::span(floats).subspan(i, 32);
+    float step = 0;
+    for (const float x : block) step = std::max(step, std::abs(x));
+    step /= static_cast<float>(levels);
+    if (step == 0) continue;
+    for (float& x : block) x = std::round(x / step) * step;
+  }
+  Values quantized = Make(values.name, DType::kF32, values.shape, floats);
+  quantized.quantized = levels == 127 ? 136 : levels == 7 ? 72 : 42;
+  return quantized;
+}
+
+Model Quantized(Model model, int levels) {
+  for (Values& values : model) values = Quantized(values, levels);
+  return model;
+}
+
+std::vector<size_t> Sources(const std::vector<SourceView>& views) {
+  std::vector<size_t> sources;
+  for (const SourceView& view : views) sources.push_back(view.source);
+  return sources;
+}
+
+// Layers of the same shapes.
+Model Layers(size_t count, uint64_t seed) {
+  Model model;
+  for (size_t i = 0; i < count; ++i) {
+    model.push_back(Weights("layer." + std::to_string(i), 96, 256,
+                            Gaussian(96 * 256, seed + i)));
+  }
+  return model;
+}
+
+constexpr int kLevels[] = {127, 7, 2};
+
+// Rows of each head in the order in which GGUF files have those of queries and
+// keys.
+std::vector<uint32_t> RopeOrder(uint32_t rows, uint32_t head) {
+  std::vector<uint32_t> order;
+  for (uint32_t r = 0; r < rows; ++r) {
+    const uint32_t i = r % head;
+    order.push_back(r - i + i % 2 * (head / 2) + i / 2);
+  }
+  return order;
+}
+
+std::vector<float> Reordered(const std::vector<float>& matrix,
+                             const std::vector<uint32_t>& order) {
+  const uint64_t columns = matrix.size() / order.size();
+  std::vector<float> out;
+  for (const uint32_t row : order) {
+    const auto one = Slice(matrix, row * columns, (row + 1) * columns);
+    out.insert(out.end(), one.begin(), one.end());
+  }
+  return out;
+}
+
+TEST(LineageTest, QuantizedTensorsFindWhatTheyWereMadeOf) {
+  const Model base = Layers(12, 1);
+  Model rounded = base;  // to other numbers than BF16
+  Model tuned = base;
+  for (size_t i = 0; i < base.size(); ++i) {
+    std::vector<float> floats = Floats(base[i]);
+    for (float& x : floats) x = std::round(x * 8192) / 8192;
+    rounded[i] = Make(base[i].name, DType::kF32, base[i].shape, floats);
+    tuned[i] = Weights(base[i].name, 96, 256, Tuned(Floats(base[i]), i + 100));
+  }
+  for (const bool of_tuned : {false, true}) {
+    Models models;
+    AddDistractors(base, &models);
+    const size_t first = models.Add(base);
+    const size_t first_rounded = models.Add(rounded);
+    const size_t first_tuned = models.Add(tuned);
+    size_t target = models.tensors.size();
+    for (const int levels : kLevels) {
+      models.Add(Quantized(of_tuned ? tuned : base, levels));
+    }
+    const auto found = models.Find(first_rounded);
+    for (; target < models.tensors.size(); ++target) {
+      const size_t layer = (target - first) % base.size();
+      SCOPED_TRACE(std::to_string(models.tensors[target].quantized) + " " +
+                   models.tensors[target].name);
+      const Lineage& lineage = found[target];
+      ASSERT_FALSE(lineage.candidates.empty());
+      EXPECT_EQ(lineage.base, std::vector{lineage.candidates[0]});
+      EXPECT_EQ(lineage.base[0].source,
+                (of_tuned ? first_tuned : first) + layer);
+      EXPECT_THAT(Sources(lineage.candidates),
+                  ::testing::IsSupersetOf({first + layer, first_rounded + layer,
+                                           first_tuned + layer}));
+      EXPECT_THAT(lineage.merge, IsEmpty());
+      EXPECT_FALSE(lineage.adapter.has_value());
+      for (const SourceView& view : lineage.candidates) {
+        EXPECT_EQ(view.order, Order::kSame);
+        EXPECT_EQ(view.target_elements, models.tensors[target].elements);
+        EXPECT_EQ((view.source - first) % base.size(), layer);
+      }
+    }
+  }
+}
+
+TEST(LineageTest, QuantizedSiblingsFindTheOneOfMostBits) {
+  const Model base = Layers(8, 1);
+  Models models;
+  for (const int levels : kLevels) models.Add(Quantized(base, levels));
+  const size_t copy = models.Add(Quantized(base, 2));
+  // An unquantized one is never made of them.
+  const size_t floats = models.Add(base);
+  const auto found = models.Find();
+  for (size_t i = 0; i < base.size(); ++i) {
+    EXPECT_THAT(found[i].base, IsEmpty());
+    EXPECT_EQ(OnlyBase(found[8 + i], i).depth, 1U);
+    EXPECT_EQ(OnlyBase(found[16 + i], i).depth, 1U);
+    // Equal ones are copied.
+    EXPECT_EQ(OnlyBase(found[copy + i], 16 + i).depth, 2U);
+    EXPECT_THAT(found[floats + i].base, IsEmpty());
+  }
+}
+
+TEST(LineageTest, QuantizedTensorsSeenOtherwise) {
+  const uint64_t n = 256;
+  const uint64_t vocabulary = 1000;
+  const std::vector<uint32_t> order = RopeOrder(512, 64);
+  const auto q = Gaussian(512 * n, 1);
+  const auto k = Gaussian(512 * n, 2);
+  const auto v = Gaussian(512 * n, 3);
+  const auto conv = Gaussian(320 * n, 4);
+  const auto embed = Gaussian(vocabulary * n, 5);
+  std::vector<std::vector<float>> experts;
+  Model apart = {Weights("q", 512, n, q), Weights("k", 512, n, k),
+                 Weights("v", 512, n, v), Weights("conv", n, 320, conv),
+                 Weights("embed", vocabulary, n, embed)};
+  for (size_t i = 0; i < 12; ++i) {
+    experts.push_back(Gaussian(64 * n, 10 + i));
+    apart.push_back(
+        Weights("expert." + std::to_string(i), 64, n, experts.back()));
+  }
+  const Model seen = {
+      Weights("blk.q", 512, n, Reordered(q, order)),
+      Weights("blk.k", 512, n, Reordered(k, order)),
+      Weights("blk.qkv", 3 * 512, n, Joined({q, k, v})),
+      Weights("blk.qkv_rope", 3 * 512, n,
+              Joined({Reordered(q, order), Reordered(k, order), v})),
+      Weights("blk.conv", 320, n, Transposed(conv, n)),
+      Weights("token_embd", vocabulary + 24, n,
+              Joined({embed, std::vector<float>(24 * n)})),
+      Make("blk.exps", DType::kBF16, {12, 64, n}, Joined(experts))};
+  for (const int levels : kLevels) {
+    SCOPED_TRACE(levels);
+    Models models;
+    models.Add(apart);
+    const size_t t = models.Add(Quantized(seen, levels));
+    const size_t again = models.Add(Quantized(seen, levels == 2 ? 2 : 7));
+    const auto found = models.Find();
+    for (size_t i = 0; i < 2; ++i) {
+      ASSERT_THAT(found[t + i].candidates, SizeIs(1));
+      EXPECT_EQ(found[t + i].base, found[t + i].candidates);
+      EXPECT_EQ(found[t + i].base[0].source, i);
+      EXPECT_EQ(found[t + i].base[0].order, Order::kRows);
+      EXPECT_EQ(found[t + i].base[0].rows, order);
+    }
+    EXPECT_EQ(Sources(found[t + 2].base), (std::vector<size_t>{0, 1, 2}));
+    ASSERT_EQ(Sources(found[t + 3].base), (std::vector<size_t>{0, 1, 2}));
+    for (size_t i = 0; i < 3; ++i) {
+      const SourceView& view = found[t + 3].base[i];
+      EXPECT_EQ(view.target_begin, i * 512 * n);
+      EXPECT_EQ(view.target_elements, 512 * n);
+      EXPECT_EQ(view.rows, i < 2 ? order : std::vector<uint32_t>());
+    }
+    ASSERT_THAT(found[t + 4].base, SizeIs(1));
+    EXPECT_EQ(found[t + 4].base[0].source, 3U);
+    EXPECT_EQ(found[t + 4].base[0].order, Order::kTransposed);
+    ASSERT_THAT(found[t + 5].base, SizeIs(1));
+    EXPECT_EQ(found[t + 5].base[0].source, 4U);
+    EXPECT_EQ(found[t + 5].base[0].target_elements, vocabulary * n);
+    ASSERT_THAT(found[t + 6].base, SizeIs(12));
+    for (size_t i = 0; i < 12; ++i) {
+      const SourceView& view = found[t + 6].base[i];
+      EXPECT_EQ(view.source, 5 + i);
+      EXPECT_EQ(view.target_begin, i * 64 * n);
+      EXPECT_EQ(view.target_elements, 64 * n);
+    }
+    // Others of the same form are made of the same, if they are not copies.
+    for (size_t i = 0; levels == 127 && i < seen.size(); ++i) {
+      EXPECT_EQ(found[again + i].base, found[t + i].base) << i;
+    }
+  }
+}
+
+TEST(LineageTest, UnrelatedQuantizedTensorsHaveNoSource) {
+  const Model base = Layers(20, 1);
+  for (const int levels : kLevels) {
+    Models models;
+    models.Add(base);
+    const size_t t = models.Add(Quantized(Layers(20, 50), levels));
+    models.Add(Quantized(Shuffled(base, 1), levels));
+    const auto found = models.Find();
+    for (size_t i = t; i < found.size(); ++i) {
+      EXPECT_THAT(found[i].base, IsEmpty());
+      EXPECT_THAT(found[i].candidates, IsEmpty());
+    }
+  }
+}
+
+TEST(LineageTest, LadderFindsItsSource) {
+  if (!HasData()) GTEST_SKIP() << "../shared/data is not here";
+  std::vector<std::string> files;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(DataPath("ladder"))) {
+    if (entry.path().extension() == ".gguf" &&
+        !entry.path().string().ends_with(".BF16.gguf")) {
+      files.push_back("ladder/" + entry.path().filename().string());
+    }
+  }
+  const Model source = Load("ladder/mpnet-part.BF16.gguf");
+  Models models;
+  const size_t other = models.Add(Shuffled(source, 1));
+  const size_t first = models.Add(source);
+  std::vector<std::pair<Values, size_t>> quantized;
+  for (const std::string& file : files) {
+    for (Values& values : Load(file)) {
+      const DTypeInfo& type = *FindDType(values.dtype);
+      if (type.block_elements == 1) continue;
+      const size_t blocks = values.bytes.size() / type.block_bytes;
+      std::vector<float> floats(blocks * type.block_elements);
+      ASSERT_TRUE(quantizers::Dequantize(values.dtype, values.bytes.data(),
+                                         blocks, floats.data()))
+          << type.name;
+      Values seen = Make(values.name, DType::kF32, values.shape, floats);
+      seen.quantized =
+          static_cast<uint16_t>(128 * type.block_bytes / type.block_elements);
+      const auto made_of =
+          std::ranges::find(source, values.name, &Values::name);
+      quantized.push_back(
+          {std::move(seen),
+           first + static_cast<size_t>(made_of - source.begin())});
+    }
+  }
+  std::ranges::stable_sort(quantized, std::ranges::greater(),
+                           [](const auto& q) { return q.first.quantized; });
+  for (const auto& [values, made_of] : quantized) models.Add({values});
+  const auto found = models.Find(other);
+  for (size_t i = 0; i < quantized.size(); ++i) {
+    const size_t t = first + source.size() + i;
+    SCOPED_TRACE(models.tensors[t].quantized);
+    ASSERT_FALSE(found[t].candidates.empty());
+    EXPECT_THAT(Sources(found[t].candidates),
+                ::testing::Contains(quantized[i].second));
+    const size_t nearest = found[t].base[0].source;
+    EXPECT_TRUE(nearest == quantized[i].second ||
+                nearest >= first + source.size());
   }
 }
 
