@@ -3141,6 +3141,221 @@ def decode_mixdelta(coded, parameters, size, context):
     return bytes(out)
 
 
+# ---------------------------------------------------------------------------------------------
+# Codec 20: scaled
+
+# By number: mantissa bits M, least exponent E, greatest, whether there is -0
+SCALED_FLOATS = [(3, -6, 448.0, True), (2, -14, 57344.0, True), (3, -7, 240.0, False),
+                 (2, -15, 57344.0, False), (1, 0, 6.0, True)]
+SCALED_INTEGER = 5
+SCALED_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def scaled_f32(x):
+    """The nearest binary32 number; of a double that is a sum, product or ratio of two, their own."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
+
+
+def scaled_divide(a, b):
+    if b == 0:
+        if a == 0 or math.isnan(a):
+            return math.nan
+        return math.copysign(math.inf, a) * math.copysign(1.0, b)
+    return scaled_f32(a / b)
+
+
+def scaled_step(x, steps, small=True):
+    if steps == 2 or x == 0 or not math.isfinite(x):
+        return x
+    bits = (8, 11)[steps]
+    exponent = math.frexp(x)[1] - bits
+    least = (-133, -24)[steps] if small or steps == 0 else -136
+    unit = 2.0 ** max(exponent, least)
+    return math.copysign(scaled_f32(round(x / unit) * unit), x)
+
+
+class ScaledParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+        self.base, self.scale, self.whole, self.zero = (fields.u8("scaled: source") for _ in range(4))
+        check(self.base <= 3, "scaled: source of weights")
+        check(all(n <= 3 or n == 255 for n in (self.scale, self.whole, self.zero)), "scaled: source")
+        self.type = fields.u8("scaled: type")
+        check(self.type <= SCALED_INTEGER, "scaled: type of codes")
+        stored = fields.u8("scaled: bits")
+        self.bits, self.alternating = stored % 128, stored >= 128
+        allowed = (2, 4, 8) if self.type == SCALED_INTEGER else (4,) if self.type == 4 else (8,)
+        check(self.bits in allowed and (self.bits == 4 or not self.alternating), "scaled: bits of codes")
+        arithmetic = fields.u8("scaled: arithmetic")
+        self.use, self.divides = arithmetic % 4, arithmetic >> 2 & 1
+        self.steps, self.first = arithmetic >> 3 & 3, arithmetic >> 5 & 1
+        check(arithmetic < 64 and self.use < 3 and self.steps < 3, "scaled: arithmetic")
+        (self.factor,) = struct.unpack("<f", fields.bytes(4, "scaled: factor"))
+        self.rows, self.columns, self.across, self.whole_rows = (
+            fields.varint("scaled: count", 1, 1 << 48) for _ in range(4))
+        self.offset = self.shift = self.zero_bits = 0
+        if self.type == SCALED_INTEGER:
+            def signed(name, most):
+                coded = fields.varint("scaled: " + name, 0, 2 * most)
+                return -(coded + 1) // 2 if coded % 2 else coded // 2
+
+            self.low, self.high = signed("low", 256), signed("high", 256)
+            self.offset, self.shift = signed("offset", 65535), signed("shift", 256)
+            zeros = fields.u8("scaled: zero points")
+            self.zero_bits, self.down = zeros % 128, zeros >= 128
+            check(self.low <= self.high and self.zero_bits in (0, 2, 4, 8), "scaled: integers")
+            check(self.zero_bits or not self.down, "scaled: zero points packed down")
+            check(not self.alternating or self.zero_bits in (0, 4), "scaled: zero points alternate")
+        else:
+            check(self.zero == 255, "scaled: zero points of floats")
+        self.tables = None
+        if fields.left():
+            self.tables = ResidualTables(fields, 1, self.type != SCALED_INTEGER, 56)
+        fields.end("scaled: parameters")
+
+
+def scaled_value(source, number):
+    """A scale."""
+    check(source.role == SCALE, "scaled: the source has no scales")
+    width = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E8M0": 1, "U8": 1}.get(source.dtype)
+    check(width, "scaled: type of scales")
+    data = source.data[number * width:(number + 1) * width]
+    check(len(data) == width, "scaled: a scale is missing")
+    if source.dtype == "F32":
+        return struct.unpack("<f", data)[0]
+    if source.dtype == "F16":
+        return struct.unpack("<e", data)[0]
+    if source.dtype == "BF16":
+        return struct.unpack("<f", b"\0\0" + data)[0]
+    (byte,) = data
+    if source.dtype != "F8_E4M3":
+        return math.nan if byte == 255 else 2.0 ** (byte - 127)
+    if byte % 128 == 127:
+        return math.nan
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    value = math.ldexp(mantissa + (8 if exponent else 0), max(exponent, 1) - 10)
+    return -value if byte >= 128 else value
+
+
+def scaled_zero(p, source, a, b):
+    check(source.role == ZERO, "scaled: the source has no zero points")
+    number = a * p.across + b
+    if p.zero_bits == 0:
+        check(source.dtype in ("I8", "U8") and number < len(source.data), "scaled: no zero point")
+        byte = source.data[number]
+        return byte - 256 if source.dtype == "I8" and byte >= 128 else byte
+    each = 32 // p.zero_bits
+    element, part = divmod(number, each)
+    if p.down:
+        element, part = a // each * p.across + b, a % each
+    elif p.alternating:
+        part = SCALED_ORDER.index(part)
+    data = source.data[4 * element:4 * element + 4]
+    check(source.dtype == "I32" and len(data) == 4, "scaled: no zero point")
+    return int.from_bytes(data, "little") >> part * p.zero_bits & (1 << p.zero_bits) - 1
+
+
+def scaled_predict(p, t, z):
+    """The code of t, and its context."""
+    negative = not math.isnan(t) and math.copysign(1.0, t) < 0
+    if p.type != SCALED_INTEGER:
+        mantissa, least, most, has_negative_zero = SCALED_FLOATS[p.type]
+        m = 0.0 if math.isnan(t) else min(abs(t), most)
+        e = max(least, math.frexp(m)[1] - 1) if m else least
+        step = 2.0 ** (e - mantissa)
+        multiple = round(m / step)
+        code = (e - least << mantissa) + multiple
+        rest = (m - multiple * step) / step
+        if negative and (code or has_negative_zero):
+            code |= 128
+    else:
+        if p.first:
+            t = scaled_step(scaled_f32(t + z), p.steps)
+        if math.isnan(t):
+            t = 0.0
+        least, most = (p.low, p.high) if p.first else (-1048576, 1048576)
+        t = clamp(t, least, most)
+        code = round(t)
+        rest = t - code
+        if not p.first:
+            code += z
+            if not p.low <= code <= p.high:
+                rest = 0.0
+            code = clamp(code, p.low, p.high)
+        code = code + p.shift & 255
+    left = 32768 - int(abs(rest) * 65536)
+    context = left.bit_length() if left < 2048 else 11 + left // 2048
+    return code, context + (28 if int(rest * 65536) < 0 else 0)
+
+
+def decode_scaled(coded, parameters, size, context):
+    check(parameters, "scaled: no parameters")
+    p = parameters
+    count = 8 * size // p.bits
+    check(not p.alternating or count % 8 == 0, "scaled: a part of eight codes")
+    row_size = context.row or 1 << 48
+    used = [n for n in (p.base, p.scale, p.whole, p.zero) if n != 255]
+    check(max(used) < len(context.sources), "scaled: no such source")
+    base = context.sources[p.base]
+    check(base.role == BASE and base.dtype in ("BF16", "F16", "F32"), "scaled: no weights")
+    check(len(base.data) == count * (4 if base.dtype == "F32" else 2), "scaled: weights of another size")
+    end = context.position + count
+    check(end <= 1 << 48, "scaled: weights beyond any tensor")
+    places = [divmod(context.position + i, row_size) for i in range(count)]
+    # All that the last row needs.
+    last = places[-1][0] // p.rows, (min(row_size, end) - 1) // p.columns
+    if p.scale != 255:
+        scaled_value(context.sources[p.scale], last[0] * p.across + last[1])
+    if p.zero != 255:
+        scaled_zero(p, context.sources[p.zero], *last)
+
+    fields = Fields(coded)
+    form = fields.u8("scaled: form")
+    check(form <= 2, "scaled: form")
+    predictions, contexts, known = [], [], {}
+    for (i, j), w in zip(places, sum_values(base)):
+        a, b = i // p.rows, j // p.columns
+        if (i, b) not in known:
+            s = scaled_value(context.sources[p.scale], a * p.across + b) if p.scale != 255 else 1.0
+            s = scaled_f32(s * p.factor)
+            if p.whole != 255:
+                whole = scaled_value(context.sources[p.whole], i // p.whole_rows)
+                s = scaled_divide(s, whole) if p.divides else scaled_f32(s * whole)
+            if p.use == 1:
+                s = scaled_step(scaled_divide(1.0, s), p.steps, small=False)
+            z = p.offset
+            if p.zero != 255:
+                z += scaled_zero(p, context.sources[p.zero], a, b)
+            known[i, b] = s, z
+        s, z = known[i, b]
+        t = scaled_divide(w, s) if p.use == 0 else scaled_f32(w * s)
+        code, where = scaled_predict(p, scaled_step(t, p.steps), z)
+        predictions.append(code)
+        contexts.append(where)
+    codes = predictions
+    if form == 1:
+        check(p.tables, "scaled: residuals without tables")
+        codes = p.tables.decode(fields, predictions, contexts)
+    elif form == 2:
+        at = 0
+        for _ in range(fields.varint("scaled: codes", 0, count)):
+            at += fields.varint("scaled: gap", 0, count)
+            check(at < count, "scaled: a code beyond the block")
+            codes[at] = fields.u8("scaled: code")
+            at += 1
+    fields.end("scaled: block")
+    if p.type == 4:
+        codes = [code & 7 | code >> 4 & 8 for code in codes]
+    if p.alternating:
+        codes = [codes[i // 8 * 8 + SCALED_ORDER[i % 8]] for i in range(count)]
+    each, mask = 8 // p.bits, (1 << p.bits) - 1
+    return bytes(sum((codes[i + k] & mask) << k * p.bits for k in range(each))
+                 for i in range(0, count, each))
+
+
 Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
 CODECS = {
     0: Codec("stored", None, decode_stored),
@@ -3162,6 +3377,7 @@ CODECS = {
     16: Codec("sum", SumParameters, decode_sum, against=True),
     17: Codec("moments", MomentsParameters, decode_moments, against=True),
     18: Codec("mixdelta", MixdeltaParameters, decode_mixdelta, against=True),
+    20: Codec("scaled", ScaledParameters, decode_scaled, against=True),
 }
 
 # ---------------------------------------------------------------------------------------------

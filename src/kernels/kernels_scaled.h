@@ -144,9 +144,9 @@ inline void CodeWeightsLoop(const CodeRule& rule,
     uint32_t code;
     int32_t rest;
     if constexpr (kKind == CodeKind::kFloat) {
-      const auto given = std::bit_cast<uint32_t>(t);
+      // What is no number has any sign.
+      const uint32_t given = t == t ? std::bit_cast<uint32_t>(t) : 0;
       float m = std::bit_cast<float>(given & 0x7FFFFFFF);
-      m = m == m ? m : 0.0F;
       m = m < most ? m : most;
       const auto bits = std::bit_cast<uint32_t>(m);
       const uint32_t rounded =

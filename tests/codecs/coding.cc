@@ -31,14 +31,16 @@ Context::Context(const EncodeRequest& request, ByteSpan block, ByteSpan with)
   const auto elements_of = [&info](size_t bytes) {
     return bytes / info.block_bytes * info.block_elements;
   };
+  const size_t weights = WeightsAnElement(request);
   const size_t skipped =
+      weights *
       elements_of(static_cast<size_t>(block.data() - request.data.data()));
   position = request.position + skipped;
   for (Reference reference : request.references) {
-    if (reference.role != Role::kFactor) {
+    if (!IsWhole(reference.role)) {
       const size_t width = FindDType(reference.dtype)->block_bytes;
       reference.data = reference.data.subspan(
-          skipped * width, elements_of(block.size()) * width);
+          skipped * width, weights * elements_of(block.size()) * width);
     }
     references.push_back(reference);
   }

@@ -1,4 +1,5 @@
 #include "codecs/generators.h"
+#include "quantizers/quantizer.h"
 
 #include <algorithm>
 #include <bit>
@@ -307,8 +308,8 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
 
 std::string_view BesideName(Beside beside) {
   static constexpr std::string_view kNames[] = {
-      "nothing", "equal",   "base",          "other_dtype",
-      "two",     "moments", "second_moment", "factors"};
+      "nothing", "equal",         "base",    "other_dtype", "two",
+      "moments", "second_moment", "factors", "scales",      "weights"};
   return kNames[static_cast<size_t>(beside)];
 }
 
@@ -371,6 +372,60 @@ Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
         const DType other = dtype == DType::kF32 ? DType::kBF16 : DType::kF32;
         add(Role::kBase, other, Cast(random, numbers, other));
       }
+      break;
+    }
+    case Beside::kScales: {
+      const size_t packed = dtype == DType::kU8    ? 2
+                            : dtype == DType::kI32 ? 8
+                                                   : 1;
+      const size_t weights = elements * packed;
+      input.row = row * packed;
+      std::vector<uint8_t> scales((elements + row - 1) / row * 4);
+      Numbers scales_numbers(DType::kF32, &scales);
+      for (size_t r = 0; r < scales_numbers.size(); ++r) {
+        scales_numbers.set_value(
+            r, static_cast<double>(8 + random.Below(8)) * 0x1p-10);
+      }
+      std::vector<uint8_t> base(weights * 4);
+      Numbers base_numbers(DType::kF32, &base);
+      for (size_t i = 0; i < weights; ++i) {
+        const uint8_t byte = input.data[i * input.data.size() / weights];
+        const double code =
+            packed == 1 ? target.value(i)
+                        : static_cast<double>(byte >> (i % 2 * 4) & 15) - 8;
+        // Most round to the code.
+        const double away =
+            random.Below(10) == 0 ? 1 : static_cast<double>(random.Below(9));
+        const double off =
+            target.is_float() ? code * away * 0x1p-8 : (away - 4) * 0x1p-4;
+        base_numbers.set_value(
+            i, (code + off) * scales_numbers.value(i / packed / row));
+      }
+      add(Role::kBase, DType::kF32, std::move(base));
+      add(Role::kScale, DType::kF32, std::move(scales), 1);
+      break;
+    }
+    case Beside::kWeights: {
+      const DTypeInfo& info = *FindDType(dtype);
+      input.row = info.block_elements;
+      const size_t count = elements * info.block_elements;
+      std::vector<float> weights(count);
+      for (float& weight : weights) {
+        weight = static_cast<float>(Gaussian(random));
+      }
+      for (const auto* quantizer : quantizers::AllQuantizers()) {
+        if (quantizer->dtype != dtype || quantizer->needs_importance) continue;
+        quantizer->Best()(weights.data(), elements, info.block_elements,
+                          nullptr, input.data.data());
+      }
+      // A few are not as they would be made.
+      for (size_t i = 0; i < elements; i += 20) {
+        const size_t at = i * info.block_bytes + random.Below(info.block_bytes);
+        input.data[at] = static_cast<uint8_t>(input.data[at] ^ 1);
+      }
+      std::vector<uint8_t> base(4 * count);
+      std::memcpy(base.data(), weights.data(), base.size());
+      add(Role::kBase, DType::kF32, std::move(base));
       break;
     }
     case Beside::kTwoBases: {
@@ -436,13 +491,30 @@ Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
   return input;
 }
 
+size_t WeightsAnElement(const EncodeRequest& request) {
+  const auto is_scale = [](const Reference& r) {
+    return r.role == Role::kScale;
+  };
+  if (std::ranges::none_of(request.references, is_scale)) return 1;
+  const size_t elements = request.data.size() / ElementBytes(request.dtype);
+  for (const Reference& reference : request.references) {
+    if (reference.role != Role::kBase) continue;
+    const size_t weights =
+        reference.data.size() / ElementBytes(reference.dtype);
+    return std::max<size_t>(weights / std::max<size_t>(elements, 1), 1);
+  }
+  return 1;
+}
+
 RequestTensor::RequestTensor(const EncodeRequest& request) : request_(request) {
   const auto elements_of = [](DType type, size_t bytes) {
     const DTypeInfo& info = *FindDType(type);
     return uint64_t{bytes / info.block_bytes * info.block_elements};
   };
   dtype = request.dtype;
-  elements = elements_of(dtype, request.data.size());
+  weights_an_element = static_cast<uint32_t>(WeightsAnElement(request));
+  elements =
+      elements_of(dtype, request.data.size()) * uint64_t{weights_an_element};
   row = request.row;
   level = request.level;
   for (const Reference& reference : request.references) {
@@ -460,7 +532,9 @@ absl::Status RequestTensor::Read(int which, uint64_t begin,
   const ByteSpan data = is_tensor ? request_.data : reference->data;
   const DTypeInfo& info =
       *FindDType(is_tensor ? request_.dtype : reference->dtype);
-  const size_t at = begin / info.block_elements * info.block_bytes;
+  const size_t weights =
+      info.block_elements * (is_tensor ? weights_an_element : 1);
+  const size_t at = begin / weights * info.block_bytes;
   if (out.size() % info.block_bytes != 0 || at > data.size() ||
       out.size() > data.size() - at) {
     return InvalidArgument("Read of ", out.size(), " bytes at ", at, " of ",

@@ -62,6 +62,11 @@ enum class Beside {
   kSecondMoment,    ///< squares (F32) near the input's: it is a first moment
   kFactors,         ///< a base, A (2 x row) and B (rows x 2), both F32: the
                     ///< input is about base + B A
+  kScales,  ///< a base and a scale for each row (both F32), of which the
+            ///< input has the codes: of U8 two of 4 bits an element, of
+            ///< I32 eight
+  kWeights,  ///< the weights (F32) that most blocks of the input, of a packed
+             ///< type, are made of; the input itself is not that of `data`
 };
 std::string_view BesideName(Beside beside);
 
@@ -86,6 +91,10 @@ struct Input {
 /// references.
 Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,
                 uint64_t seed = 1);
+
+/// Weights for each element of the request: more than one of codes that are
+/// packed.
+size_t WeightsAnElement(const EncodeRequest& request);
 
 /// A request as a whole tensor; it outlives this.
 class RequestTensor final : public TensorView {
@@ -160,6 +169,14 @@ inline constexpr std::array kHomes = {
     Home{"moments", Kind::kGaussian, DType::kBF16, 9, Beside::kMoments},
     Home{"mixdelta", Kind::kGaussian, DType::kBF16, 9, Beside::kBase},
     Home{"mixdelta", Kind::kGaussian, DType::kBF16, 9, Beside::kBaseOtherDType},
+    Home{"scaled", Kind::kGaussian, DType::kF8E4M3, 3, Beside::kScales},
+    Home{"scaled", Kind::kGaussian, DType::kI8, 1, Beside::kScales},
+    Home{"scaled", Kind::kRandom, DType::kU8, 3, Beside::kScales},
+    Home{"scaled", Kind::kRandom, DType::kI32, 6, Beside::kScales},
+    Home{"derived", Kind::kGaussian, DType::kGgmlQ40, 3, Beside::kWeights},
+    Home{"derived", Kind::kGaussian, DType::kGgmlQ4K, 1, Beside::kWeights},
+    Home{"derived", Kind::kGaussian, DType::kGgmlIQ4XS, 1, Beside::kWeights},
+    Home{"derived", Kind::kGaussian, DType::kGgmlMXFP4, 3, Beside::kWeights},
 };
 
 }  // namespace zipllm::codecs
