@@ -26,7 +26,9 @@ constexpr size_t kSuperblock = 256;  // columns whose groups have one factor
 constexpr size_t kMostGroups = kSuperblock / kGroup;
 constexpr size_t kMostPieces = kSuperblock / 16;
 constexpr uint64_t kMostWeights = uint64_t{1} << 22;
-constexpr uint64_t kMostRows = 2048;
+constexpr uint64_t kMostRows = 1536;
+constexpr uint64_t kRowsForFactors = 512;
+constexpr size_t kMostMatrices = 4;  // of those that tell as much
 
 // ---- Types ----
 
@@ -294,8 +296,9 @@ class Step {
     }
   }
 
-  /// Takes the step. The numbers are thought to be near 1.
-  void Take(std::array<double, kSize>& numbers) {
+  /// Takes the step. The numbers are thought to be near 1; `to_mean`: their
+  /// mean is made 1.
+  void Take(std::array<double, kSize>& numbers, bool to_mean) {
     for (size_t i = 0; i < kSize; ++i) {
       a_[i][i] += kPrior;
       b_[i] += kPrior * (1 - numbers[i]);
@@ -307,6 +310,7 @@ class Step {
       numbers[i] = std::clamp(numbers[i] + b_[i], least, 8 * numbers[i] + 1);
       sum += numbers[i];
     }
+    if (!to_mean) return;
     for (double& number : numbers) number *= static_cast<double>(kSize) / sum;
   }
 
@@ -325,14 +329,22 @@ double Misfit(double residual, double half) {
   return ratio < 4 ? 1 + ratio : 5 + std::min(ratio - 4, 16.0) / 8;
 }
 
+/// How a solution changes with the importance of each column.
+struct Slopes {
+  std::array<double, kGroup> scale;
+  std::array<double, kGroup> minimum;
+  std::array<double, kGroup> weight;
+};
+
 /// 32 columns of the sampled rows.
 class Group {
  public:
   void Add(const Scheme& scheme, const float* x, size_t begin, double sigma2,
            const Blocks& blocks, size_t number);
 
-  void Fit();
-  /// Rounds the importance to 8 significant bits, so that most fits.
+  void Choose();
+  void AddTo(Step<kGroup>* next) const;
+  /// Rounds the importance to 10 significant bits.
   void Round();
 
   std::array<double, kGroup>& importance() { return importance_; }
@@ -340,11 +352,11 @@ class Group {
   Solution SolutionOf(const Piece& piece) const {
     return Solve(SumsOf(piece), piece.scheme->affine);
   }
+  Slopes SlopesOf(const Piece& piece, const Solution& solution) const;
   double Misfits() const;
 
  private:
   Sums SumsOf(const Piece& piece) const;
-  void Choose();
   double MisfitOf(const Piece& piece, const Sums& sums) const;
 
   std::vector<Piece> pieces_;
@@ -409,40 +421,37 @@ void Group::Choose() {
   }
 }
 
-void Group::Fit() {
-  constexpr int kSteps = 6;
-  importance_.fill(1);
-  for (int step = 0; step < kSteps; ++step) {
-    Choose();
-    Step<kGroup> next;
-    for (const Piece& piece : pieces_) {
-      if (piece.scale.half == 0) continue;
-      const Solution solution = SolutionOf(piece);
-      if (!solution.valid) continue;
-      const size_t width = piece.scheme->width;
-      const float* x = x_.data() + piece.at;
-      const float* bases = bases_.data() + piece.at;
-      const int8_t* codes = codes_.data() + piece.at;
-      std::array<double, kGroup> of_scale;
-      std::array<double, kGroup> of_minimum;
-      for (size_t i = 0; i < width; ++i) {
-        const double l = codes[i];
-        const double error =
-            static_cast<double>(bases[i]) *
-            (static_cast<double>(x[i]) - solution.scale * l - solution.minimum);
-        of_scale[i] = error * (solution.inverse[0] * l + solution.inverse[1]);
-        of_minimum[i] = error * (solution.inverse[1] * l + solution.inverse[2]);
-      }
-      next.Add(piece.scale.value - solution.scale, piece.scale.half,
-               of_scale.data(), piece.begin, width);
-      if (solution.affine && piece.minimum.half != 0) {
-        next.Add(piece.minimum.value - solution.minimum, piece.minimum.half,
-                 of_minimum.data(), piece.begin, width);
-      }
-    }
-    next.Take(importance_);
+Slopes Group::SlopesOf(const Piece& piece, const Solution& solution) const {
+  const float* x = x_.data() + piece.at;
+  const float* bases = bases_.data() + piece.at;
+  const int8_t* codes = codes_.data() + piece.at;
+  Slopes slopes;
+  for (size_t i = 0; i < piece.scheme->width; ++i) {
+    const double l = codes[i];
+    const double error =
+        static_cast<double>(bases[i]) *
+        (static_cast<double>(x[i]) - solution.scale * l - solution.minimum);
+    slopes.scale[i] = error * (solution.inverse[0] * l + solution.inverse[1]);
+    slopes.minimum[i] = error * (solution.inverse[1] * l + solution.inverse[2]);
+    slopes.weight[i] = bases[i];
   }
-  Choose();
+  return slopes;
+}
+
+void Group::AddTo(Step<kGroup>* next) const {
+  for (const Piece& piece : pieces_) {
+    if (piece.scale.half == 0) continue;
+    const Solution solution = SolutionOf(piece);
+    if (!solution.valid) continue;
+    const Slopes slopes = SlopesOf(piece, solution);
+    const size_t width = piece.scheme->width;
+    next->Add(piece.scale.value - solution.scale, piece.scale.half,
+              slopes.scale.data(), piece.begin, width);
+    if (solution.affine && piece.minimum.half != 0) {
+      next->Add(piece.minimum.value - solution.minimum, piece.minimum.half,
+                slopes.minimum.data(), piece.begin, width);
+    }
+  }
 }
 
 double Group::MisfitOf(const Piece& piece, const Sums& sums) const {
@@ -464,61 +473,14 @@ double Group::Misfits() const {
   return misfits;
 }
 
-float RoundToEightBits(double value) {
+float RoundToTenBits(double value) {
   const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(value));
-  return std::bit_cast<float>((bits + 0x8000) & 0xffff0000);
+  return std::bit_cast<float>((bits + 0x2000) & 0xffffc000);
 }
 
 void Group::Round() {
   for (double& number : importance_) {
-    number = RoundToEightBits(std::clamp(number, 0x1p-40, 0x1p40));
-  }
-  std::vector<Sums> sums;
-  std::vector<double> misfits;
-  for (const Piece& piece : pieces_) {
-    sums.push_back(SumsOf(piece));
-    misfits.push_back(MisfitOf(piece, sums.back()));
-  }
-  std::vector<Sums> tried(sums.size());
-  for (size_t column = 0; column < kGroup; ++column) {
-    for (const uint32_t step : {0x10000u, -0x10000u}) {
-      // As far as it helps.
-      for (int moves = 0; moves < 8; ++moves) {
-        const double old = importance_[column];
-        const double changed = std::bit_cast<float>(
-            std::bit_cast<uint32_t>(static_cast<float>(old)) + step);
-        double gain = 0;
-        for (size_t k = 0; k < pieces_.size(); ++k) {
-          const Piece& piece = pieces_[k];
-          if (column - piece.begin >= piece.scheme->width) {
-            continue;
-          }
-          const size_t i = column - piece.begin;
-          const double w =
-              (changed - old) * static_cast<double>(bases_[piece.at + i]);
-          const double x = x_[piece.at + i];
-          const double l = codes_[piece.at + i];
-          Sums& moved = tried[k];
-          moved = sums[k];
-          moved.w += w;
-          moved.l += w * l;
-          moved.l2 += w * l * l;
-          moved.x += w * x;
-          moved.xl += w * x * l;
-          gain += misfits[k] - MisfitOf(piece, moved);
-        }
-        if (gain <= 0) break;
-        importance_[column] = changed;
-        for (size_t k = 0; k < pieces_.size(); ++k) {
-          const Piece& piece = pieces_[k];
-          if (column - piece.begin >= piece.scheme->width) {
-            continue;
-          }
-          sums[k] = tried[k];
-          misfits[k] = MisfitOf(piece, sums[k]);
-        }
-      }
-    }
+    number = RoundToTenBits(std::clamp(number, 0x1p-40, 0x1p40));
   }
 }
 
@@ -554,14 +516,34 @@ class Superblock {
   void Fit(float* out, double* without, double* with);
 
  private:
-  /// Whole blocks of a type whose d depends on the weights of its pieces: one
-  /// piece after the other in each group.
+  /// A block of a type whose d (and dmin) is the scale that makes the sum of
+  /// weight * (value - d * level)^2 least over its pieces, the values being
+  /// their scales (or minima) and the weights the sums of theirs.
   struct Whole {
     const Scheme* scheme;
     Blocks blocks;
     std::array<size_t, kMostGroups> first;  // piece of each group
+    std::array<Solution, kMostPieces> solutions;
   };
+  struct Term {
+    double value;
+    double weight;
+    double level;
+  };
+  struct Equation {
+    Stored d;
+    size_t pieces;
+    std::array<Term, kMostPieces> terms;
+  };
+  using Factors = std::array<double, kMostGroups>;
+  static constexpr Factors kOnes = {1, 1, 1, 1, 1, 1, 1, 1};
+
+  static Equation EquationOf(const Whole& whole, bool minima);
+  static std::optional<double> Solve(const Equation& equation,
+                                     const Factors& factors, double* square);
   void FitFactors();
+  void AddWholes(size_t g, Step<kGroup>* next) const;
+  void Update(size_t g);
 
   std::vector<Group> groups_;
   std::vector<Whole> wholes_;
@@ -605,68 +587,102 @@ Superblock::Superblock(const std::vector<Sample>& samples, size_t columns,
   }
 }
 
-/// Gives each group a factor: d is the scale that makes the sum of
-/// W * (scale - d * level)^2 least over the pieces, W their weights.
-void Superblock::FitFactors() {
-  if (wholes_.empty()) return;
-  struct Term {
-    double value;
-    double weight;
-    double level;
-    size_t group;
-  };
-  struct Equation {
-    Stored d;
-    std::vector<Term> terms;
-  };
-  std::vector<Equation> equations;
-  for (const Whole& whole : wholes_) {
-    const size_t pieces = kSuperblock / whole.scheme->width;
-    const size_t of_group = pieces / kMostGroups;
-    Equation scales{whole.blocks.d, {}};
-    Equation minima{whole.blocks.dmin, {}};
-    for (size_t j = 0; j < pieces; ++j) {
-      const size_t g = j / of_group;
-      const Group& group = groups_[g];
-      const Solution solution =
-          group.SolutionOf(group.pieces()[whole.first[g] + j % of_group]);
-      scales.terms.push_back({solution.scale, solution.weight,
-                              static_cast<double>(whole.blocks.level[j]), g});
-      minima.terms.push_back(
-          {-solution.minimum, solution.weight,
-           static_cast<double>(whole.blocks.minimum_level[j]), g});
-    }
-    if (scales.d.half > 0) equations.push_back(std::move(scales));
-    if (minima.d.half > 0) equations.push_back(std::move(minima));
+Superblock::Equation Superblock::EquationOf(const Whole& whole, bool minima) {
+  Equation equation;
+  equation.d = minima ? whole.blocks.dmin : whole.blocks.d;
+  const auto& levels = minima ? whole.blocks.minimum_level : whole.blocks.level;
+  equation.pieces = kSuperblock / whole.scheme->width;
+  for (size_t j = 0; j < equation.pieces; ++j) {
+    const Solution& solution = whole.solutions[j];
+    equation.terms[j] = {minima ? -solution.minimum : solution.scale,
+                         solution.weight, static_cast<double>(levels[j])};
   }
+  return equation;
+}
+
+/// What d would be, of the sum of squares of levels.
+std::optional<double> Superblock::Solve(const Equation& equation,
+                                        const Factors& factors,
+                                        double* square) {
+  double product = 0;
+  *square = 0;
+  const size_t of_group = equation.pieces / kMostGroups;
+  for (size_t j = 0; j < equation.pieces; ++j) {
+    const Term& term = equation.terms[j];
+    const double weight = factors[j / of_group] * term.weight * term.level;
+    product += weight * term.value;
+    *square += weight * term.level;
+  }
+  if (!(*square > 0) || equation.d.half == 0) return std::nullopt;
+  return product / *square;
+}
+
+/// Gives each group a factor.
+void Superblock::FitFactors() {
   constexpr int kSteps = 5;
-  std::array<double, kMostGroups> factors;
-  factors.fill(1);
+  Factors factors = kOnes;
   for (int step = 0; step < kSteps; ++step) {
     Step<kMostGroups> next;
-    for (const Equation& equation : equations) {
-      double product = 0;
-      double square = 0;
-      for (const Term& term : equation.terms) {
-        const double weight = factors[term.group] * term.weight;
-        product += weight * term.value * term.level;
-        square += weight * term.level * term.level;
+    for (const Whole& whole : wholes_) {
+      for (const bool minima : {false, true}) {
+        const Equation equation = EquationOf(whole, minima);
+        double square;
+        const std::optional<double> d = Solve(equation, factors, &square);
+        if (!d.has_value()) continue;
+        Factors slope = {};
+        for (size_t j = 0; j < equation.pieces; ++j) {
+          const Term& term = equation.terms[j];
+          slope[j * kMostGroups / equation.pieces] +=
+              term.weight * term.level * (term.value - *d * term.level) /
+              square;
+        }
+        // The scales themselves are not known exactly.
+        next.Add(equation.d.value - *d, 2 * equation.d.half, slope.data(), 0,
+                 kMostGroups);
       }
-      if (!(square > 0)) continue;
-      const double d = product / square;
-      std::array<double, kMostGroups> slope{};
-      for (const Term& term : equation.terms) {
-        slope[term.group] +=
-            term.weight * term.level * (term.value - d * term.level) / square;
-      }
-      // The scales themselves are not known exactly.
-      next.Add(equation.d.value - d, 2 * equation.d.half, slope.data(), 0,
-               kMostGroups);
     }
-    next.Take(factors);
+    next.Take(factors, true);
   }
   for (size_t g = 0; g < kMostGroups; ++g) {
     for (double& number : groups_[g].importance()) number *= factors[g];
+  }
+}
+
+void Superblock::AddWholes(size_t g, Step<kGroup>* next) const {
+  for (const Whole& whole : wholes_) {
+    const size_t of_group = kSuperblock / whole.scheme->width / kMostGroups;
+    for (const bool minima : {false, true}) {
+      const Equation equation = EquationOf(whole, minima);
+      double square;
+      const std::optional<double> d = Solve(equation, kOnes, &square);
+      if (!d.has_value()) continue;
+      std::array<double, kGroup> slope;
+      for (size_t k = 0; k < of_group; ++k) {
+        const size_t j = g * of_group + k;
+        const Piece& piece = groups_[g].pieces()[whole.first[g] + k];
+        const Slopes slopes = groups_[g].SlopesOf(piece, whole.solutions[j]);
+        const Term& term = equation.terms[j];
+        const double level = term.level / square;
+        const double error = term.value - *d * term.level;
+        for (size_t i = 0; i < whole.scheme->width; ++i) {
+          const double of_value = minima ? -slopes.minimum[i] : slopes.scale[i];
+          slope[piece.begin + i] =
+              level * (slopes.weight[i] * error + term.weight * of_value);
+        }
+      }
+      next->Add(equation.d.value - *d, equation.d.half, slope.data(), 0,
+                kGroup);
+    }
+  }
+}
+
+void Superblock::Update(size_t g) {
+  for (Whole& whole : wholes_) {
+    const size_t of_group = kSuperblock / whole.scheme->width / kMostGroups;
+    for (size_t k = 0; k < of_group; ++k) {
+      whole.solutions[g * of_group + k] =
+          groups_[g].SolutionOf(groups_[g].pieces()[whole.first[g] + k]);
+    }
   }
 }
 
@@ -674,9 +690,29 @@ void Superblock::Fit(float* out, double* without, double* with) {
   for (Group& group : groups_) {
     group.importance().fill(1);
     *without += group.Misfits();
-    group.Fit();
   }
-  FitFactors();
+  // Groups by themselves first: superblocks say more, but only near the truth.
+  constexpr int kAlone = 5;
+  constexpr int kSweeps = 9;
+  const int sweeps = wholes_.empty() ? kAlone : kSweeps;
+  for (int sweep = 0; sweep < sweeps; ++sweep) {
+    const bool together = sweep >= kAlone;
+    if (together && (sweep - kAlone) % 2 == 0) {
+      for (size_t g = 0; g < groups_.size(); ++g) Update(g);
+      FitFactors();
+      for (size_t g = 0; g < groups_.size(); ++g) Update(g);
+    }
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      groups_[g].Choose();
+      if (together) Update(g);
+      Step<kGroup> next;
+      groups_[g].AddTo(&next);
+      if (together) AddWholes(g, &next);
+      next.Take(groups_[g].importance(), !together);
+      if (together) Update(g);
+    }
+  }
+  for (Group& group : groups_) group.Choose();
   for (Group& group : groups_) {
     group.Round();
     *with += group.Misfits();
@@ -686,16 +722,15 @@ void Superblock::Fit(float* out, double* without, double* with) {
   }
 }
 
-/// Reads up to `weights` of a matrix in rows that are evenly spread.
-std::optional<Sample> Read(QuantizedMatrix& matrix, uint64_t weights) {
+/// Reads up to `rows` rows of a matrix that are evenly spread.
+std::optional<Sample> Read(QuantizedMatrix& matrix, uint64_t rows) {
   Sample sample = {};
   sample.scheme = FindScheme(matrix.dtype);
   sample.of_rows = matrix.rows;
   const DTypeInfo& info = *FindDType(matrix.dtype);
   const auto columns = static_cast<size_t>(matrix.columns);
   sample.row_bytes = columns / info.block_elements * info.block_bytes;
-  sample.rows = static_cast<size_t>(std::clamp<uint64_t>(
-      weights / columns, 1, std::min(matrix.rows, kMostRows)));
+  sample.rows = static_cast<size_t>(std::clamp<uint64_t>(rows, 1, matrix.rows));
   sample.weights.resize(sample.rows * columns);
   sample.blocks.resize(sample.rows * sample.row_bytes);
   for (size_t i = 0; i < sample.rows; ++i) {
@@ -722,29 +757,35 @@ bool TellsImportance(DType dtype) { return FindScheme(dtype) != nullptr; }
 
 std::optional<std::vector<float>> FitImportance(
     std::span<QuantizedMatrix* const> matrices) {
-  // Those that tell most first.
-  std::vector<QuantizedMatrix*> telling;
-  for (const Scheme& scheme : kSchemes) {
+  if (matrices.empty() || matrices[0]->columns > kMostWeights) {
+    return std::nullopt;
+  }
+  const auto columns = static_cast<size_t>(matrices[0]->columns);
+  // Those whose codes are stored tell most; others then only tell factors.
+  std::vector<Sample> samples;
+  for (const bool stored : {true, false}) {
+    std::vector<QuantizedMatrix*> telling;
     for (QuantizedMatrix* matrix : matrices) {
-      if (matrix->dtype == scheme.dtype && matrix->rows > 0 &&
-          matrix->columns == matrices[0]->columns && matrix->columns > 0 &&
-          matrix->columns % FindDType(scheme.dtype)->block_elements == 0) {
+      const Scheme* scheme = FindScheme(matrix->dtype);
+      if (scheme != nullptr && scheme->search.has_value() != stored &&
+          matrix->rows > 0 && columns > 0 && matrix->columns == columns &&
+          columns % FindDType(matrix->dtype)->block_elements == 0) {
         telling.push_back(matrix);
       }
     }
+    if (telling.empty()) continue;
+    telling.resize(std::min(telling.size(), kMostMatrices));
+    const uint64_t rows =
+        std::min(samples.empty() ? kMostRows : kRowsForFactors,
+                 kMostWeights / columns) /
+        telling.size();
+    for (QuantizedMatrix* matrix : telling) {
+      std::optional<Sample> sample = Read(*matrix, rows);
+      if (!sample.has_value()) return std::nullopt;
+      samples.push_back(std::move(*sample));
+    }
   }
-  if (telling.empty() || telling[0]->columns > kMostWeights) {
-    return std::nullopt;
-  }
-  constexpr size_t kMostMatrices = 8;
-  telling.resize(std::min(telling.size(), kMostMatrices));
-  const auto columns = static_cast<size_t>(telling[0]->columns);
-  std::vector<Sample> samples;
-  for (QuantizedMatrix* matrix : telling) {
-    std::optional<Sample> sample = Read(*matrix, kMostWeights / telling.size());
-    if (!sample.has_value()) return std::nullopt;
-    samples.push_back(std::move(*sample));
-  }
+  if (samples.empty()) return std::nullopt;
   std::vector<float> importance(columns);
   double without = 0;
   double with = 0;
