@@ -424,3 +424,461 @@ for first, function in ((16, q2_k), (18, q3_k),
                         (22, lambda x, c: q4_or_q5_k(x, c, 31, -0.5, 16)), (24, q6_k)):
     quantizer(first)(lambda x, c, function=function: function(x, None))
     quantizer(first + 1)(function)
+
+
+# ---- Types of blocks that are a group or a few. A block is one element of the arrays. ----
+
+LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+MAGNITUDES = (0, 1, 2, 3, 4, 6, 8, 12)
+
+
+def whole(values):
+    fits = (values >= F(-2.0**31)) & (values < F(2.0**31))
+    return np.where(fits, np.trunc(np.where(fits, values, F(0))), -2.0**31).astype(np.int64)
+
+
+def away(values):
+    fits = (values >= F(-2.0**31)) & (values < F(2.0**31))
+    wide = np.where(fits, values, F(0)).astype(np.float64)
+    rounded = np.copysign(np.floor(np.abs(wide) + 0.5), wide)
+    return np.where(fits, rounded, -2.0**31).astype(np.int64)
+
+
+def inverse(values):
+    return np.where(values != 0, F(1) / values, F(0))
+
+
+def columns_of(weights, size):
+    blocks = weights.reshape(-1, size)
+    return [np.ascontiguousarray(blocks[:, i]) for i in range(size)]
+
+
+def counts_of(weights, importance, size):
+    tiled = np.tile(importance.reshape(-1, size), (weights.shape[0], 1))
+    return [np.ascontiguousarray(tiled[:, i]) for i in range(size)]
+
+
+def nibbles(codes):
+    size = len(codes) // 2
+    return [(codes[i] & 15) | (codes[i + size] & 15) << 4 for i in range(size)]
+
+
+def fifth_bits(codes):
+    return [sum((codes[8 * k + i] >> 4 & 1) << i for i in range(8)) for k in range(4)]
+
+
+def greatest_since_nan(x):
+    most = np.zeros_like(x[0])
+    for v in x:
+        most = np.where(most > np.abs(v), most, np.abs(v))
+    return most
+
+
+def greatest(x):
+    most = np.zeros_like(x[0])
+    for v in x:
+        most = np.where(np.abs(v) > most, np.abs(v), most)
+    return most
+
+
+@quantizer(1)
+def q8_0(weights, _):
+    x = columns_of(weights, 32)
+    scale = greatest_since_nan(x) / F(127)
+    return to_blocks(half_bytes(half(scale)) + [away(v * inverse(scale)) for v in x])
+
+
+def extreme_type(top, bits):
+    def quantize(weights, importance):
+        x = columns_of(weights, 32)
+        if importance is None:
+            scale = extreme_of(x)[0] / F(-top)
+            codes = [cut(whole(v * inverse(scale) + F(top + 0.5)), 0, 2 * top - 1) for v in x]
+        else:
+            w = row_counts(weights, importance, x)
+            scale, codes = symmetric_fit(x, w, top)
+        high = fifth_bits(codes) if bits == 5 else []
+        return to_blocks(half_bytes(half(scale)) + high + nibbles(codes))
+
+    return quantize
+
+
+def range_type(top, bits):
+    def quantize(weights, importance):
+        x = columns_of(weights, 32)
+        if importance is None:
+            least = np.full_like(x[0], np.finfo(F).max)
+            most = -least
+            for v in x:
+                least = np.where(v < least, v, least)
+                most = np.where(v > most, v, most)
+            scale = (most - least) / F(top)
+            codes = [cut(whole((v - least) * inverse(scale) + F(0.5)), 0, top) for v in x]
+        else:
+            scale, offset, codes = important_affine_fit(x, row_counts(weights, importance, x), top)
+            least = -offset
+        high = fifth_bits(codes) if bits == 5 else []
+        return to_blocks(half_bytes(half(scale)) + half_bytes(half(least)) + high + nibbles(codes))
+
+    return quantize
+
+
+def row_counts(weights, importance, x):
+    columns = [np.ascontiguousarray(weights[:, i]) for i in range(weights.shape[1])]
+    spread = total([v * v for v in columns]) / F(weights.shape[1])
+    spread = np.repeat(spread, weights.shape[1] // 32)
+    return by_importance(counts_of(weights, importance, 32), x, spread)
+
+
+for numbers, function in (((2, 6), extreme_type(8, 4)), ((4, 8), extreme_type(16, 5)),
+                          ((3, 7), range_type(15, 4)), ((5, 9), range_type(31, 5))):
+    quantizer(numbers[0])(function)
+    quantizer(numbers[1])(function)
+
+
+# ---- IQ4_NL and IQ4_XS ----
+
+def level_of(values):
+    """The code."""
+    return sum(((values + values >= F(LEVELS[k - 1] + LEVELS[k])).astype(np.int64)
+                for k in range(1, 16)), np.zeros(values.shape, np.int64))
+
+
+def level_fit(x, w):
+    extreme, magnitude = extreme_of(x)
+
+    def try_scale(t):
+        v = [np.array(LEVELS, F)[level_of(t * n)] for n in x]
+        return (total([c * l * n for c, l, n in zip(w, v, x)]),
+                total([c * l * l for c, l in zip(w, v)]))
+
+    xl, l2 = try_scale(F(1) / (-extreme / F(-127)))
+    scale = np.where(l2 > 0, xl / l2, F(0))
+    best = scale * xl
+    for k in range(-7, 8):
+        xl, l2 = try_scale(F(k - 127) / extreme)
+        better = (l2 > 0) & (xl * xl > best * l2)
+        scale = np.where(better, xl / l2, scale)
+        best = np.where(better, xl / l2 * xl, best)
+    return np.where(magnitude < F(1e-15), F(0), scale)
+
+
+def level_counts(weights, importance, x):
+    if importance is None:
+        return [v * v for v in x]
+    spread = total([v * v for v in x]) * F(2 / len(x))
+    return by_importance(counts_of(weights, importance, len(x)), x, spread)
+
+
+def iq4_nl(weights, importance):
+    x = columns_of(weights, 32)
+    scale = level_fit(x, level_counts(weights, importance, x))
+    return to_blocks(half_bytes(half(scale)) +
+                     nibbles([level_of(v * inverse(scale)) for v in x]))
+
+
+def iq4_xs(weights, importance):
+    x = columns_of(weights, 256)
+    w = level_counts(weights, importance, x)
+    scales = [level_fit(x[j:j + 32], w[j:j + 32]) for j in range(0, 256, 32)]
+    scale = -extreme_of(scales)[0] / F(32)
+    c, codes = [], []
+    for j in range(8):
+        c.append(cut(near(inverse(scale) * scales[j]), -32, 31))
+        r = scale * number(c[j])
+        codes += nibbles([level_of(v * inverse(r)) for v in x[32 * j:32 * j + 32]])
+    c = [v + 32 for v in c]
+    high = sum((c[j] >> 4) << (2 * j) for j in range(8))
+    low = [(c[j] & 15) | (c[j + 1] & 15) << 4 for j in range(0, 8, 2)]
+    return to_blocks(half_bytes(half(scale)) + half_bytes(high) + low + codes)
+
+
+for first, function in ((32, iq4_nl), (34, iq4_xs)):
+    quantizer(first)(function)
+    quantizer(first + 1)(function)
+
+
+# ---- E2M1 ----
+
+def e2m1_codes(x, r):
+    codes = []
+    for v in x:
+        least = np.abs(v)
+        code = np.zeros(v.shape, np.int64)
+        for k in range(1, 8):
+            error = np.abs(F(MAGNITUDES[k]) * r - np.abs(v))
+            nearer = error < least
+            least = np.where(nearer, error, least)
+            code = np.where(nearer, k, code)
+        codes.append(np.where((v < 0) & (code != 0), code + 8, code))
+    return codes
+
+
+@quantizer(80)
+def mxfp4(weights, _):
+    x = columns_of(weights, 32)
+    m = greatest(x)
+    good = (m > 0) & np.isfinite(m)
+    g, above = np.frexp(np.where(good, m, F(1)).astype(np.float64))  # above: n + 1
+    size = np.where(above > 0, above - 1, -above)
+    most = np.zeros_like(size)
+    for k, allowed in enumerate((1, 2, 5, 11, 22, 44, 88)):
+        most = np.where(size >= 2 << k, allowed, most)
+    n = np.where((1 - g) * 2.0**24 <= most, above, above - 1)
+    e = np.where(good, (n + 125) & 255, 0)
+    r = np.ldexp(np.float64(1), e - 128).astype(F)
+    return to_blocks([e] + nibbles(e2m1_codes(x, r)))
+
+
+def ue4m3(s):
+    return np.where(s < 8, s * 2.0**-9, (1 + s % 8 / 8) * 2.0**(s // 8 - 7.0))
+
+
+@quantizer(81)
+def nvfp4(weights, _):
+    x = columns_of(weights, 64)
+    scales, codes = [], []
+    for j in range(0, 64, 16):
+        part = x[j:j + 16]
+        q = greatest(part) / F(6)
+        good = q > 0
+        q = np.where(good, np.where(q > 448, F(448), q), F(1)).astype(np.float64)
+        n = np.frexp(q)[1] - 1
+        rest = q / 2.0**n - 1
+        normal = (n + 7) * 8 + np.floor(rest * 8) + np.floor(rest * 16) % 2
+        normal = np.where(normal > 119, 126, normal)
+        small = np.minimum(7, np.floor((q.astype(F) * F(512) + F(0.5)).astype(np.float64)))
+        s = np.where(good, np.where(n < -6, small, normal), 0).astype(np.int64)
+        scales.append(s)
+        codes += nibbles(e2m1_codes(part, (ue4m3(s) / 2).astype(F)))
+    return to_blocks(scales + codes)
+
+
+# ---- Few levels ----
+
+def trits(codes, size):
+    """Bytes of the digits codes[i], codes[i + size], ..."""
+    out = []
+    for i in range(size):
+        y = 0
+        for k in range(5):
+            d = codes[i + k * size] if i + k * size < len(codes) else 0
+            y = 3 * y + d & 255
+        out.append((256 * y + 242) // 243)
+    return out
+
+
+@quantizer(82)
+def tq1_0(weights, _):
+    x = columns_of(weights, 256)
+    m = greatest_since_nan(x)
+    t = [away(v * inverse(m)) + 1 for v in x]
+    return to_blocks(trits(t[:160], 32) + trits(t[160:240], 16) + trits(t[240:], 4) +
+                     half_bytes(half(m)))
+
+
+@quantizer(83)
+def tq2_0(weights, _):
+    x = columns_of(weights, 256)
+    m = greatest_since_nan(x)
+    t = [away(v * inverse(m)) + 1 for v in x]
+    return to_blocks(two_bits(t, 0) + half_bytes(half(m)))
+
+
+@quantizer(84)
+def q1_0(weights, _):
+    x = columns_of(weights, 128)
+    bits = [sum((x[8 * i + k] >= 0).astype(np.int64) << k for k in range(8)) for i in range(16)]
+    return to_blocks(half_bytes(half(total([np.abs(v) for v in x]) / F(128))) + bits)
+
+
+@quantizer(85)
+def q2_0(weights, _):
+    x = columns_of(weights, 64)
+    m = greatest(x)
+    v = np.where(m > 0, F(1) / m, F(0))
+    codes = [cut(away(n * v) + 1, 0, 3) for n in x]
+    return to_blocks(half_bytes(half(m)) +
+                     [sum(codes[4 * i + k] << (2 * k) for k in range(4)) for i in range(16)])
+
+
+# ---- Dequantizing: by type a function of the bytes that gives float32. ----
+
+DEQUANTIZERS = {}
+
+
+def dequantizer(dtype, size):
+    """Registers a function of blocks, an array a block, that gives scales and offsets (blocks x groups)
+    and codes (blocks x elements)."""
+
+    def register(function):
+        def numbers(data):
+            blocks = np.frombuffer(data, np.uint8).reshape(-1, size)
+            with np.errstate(all='ignore'):
+                scale, offset, codes = function(blocks)
+                group = codes.shape[1] // scale.shape[1]
+                values = np.repeat(scale, group, axis=1) * codes.astype(F)
+                if offset is not None:
+                    values = values + np.repeat(offset, group, axis=1)
+            return one_nan(values.reshape(-1))
+
+        DEQUANTIZERS[dtype] = numbers
+        return function
+
+    return register
+
+
+def half_at(blocks, at):
+    return np.ascontiguousarray(blocks[:, at:at + 2]).view(np.float16).astype(F)
+
+
+def spread_nibbles(data, size):
+    """Codes of nibbles, of `size` weights together."""
+    groups = data.reshape(len(data), -1, size // 2).astype(np.int64)
+    return np.concatenate([groups & 15, groups >> 4], axis=2).reshape(len(data), -1)
+
+
+def spread_bits(data):
+    return np.unpackbits(data, axis=1, bitorder='little').astype(np.int64)
+
+
+def spread_two_bits(data):
+    """The inverse of two_bits."""
+    halves = data.reshape(len(data), -1, 1, 32).astype(np.int64)
+    return (halves >> (2 * np.arange(4)).reshape(1, 1, 4, 1) & 3).reshape(len(data), -1)
+
+
+def signed(data):
+    return np.ascontiguousarray(data).view(np.int8).astype(np.int64)
+
+
+@dequantizer(66, 18)
+def numbers_q4_0(b):
+    return half_at(b, 0), None, spread_nibbles(b[:, 2:], 32) - 8
+
+
+@dequantizer(67, 20)
+def numbers_q4_1(b):
+    return half_at(b, 0), half_at(b, 2), spread_nibbles(b[:, 4:], 32)
+
+
+@dequantizer(70, 22)
+def numbers_q5_0(b):
+    return half_at(b, 0), None, spread_nibbles(b[:, 6:], 32) + 16 * spread_bits(b[:, 2:6]) - 16
+
+
+@dequantizer(71, 24)
+def numbers_q5_1(b):
+    return half_at(b, 0), half_at(b, 2), spread_nibbles(b[:, 8:], 32) + 16 * spread_bits(b[:, 4:8])
+
+
+@dequantizer(72, 34)
+def numbers_q8_0(b):
+    return half_at(b, 0), None, signed(b[:, 2:])
+
+
+@dequantizer(73, 36)
+def numbers_q8_1(b):
+    return half_at(b, 0), None, signed(b[:, 4:])
+
+
+@dequantizer(79, 292)
+def numbers_q8_k(b):
+    return np.ascontiguousarray(b[:, :4]).view(F), None, signed(b[:, 4:260])
+
+
+@dequantizer(74, 84)
+def numbers_q2_k(b):
+    scales = b[:, :16]
+    return (half_at(b, 80) * number(scales & 15), -(half_at(b, 82) * number(scales >> 4)),
+            spread_two_bits(b[:, 16:80]))
+
+
+@dequantizer(75, 110)
+def numbers_q3_k(b):
+    low, high = b[:, 96:104].astype(np.int64), b[:, 104:108].astype(np.int64)
+    scales = np.concatenate([low & 15, low >> 4], axis=1)
+    scales |= np.concatenate([high >> 2 * k & 3 for k in range(4)], axis=1) << 4
+    bits = np.concatenate([b[:, :32].astype(np.int64) >> k & 1 for k in range(8)], axis=1)
+    return (half_at(b, 108) * number(scales - 32), None,
+            spread_two_bits(b[:, 32:96]) + 4 * bits - 4)
+
+
+def six_bit_scales(b):
+    low, middle, high = (b[:, i:i + 4].astype(np.int64) for i in (4, 8, 12))
+    scales = np.concatenate([low & 63, (high & 15) | low >> 6 << 4], axis=1)
+    offsets = np.concatenate([middle & 63, high >> 4 | middle >> 6 << 4], axis=1)
+    return half_at(b, 0) * number(scales), -(half_at(b, 2) * number(offsets))
+
+
+@dequantizer(76, 144)
+def numbers_q4_k(b):
+    return *six_bit_scales(b), spread_nibbles(b[:, 16:], 64)
+
+
+@dequantizer(77, 176)
+def numbers_q5_k(b):
+    bits = np.concatenate([b[:, 16:48].astype(np.int64) >> k & 1 for k in range(8)], axis=1)
+    return *six_bit_scales(b), spread_nibbles(b[:, 48:], 64) + 16 * bits
+
+
+@dequantizer(78, 210)
+def numbers_q6_k(b):
+    codes = spread_nibbles(b[:, :128], 128) + 16 * spread_two_bits(b[:, 128:192])
+    return half_at(b, 208) * number(signed(b[:, 192:208])), None, codes - 32
+
+
+@dequantizer(84, 18)
+def numbers_iq4_nl(b):
+    return half_at(b, 0), None, np.array(LEVELS)[spread_nibbles(b[:, 2:], 32)]
+
+
+@dequantizer(87, 136)
+def numbers_iq4_xs(b):
+    high = b[:, 2].astype(np.int64) | b[:, 3].astype(np.int64) << 8
+    c = np.stack([(b[:, 4 + j // 2] >> 4 * (j % 2) & 15) | (high >> 2 * j & 3) << 4
+                  for j in range(8)], axis=1)
+    return half_at(b, 0) * number(c - 32), None, np.array(LEVELS)[spread_nibbles(b[:, 8:], 32)]
+
+
+SIGNED_MAGNITUDES = np.array(MAGNITUDES + tuple(-m for m in MAGNITUDES))
+
+
+@dequantizer(103, 17)
+def numbers_mxfp4(b):
+    scale = np.ldexp(np.float64(1), b[:, :1].astype(np.int64) - 128).astype(F)
+    return scale, None, SIGNED_MAGNITUDES[spread_nibbles(b[:, 1:], 32)]
+
+
+@dequantizer(104, 36)
+def numbers_nvfp4(b):
+    s = b[:, :4].astype(np.int64)
+    scale = np.where(s == 127, 0, ue4m3(s & 127) / 2).astype(F)
+    return scale, None, SIGNED_MAGNITUDES[spread_nibbles(b[:, 4:], 16)]
+
+
+@dequantizer(98, 54)
+def numbers_tq1_0(b):
+    def digits(data, count):
+        return [(data * 3**k & 255) * 3 // 256 for k in range(count)]
+
+    b64 = b.astype(np.int64)
+    codes = np.concatenate(digits(b64[:, :32], 5) + digits(b64[:, 32:48], 5) +
+                           digits(b64[:, 48:52], 4), axis=1)
+    return half_at(b, 52), None, codes - 1
+
+
+@dequantizer(99, 66)
+def numbers_tq2_0(b):
+    return half_at(b, 64), None, spread_two_bits(b[:, :64]) - 1
+
+
+@dequantizer(105, 18)
+def numbers_q1_0(b):
+    return half_at(b, 0), None, 2 * spread_bits(b[:, 2:]) - 1
+
+
+@dequantizer(106, 18)
+def numbers_q2_0(b):
+    pairs = spread_bits(b[:, 2:])
+    return half_at(b, 0), None, pairs[:, ::2] + 2 * pairs[:, 1::2] - 1
