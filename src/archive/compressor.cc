@@ -116,9 +116,16 @@ class Compression {
       ASSIGN_OR_RETURN(bases_, archive::Bases::Open(bases));
     }
     if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
-    return references_.Scan(inputs, bases_.get(), options_.deduplicate,
-                            options_.level, executor_,
-                            [this] { return Report(); });
+    return references_.Scan(
+        inputs, bases_.get(), options_.deduplicate, options_.level, executor_,
+        [this] { return Report(); },
+        [this](const archive::References::Place& place) {
+          const Family* family = duplicates_.Find(place.first, place.second);
+          return family == nullptr
+                     ? place
+                     : archive::References::Place(family->original.input,
+                                                  family->original.offset);
+        });
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);

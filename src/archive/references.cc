@@ -333,9 +333,10 @@ std::unique_ptr<TensorBytes> References::Open(size_t tensor,
   return std::make_unique<InputTensor>(std::move(in), place.offset + offset);
 }
 
-absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
-                              int level, Executor& executor,
-                              const std::function<absl::Status()>& check) {
+absl::Status References::Scan(
+    Inputs& inputs, Bases* bases, bool inside, int level, Executor& executor,
+    const std::function<absl::Status()>& check,
+    const std::function<Place(const Place&)>& original) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
     place.dtype = info.dtype;
@@ -406,6 +407,7 @@ absl::Status References::Scan(Inputs& inputs, Bases* bases, bool inside,
       std::erase_if(lineage.merge, is_inside);
     }
   }
+  if (original != nullptr) TakeOriginals(original);
   ChooseSources(level);
   RETURN_IF_ERROR(AddImportance(level, executor, check));
   LimitDepth(first_target);
@@ -748,6 +750,42 @@ size_t References::Make(std::string name, std::span<const float> elements) {
   lineage_.emplace_back();
   beside_.emplace_back();
   return tensor;
+}
+
+void References::TakeOriginals(
+    const std::function<Place(const Place&)>& original) {
+  std::vector<size_t> stead(tensors_.size());
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    stead[t] = t;
+    const Tensor& tensor = tensors_[t];
+    if (tensor.base != nullptr) continue;
+    const auto [input, offset] = original({tensor.input, tensor.offset});
+    const size_t coded = Find(input, offset);
+    if (coded != SIZE_MAX && tensors_[coded].dtype == tensor.dtype &&
+        tensors_[coded].shape == tensor.shape) {
+      stead[t] = coded;
+    }
+  }
+  for (size_t t = 0; t < lineage_.size(); ++t) {
+    Lineage& lineage = lineage_[t];
+    // What equals this tensor, which is coded first, came before it: that has
+    // what this one may be made of.
+    for (size_t steps = 0; steps < lineage_.size(); ++steps) {
+      if (lineage.base.size() != 1 || lineage.base[0].source == t ||
+          stead[lineage.base[0].source] != t) {
+        break;
+      }
+      lineage = Lineage(lineage_[lineage.base[0].source]);
+    }
+    for (auto* views : {&lineage.base, &lineage.merge, &lineage.candidates}) {
+      for (SourceView& view : *views) view.source = stead[view.source];
+      std::erase_if(*views,
+                    [&](const SourceView& view) { return view.source == t; });
+    }
+    if (lineage.base.empty() && !lineage.candidates.empty()) {
+      lineage.base = {lineage.candidates[0]};
+    }
+  }
 }
 
 // Where a source's blocks have to be decoded, one that is seen otherwise is

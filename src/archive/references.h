@@ -39,10 +39,13 @@ class References {
   /// (or null) and, if `inside`, among themselves; reads what is used of
   /// `bases`.
   /// `check` is asked now and then whether to go on. `level` is that of
-  /// compression.
-  absl::Status Scan(Inputs& inputs, Bases* bases, bool inside, int level,
-                    Executor& executor,
-                    const std::function<absl::Status()>& check);
+  /// compression. `original` (or null) says which segment, if any, is coded in
+  /// the stead of one that seems to equal it.
+  using Place = std::pair<size_t, uint64_t>;  // input, offset
+  absl::Status Scan(
+      Inputs& inputs, Bases* bases, bool inside, int level, Executor& executor,
+      const std::function<absl::Status()>& check,
+      const std::function<Place(const Place&)>& original = nullptr);
 
   /// What the archive must say that it needs.
   const std::vector<container::OutsideReference>& outside() const {
@@ -133,6 +136,8 @@ class References {
   // Takes those with less loss before those that are made of them.
   void FindBases(size_t first_target, bool inside);
   void DropCostly();
+  // Of equal tensors takes that which is coded for a source.
+  void TakeOriginals(const std::function<Place(const Place&)>& original);
   // Of what a quantized tensor may have been made of, leaves that which tells
   // most.
   void ChooseSources(int level);
