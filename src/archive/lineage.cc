@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <string_view>
 #include <tuple>
@@ -56,6 +57,9 @@ constexpr uint32_t kOneFileNearGain = 256;
 constexpr uint32_t kTie = 64;
 // Services that differ by less, over all tensors of a file, differ by chance.
 constexpr uint64_t kServiceTie = 16;
+// A quantized tensor that is nearer by so much, half of the variance, is tried
+// before what is not quantized.
+constexpr uint32_t kMuchNearer = 128;
 // As much is counted where a file has no source for a tensor.
 constexpr uint32_t kMissing = 512;
 // A product is of low rank if rows and columns are as many times more.
@@ -657,40 +661,51 @@ void Finder::ChooseQuantized(size_t t) {
     options.push_back({relative.cost, Whole(t, relative.tensor)});
   }
   if (options.empty()) return;
-  const uint32_t least = std::ranges::min(options, {}, [](const Option& o) {
-                           return o.cost;
-                         }).cost;
+  const auto is_quantized = [&](const Option& option) {
+    return IsQuantized(option.view.source);
+  };
+  std::vector<Option> quants;
+  std::ranges::copy_if(options, std::back_inserter(quants), is_quantized);
+  std::erase_if(options, is_quantized);
+  const auto least = [](const std::vector<Option>& of) {
+    uint32_t cost = UINT32_MAX;
+    for (const Option& option : of) cost = std::min(cost, option.cost);
+    return cost;
+  };
+  const uint32_t least_float = least(options);
+  const uint32_t least_quant = least(quants);
   uint64_t best_service = 0;
   for (const Option& option : options) {
     best_service = std::max(best_service, ServiceOf(t, option.view.source));
   }
-  // Those that are as near: a copy, then what is not quantized, then what has
-  // most bits; what serves other tensors of the file. Where that does not tell,
-  // what the nearest quantized one of more bits was made of: it tells more.
-  const auto key = [&](const Option& option) {
-    if (option.cost - least > kTie) {
-      return std::tuple(1, option.cost, false, 0, uint64_t{0}, size_t{0});
-    }
+  // Of those that are as near: what serves other tensors of the file, and where
+  // that does not tell, what the nearest quantized one was made of.
+  std::ranges::stable_sort(options, {}, [&](const Option& option) {
     const size_t source = option.view.source;
-    const int bits = tensors_[source].quantized;
-    const bool is_copy = option.cost == 0 && bits == tensors_[t].quantized;
     const uint64_t lost = best_service - ServiceOf(t, source);
-    return std::tuple(is_copy ? -1 : 0, 0U, bits != 0, -bits,
-                      lost < kServiceTie ? 0 : lost,
-                      PlaceAmongSiblings(t, source));
-  };
-  std::ranges::stable_sort(options, {}, key);
-  // Of both kinds, if there are both.
-  const auto is_quantized = [&](const Option& option) {
-    return IsQuantized(option.view.source);
-  };
-  const auto other_kind =
-      std::ranges::find(options, !is_quantized(options[0]), is_quantized);
-  if (other_kind != options.end() &&
-      other_kind - options.begin() >= ptrdiff_t{kCandidates}) {
-    options[kCandidates - 1] = *other_kind;
+    return option.cost - least_float > kTie
+               ? std::tuple(option.cost, uint64_t{0}, size_t{0})
+               : std::tuple(0U, lost < kServiceTie ? 0 : lost,
+                            PlaceAmongSiblings(t, source));
+  });
+  // A copy, then what has most bits.
+  std::ranges::stable_sort(quants, {}, [&](const Option& option) {
+    const int bits = tensors_[option.view.source].quantized;
+    const bool is_copy = option.cost == 0 && bits == tensors_[t].quantized;
+    return option.cost - least_quant > kTie ? std::tuple(option.cost, false, 0)
+                                            : std::tuple(0U, !is_copy, -bits);
+  });
+  // What is not quantized first, but if the others are much nearer.
+  if (options.empty() ||
+      (!quants.empty() && least_float > least_quant + kMuchNearer)) {
+    options.swap(quants);
   }
-  if (options.size() > kCandidates) options.resize(kCandidates);
+  if (!quants.empty()) {
+    const size_t most = is_quantized(options[0]) ? 2 : kCandidates - 1;
+    options.resize(std::min(options.size(), most));
+    options.insert(options.end(), quants.begin(), quants.end());
+  }
+  options.resize(std::min(options.size(), kCandidates));
   // None may make it much deeper than the first does.
   const uint32_t depth = found_[options[0].view.source].depth;
   for (Option& option : options) {
