@@ -89,7 +89,9 @@ inline void NibblesAndBits(const uint8_t* __restrict bytes,
                            const uint8_t* __restrict bits,
                            int8_t* __restrict codes) {
   uint8_t high[32];
-  for (size_t i = 0; i < 32; ++i) high[i] = (bits[i / 8] >> i % 8 & 1) << 4;
+  for (size_t i = 0; i < 32; ++i) {
+    high[i] = static_cast<uint8_t>((bits[i / 8] >> i % 8 & 1) << 4);
+  }
   for (size_t i = 0; i < 16; ++i) {
     codes[i] = static_cast<int8_t>(((bytes[i] & 15) | high[i]) - kLevels);
     codes[i + 16] =
@@ -453,7 +455,7 @@ inline bool NumbersOf(const uint8_t* __restrict blocks, size_t count,
       for (size_t i = g * Type::kGroup; i < (g + 1) * Type::kGroup; ++i) {
         out[i] = scale * static_cast<float>(codes[i]) + offset;
       }
-      is_odd |= IsOdd(scale) | IsOdd(offset);
+      is_odd |= IsOdd(scale) || IsOdd(offset);
     }
     if (is_odd) OneNan(out, Type::kElements);
     blocks += Type::kBytes;
