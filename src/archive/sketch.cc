@@ -271,8 +271,9 @@ Comparison CompareNear(std::span<const int32_t> values,
   const size_t n = values.size();
   if (n < kMinNear) return {UINT32_MAX, UINT32_MAX, false};
   std::vector<int32_t> others(predicted.begin(), predicted.end());
-  std::ranges::rotate(others,
-                      others.begin() + static_cast<ptrdiff_t>(n * 5 / 13));
+  std::rotate(others.begin(),
+              others.begin() + static_cast<ptrdiff_t>(n * 5 / 13),
+              others.end());
   int64_t left = 0;
   int64_t chance = 0;
   int64_t squares = 0;
