@@ -1,21 +1,9 @@
 #include <gtest/gtest.h>
 
-#include <string>
-
-#include "base/hash.h"
 #include "quantizers/inputs.h"
 
 namespace zipllm::quantizers {
 namespace {
-
-std::string Hex(const Sha256Digest& digest) {
-  std::string hex;
-  for (const uint8_t byte : digest) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
-  }
-  return hex;
-}
 
 /// By number: what the package libgguf makes of the weights of Plain(), as
 /// oracle.py prints it.
@@ -68,8 +56,7 @@ TEST(Golden, BlocksAreThoseOfLibgguf) {
   for (const Golden& golden : kGolden) {
     const Quantizer& quantizer = *FindQuantizer(golden.id);
     for (const kernels::Target target : Targets()) {
-      EXPECT_EQ(Hex(Sha256Of(Quantize(quantizer, target, matrix))),
-                golden.sha256)
+      EXPECT_EQ(Sha256Hex(Quantize(quantizer, target, matrix)), golden.sha256)
           << quantizer.name << ", target " << static_cast<int>(target);
     }
   }

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <limits>
 
+#include "base/hash.h"
 #include "parsers/parser.h"
 
 namespace zipllm::quantizers {
@@ -155,6 +156,24 @@ std::vector<Matrix> Hostile() {
       "any bits count for any bits", [&](size_t) { return any_bits(); },
       any_bits);
   return matrices;
+}
+
+std::vector<uint8_t> AnyBytes(size_t count) {
+  Draws draws(3);
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i < count; ++i) {
+    bytes.push_back(static_cast<uint8_t>(draws.Next(8)));
+  }
+  return bytes;
+}
+
+std::string Sha256Hex(const std::vector<uint8_t>& bytes) {
+  std::string hex;
+  for (const uint8_t byte : Sha256Of(bytes)) {
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
+  }
+  return hex;
 }
 
 std::vector<uint8_t> Quantize(const Quantizer& quantizer,

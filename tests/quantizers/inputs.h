@@ -28,6 +28,11 @@ Matrix Plain();
 /// constant, of one sign, far from zero, zeros, infinities, NaNs, any bits.
 std::vector<Matrix> Hostile();
 
+/// Any bytes; the same everywhere, and in inputs.py.
+std::vector<uint8_t> AnyBytes(size_t count);
+
+std::string Sha256Hex(const std::vector<uint8_t>& bytes);
+
 std::vector<uint8_t> Quantize(const Quantizer& quantizer,
                               kernels::Target target, const Matrix& matrix);
 

@@ -1,4 +1,4 @@
-"""The weights of Plain(), inputs.cc."""
+"""The weights of Plain() and what AnyBytes() gives, inputs.cc."""
 import numpy as np
 
 
@@ -29,3 +29,8 @@ def plain():
                            bell * 2.0**-16 if kind == 2 else bell * scale)
     importance = [draws.next(12)**2 * 2.0**-24 for _ in range(1024)]
     return (np.array(weights, np.float32).reshape(16, 1024), np.array(importance, np.float32))
+
+
+def any_bytes(count):
+    draws = Draws(3)
+    return bytes(draws.next(8) for _ in range(count))
