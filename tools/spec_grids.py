@@ -304,3 +304,285 @@ class GridCoder:
                 guess = (int(candidates[ranked[rank]]) if rank < 16
                          else coder.raw(len(t.codes).bit_length() - 1))
             fields['index'].append(guess)
+
+
+# ---- Quantizers ----
+
+MOST = np.finfo(F).max
+# Levels, tries, step, least, f, spread, all again, clears
+RULES = {'IQ3_XXS': (8, 15, .2, 1e-8, 1.0125, 2, False, True),
+         'IQ3_S': (8, 9, .2, None, 1.033, 2, True, False),
+         'IQ2_S': (3, 9, .1, 1e-8, .9875, 2, False, False),
+         'IQ2_XS': (3, 9, .1, 1e-15, 1, 1, False, True),
+         'IQ2_XXS': (3, 6, .1, 1e-15, 1, 1, True, True)}
+
+
+def near(values):
+    bits = (np.asarray(values, F) + F(12582912)).view(np.uint32)
+    return (bits & np.uint32(0x7fffff)).astype(np.int64) - 0x400000
+
+
+def running(terms):
+    result = F(0)
+    for term in terms:
+        result = result + term
+    return result
+
+
+def one_nan(values):
+    values = np.array(values, F)
+    values[np.isnan(values)] = np.array(0x7fc00000, np.uint32).view(F)
+    return values
+
+
+def half_bits(value):
+    return 0x7e00 if np.isnan(value) else int(np.float16(value).view(np.uint16))
+
+
+@functools.lru_cache(maxsize=None)
+def neighbours(name, code):
+    """Indices of points; None where the code is on the grid."""
+    t = TYPES[name]
+    if code in t.codes:
+        return None
+    far = ((t.points_by_level - t.levels_of(code)) ** 2).sum(1)
+    order = np.argsort(far, kind='stable')
+    shells = np.unique(far)[:t.shells]
+    return order[far[order] <= shells[-1]]
+
+
+def nearest(t, code, far_of):
+    """far_of(levels of points) gives distances."""
+    indices = neighbours(t.name, code)
+    distances = far_of(t.points_by_level[indices])
+    least, best = MOST, 0
+    for j, distance in enumerate(distances):
+        if distance < least:
+            least, best = distance, j
+    return int(indices[best])
+
+
+def fit_integers(y, w, most):
+    top = running([])
+    for v in y:
+        top = top if top > v else v
+    if top == 0:
+        return F(0)
+    t = F(most) / top
+    s = F(1) / t
+    q = near(t * y) & 255
+    best = running(w * (y - s * F(q)) * (y - s * F(q)))
+    for k in [-4, -3, -2, -1, 1, 2, 3, 4]:
+        other = (F(.1) * F(k) + F(most)) / top
+        s = F(1) / other
+        q = F(np.minimum(near(other * y), most))
+        error = running(w * (y - s * q) * (y - s * q))
+        if error < best:
+            best, t = error, other
+    q = np.minimum(near(t * y), most)
+    x_sum, y_sum = running(w * y * F(q)), running(w * F(q) * F(q))
+    q = [int(v) & 255 for v in q]
+    for _ in range(5):
+        changed = False
+        for i in range(len(y)):
+            a, b = x_sum - w[i] * y[i] * F(q[i]), y_sum - w[i] * F(q[i]) * F(q[i])
+            if not (a > 0 and b > 0):
+                continue
+            n = min(int(near(y[i] * b / a)), most)
+            if n == q[i]:
+                continue
+            a, b = a + w[i] * y[i] * F(n), b + w[i] * F(n) * F(n)
+            if a * a * y_sum > x_sum * x_sum * b:
+                q[i], x_sum, y_sum, changed = n & 255, a, b, True
+        if not changed:
+            break
+    return x_sum / y_sum if y_sum > 0 else F(0)
+
+
+def quantize_block(name, x, importance):
+    t = TYPES[name]
+    levels, tries, step, least, f, spread, all_again, clears = RULES[name]
+    fields = {'d': [0], 'index': [0] * t.points, 'scale': [0] * (256 // t.group), 'signs': [0] * 32}
+    v = F(spread) * running(x * x) / F(256)
+    last, taken, scales = F(2 * levels - 1), 0, []
+    for g in range(256 // t.group):
+        part = x[g * t.group:(g + 1) * t.group]
+        scales.append(F(0))
+        if importance is not None:
+            w = importance[g * t.group:(g + 1) * t.group] * np.sqrt(v + part * part)
+        elif name == 'IQ2_S':
+            w = F(.25) * v + part * part
+        else:
+            w = part * part
+        r = np.sqrt(w)
+        y, signs = part.copy(), []
+        for e in range(0, t.group, 8):
+            z = sum(1 << k for k in range(8) if not part[e + k] >= 0)
+            y[e:e + 8] = np.where(part[e:e + 8] >= 0, part[e:e + 8], -part[e:e + 8])
+            if t.even and bin(z).count('1') % 2:
+                loss = (w * part * part)[e:e + 8]
+                at = 0
+                for k in range(1, 8):
+                    at = k if loss[k] < loss[at] else at
+                y[e + at], z = -y[e + at], z ^ 1 << at
+            signs.append(z)
+        m = y[0]
+        for value in y[1:]:
+            m = m if m > value else value
+        if m == 0 if least is None else m < F(least):
+            continue
+        s = m / last
+        if name == 'IQ2_XXS':
+            s = fit_integers(y, w, 4)
+            m = s * F(3)
+            if m <= 0:
+                continue
+
+        def find(factor, unit, p):
+            """Index of point p, and whether it is the code itself."""
+            at = slice(p * t.width, (p + 1) * t.width)
+            level = np.clip(near(F(.5) * (factor * y[at] - F(1))), 0, levels - 1)
+            code = int((level << np.arange(t.width) * t.bits).sum())
+            if neighbours(name, code) is None:
+                return t.codes.index(code), True
+
+            def far_of(points):
+                total = np.zeros(len(points), F)
+                for i in range(t.width):
+                    far = unit * F(2 * points[:, i] + 1) - y[at][i]
+                    total = total + r[at][i] * far * far
+                return total
+            return nearest(t, code, far_of), False
+
+        def sums(points):
+            q = F(2 * t.points_by_level[points].reshape(-1) + 1)
+            return running(w * y * q), running(w * q * q)
+
+        b, chosen = F(0), None
+        points, on_grid = [0] * (t.group // t.width), None
+        for k in range(-tries, tries + 1):
+            factor = (last + F(k) * F(step)) / m
+            found = [find(factor, F(1) / factor, p) for p in range(len(points))]
+            a, c = sums([index for index, _ in found])
+            if c > 0 and a * a > b * c:
+                s = a / c
+                b, chosen = s * a, found
+        if chosen:
+            points, on_grid = [i for i, _ in chosen], [on for _, on in chosen]
+        elif not all_again:
+            on_grid = [True] * len(points)
+        if s > 0 and (name == 'IQ2_XXS' or on_grid is None or not all(on_grid)):
+            points = [index if on_grid and on_grid[p] and not all_again else find(F(1) / s, s, p)[0]
+                      for p, index in enumerate(points)]
+            a, c = sums(points)
+            s = a / c if c > 0 else s
+        if s < 0:
+            s, signs = -s, [z ^ 255 for z in signs]
+        place = g
+        if name == 'IQ3_S':
+            place, taken = taken, taken + 1
+        for e, z in enumerate(signs):
+            fields['signs'][place * t.group // 8 + e] = z
+        low = 255 if name == 'IQ3_S' else 0xffff
+        for p, index in enumerate(points):
+            fields['index'][place * len(points) + p] |= index & low
+            fields['index'][g * len(points) + p] |= index & ~low
+        scales[g] = s
+    return finish(t, fields, scales, 31, f, 15, clears)
+
+
+def finish(t, fields, scales, parts, f, most, clears):
+    largest = F(0)
+    for s in scales:
+        largest = largest if largest > s else s
+    if largest == 0:
+        return bytes(t.size) if clears else pack(t, fields)
+    d = largest / F(parts)
+    fields['d'] = [half_bits(d * F(f))]
+    factor = F(1) / d
+    fields['scale'] = [int(np.clip(near(F(.5) * (factor * s - F(1))), 0, most)) for s in scales]
+    return pack(t, fields)
+
+
+def quantize_iq1_s(x, importance):
+    t = TYPES['IQ1_S']
+    fields = {'d': [0], 'index': [0] * 32, 'scale': [0] * 8, 'signs': [0] * 8}
+    v = F(2) * running(x * x) / F(256)
+    values = np.array([[-.875, .125, 1.125], [-1.125, -.125, .875]], F)
+    scales = []
+    for g in range(8):
+        part = x[32 * g:32 * g + 32]
+        w = importance[32 * g:32 * g + 32] * np.sqrt(v + part * part)
+        scales.append(F(0))
+        m = abs(part[0])
+        for value in np.abs(part[1:]):
+            m = m if m > value else value
+        if m < F(1e-12):
+            continue
+        order = np.argsort(part, kind='stable')
+        a, b = [F(0)], [F(0)]
+        for i in order:
+            a.append(a[-1] + w[i] * part[i])
+            b.append(b[-1] + w[i])
+        best, taken = -MOST, None
+        for i in range(33):
+            for j in range(i, 33):
+                for n, e in enumerate(values):
+                    p = (a[i] - a[0]) * e[0] + (a[j] - a[i]) * e[1] + (a[32] - a[j]) * e[2]
+                    q = (b[i] - b[0]) * e[0] * e[0] + (b[j] - b[i]) * e[1] * e[1] + (b[32] - b[j]) * e[2] * e[2]
+                    if q > 0 and p * p > best * q:
+                        s = p / q
+                        best, taken = s * p, (i, j, n)
+        if taken is None:
+            continue
+        i, j, n = taken
+        level = np.zeros(32, np.int64)
+        level[order[i:j]], level[order[j:]] = 1, 2
+        if s < 0:
+            s, level, n = -s, 2 - level, 1 - n
+        on_grid = True
+        for p in range(4):
+            at = slice(8 * p, 8 * p + 8)
+            code = int((level[at] << np.arange(8) * 2).sum())
+            if neighbours('IQ1_S', code) is None:
+                index = t.codes.index(code)
+            else:
+                on_grid = False
+
+                def far_of(points):
+                    total = np.zeros(len(points), F)
+                    for k in range(8):
+                        far = s * values[n][points[:, k]] - part[at][k]
+                        total = total + w[at][k] * far * far
+                    return total
+                index = nearest(t, code, far_of)
+            fields['index'][4 * g + p] = index
+        if not on_grid:
+            q = values[n][t.points_by_level[fields['index'][4 * g:4 * g + 4]].reshape(-1)]
+            p, q = running(w * q * part), running(w * q * q)
+            s = p / q if p > 0 and q > 0 else s
+        fields['signs'][g] = n
+        scales[g] = s
+    if all(s == 0 for s in scales):
+        fields['signs'] = [0] * 8
+    return finish(t, fields, scales, 15, 1.125, 7, False)
+
+
+QUANTIZERS = {48: ('IQ3_XXS', 0), 49: ('IQ3_XXS', 1), 50: ('IQ3_S', 0), 51: ('IQ3_S', 1), 52: ('IQ2_S', 0),
+              53: ('IQ2_S', 1), 55: ('IQ2_XXS', 1), 57: ('IQ2_XS', 1), 59: ('IQ1_S', 1)}
+
+
+def quantize(number, weights, importance=None):
+    """Blocks of rows of weights by quantizer `number`."""
+    name, important = QUANTIZERS[number]
+    blocks = []
+    with np.errstate(all='ignore'):
+        weights = one_nan(weights)
+        importance = one_nan(importance) if important else None
+        for row in weights:
+            for at in range(0, len(row), 256):
+                part = None if importance is None else importance[at:at + 256]
+                x = row[at:at + 256]
+                blocks.append(quantize_iq1_s(x, part) if name == 'IQ1_S'
+                              else quantize_block(name, x, part))
+    return b''.join(blocks)

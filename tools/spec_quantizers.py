@@ -5,7 +5,11 @@ QUANTIZERS has by number a function of weights (rows x columns, float32) and imp
 float32, or None) that gives the blocks. Arithmetic is numpy's on float32 arrays, in which a block or a
 part of one is one element: IEEE operations, one at a time.
 """
+import functools
+
 import numpy as np
+
+import spec_grids
 
 F = np.float32
 ROUNDER = F(12582912)
@@ -882,3 +886,9 @@ def numbers_q1_0(b):
 def numbers_q2_0(b):
     pairs = spread_bits(b[:, 2:])
     return half_at(b, 0), None, pairs[:, ::2] + 2 * pairs[:, 1::2] - 1
+
+
+# ---- Grid types: grids.md ----
+
+for grid_number in spec_grids.QUANTIZERS:
+    QUANTIZERS[grid_number] = functools.partial(spec_grids.quantize, grid_number)
