@@ -38,9 +38,12 @@ Context::Context(const EncodeRequest& request, ByteSpan block, ByteSpan with)
   position = request.position + skipped;
   for (Reference reference : request.references) {
     if (!IsWhole(reference.role)) {
-      const size_t width = FindDType(reference.dtype)->block_bytes;
+      const DTypeInfo& its = *FindDType(reference.dtype);
+      const auto bytes_of = [&its](size_t elements) {
+        return elements / its.block_elements * its.block_bytes;
+      };
       reference.data = reference.data.subspan(
-          skipped * width, weights * elements_of(block.size()) * width);
+          bytes_of(skipped), bytes_of(weights * elements_of(block.size())));
     }
     references.push_back(reference);
   }

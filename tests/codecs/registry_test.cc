@@ -48,7 +48,8 @@ class CodecTest : public testing::TestWithParam<CodecId> {
   int Trials(int usual) const {
     const std::string_view name = decoder().name;
     const bool slow = name == "mix" || name == "moments" ||
-                      name == "mixdelta" || name == "quant" || name == "sum";
+                      name == "mixdelta" || name == "quant" || name == "sum" ||
+                      name == "derived";
     return slow ? usual / 5 : usual;
   }
 
