@@ -104,9 +104,30 @@ def gguf_seeds():
     yield "cut", gguf(scalars, one, 16)[:100]
 
 
+def imatrix(entries, tail=b""):
+    out = u32(len(entries))
+    for name, calls, sums in entries:
+        out += u32(len(name)) + name.encode() + u32(calls, sums) + b"\0\0\x80\x3f" * sums
+    return out + tail
+
+
+def imatrix_seeds():
+    two = [("blk.0.attn_q.weight", 7, 64), ("blk.0.ffn_up.weight", 0, 32)]
+    yield "empty", b""
+    yield "two", imatrix(two)
+    yield "tail", imatrix(two, u32(7, 4) + b"text")
+    yield "none", imatrix([])
+    yield "same_name", imatrix(two[:1] * 2)
+    yield "short_row", imatrix([("a.b", 1, 31)])
+    yield "cut", imatrix(two)[:200]
+    yield "cut_in_name", imatrix(two)[:12]
+    yield "too_many", u32(3) + imatrix(two)[4:]
+
+
 SEEDS = {
     "parser_safetensors_fuzzer": safetensors_seeds,
     "parser_gguf_fuzzer": gguf_seeds,
+    "parser_imatrix_fuzzer": imatrix_seeds,
 }
 
 

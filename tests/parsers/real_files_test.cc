@@ -163,9 +163,11 @@ TEST(RealFilesTest, AllFiles) {
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
       if (!entry.is_regular_file()) continue;
       const std::string extension = entry.path().extension();
-      const std::string format = extension == ".safetensors" ? "safetensors"
-                                 : extension == ".gguf"      ? "gguf"
-                                                             : "bytes";
+      const std::string format =
+          extension == ".safetensors"                       ? "safetensors"
+          : extension == ".gguf"                            ? "gguf"
+          : entry.path().string().ends_with(".imatrix.dat") ? "imatrix"
+                                                            : "bytes";
       SCOPED_TRACE(entry.path());
       const Layout layout = LabelFile(entry.path());
       EXPECT_EQ(layout.format, format);
