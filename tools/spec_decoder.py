@@ -2150,6 +2150,12 @@ def decode_delta(coded, parameters, size, context):
     check(base.dtype == name or castable, "delta: a base of another type")
     check(len(base.data) == count * base_type[1], "delta: a base of another size")
 
+    if not coded:
+        elements = (int.from_bytes(base.data[i:i + base_type[1]], "little")
+                    for i in range(0, len(base.data), base_type[1]))
+        if base.dtype != name:
+            elements = (delta_cast(bits, base_type, p.type)[0] for bits in elements)
+        return b"".join(bits.to_bytes(width, "little") for bits in elements)
     fields = Fields(coded)
     phase = context.position % p.row
     rows = None
@@ -3356,6 +3362,602 @@ def decode_scaled(coded, parameters, size, context):
                  for i in range(0, count, each))
 
 
+# ---------------------------------------------------------------------------------------------
+# Codec 19: derived
+
+# By number of the type: weights of a group, low, high, ranged, free, rounding, anchor, unit, divisor,
+# range of s, whether d is made early.
+DerivedForm = collections.namedtuple(
+    "DerivedForm", "group low high ranged free rounding anchor unit divisor least most early")
+DERIVED_FORMS = {
+    66: DerivedForm(32, -8, 7, False, False, "floor", -8, 0.1, 0, 0, 0, True),
+    67: DerivedForm(32, 0, 15, True, True, "floor", 0, 0.1, 0, 0, 0, True),
+    70: DerivedForm(32, -16, 15, False, False, "floor", -16, 0.1, 0, 0, 0, True),
+    71: DerivedForm(32, 0, 31, True, True, "floor", 0, 0.1, 0, 0, 0, True),
+    72: DerivedForm(32, -128, 127, False, False, "away", 127, 0.1, 0, 0, 0, True),
+    74: DerivedForm(16, 0, 3, True, False, "divide", 0, 0.1, 15, 0, 15, False),
+    75: DerivedForm(16, -4, 3, False, False, "divide", -4, 0.1, -32, -32, 31, False),
+    76: DerivedForm(32, 0, 15, True, False, "divide", 0, 0.1, 63, 0, 63, False),
+    77: DerivedForm(32, 0, 31, True, False, "divide", 0, 0.1, 63, 0, 63, False),
+    78: DerivedForm(16, -32, 31, False, False, "divide", -32, 0.1, -128, -128, 127, False),
+    84: DerivedForm(32, 0, 15, False, False, "table", -127, 1, 0, 0, 0, True),
+    87: DerivedForm(32, 0, 15, False, False, "table", -127, 1, -32, -32, 31, True),
+}
+DERIVED_GRIDS = (80, 81, 82, 83, 85, 86, 93)
+DERIVED_TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+DERIVED_SURE = 16
+# Quantizers that look at whole rows.
+DERIVED_BY_ROWS = (6, 7, 8, 9)
+
+
+def numpy_here():
+    try:
+        import numpy
+        import spec_quantizers
+    except ImportError:
+        raise Refused("derived blocks need the package numpy") from None
+    return numpy, spec_quantizers
+
+
+class DerivedParameters:
+    def __init__(self, data):
+        fields = Fields(data)
+        self.type = fields.u8("derived: type")
+        self.quantizer = fields.u8("derived: quantizer")
+        self.importance = fields.u8("derived: importance")
+        self.weighting = fields.u8("derived: weighting")
+        self.first = (fields.u8("derived: first") ^ 128) - 128
+        self.step = fields.u8("derived: step")
+        self.candidates = fields.u8("derived: candidates")
+        doubts = fields.bytes(3, "derived: doubts")
+        fields.end("derived: parameters")
+        check(self.type in QUANT_TYPES, "derived: type")
+        check(self.importance <= 1 and self.weighting <= 6 and self.candidates <= 64 and
+              max(doubts) <= 48, "derived: a recipe out of range")
+        self.doubts = [2.0 ** (v - 32) if v else 0.0 for v in doubts]
+        check(self.quantizer or self.type in DERIVED_FORMS or self.type in DERIVED_GRIDS,
+              "derived: neither a formula nor a quantizer")
+        self.form = DERIVED_FORMS.get(self.type)
+
+
+class DerivedNumber:
+    def __init__(self):
+        self._unary = [AdaptiveBit() for _ in range(4)]
+        self._octave = [AdaptiveBit() for _ in range(16)]
+        self._below = [[AdaptiveBit() for _ in range(4)] for _ in range(16)]
+
+    def take(self, coder):
+        for i in range(4):
+            if not coder.adaptive(self._unary[i]):
+                return i
+        octave = 0
+        while octave < 15 and coder.adaptive(self._octave[octave]):
+            octave += 1
+        x = 1
+        for i in range(octave):
+            if i < 2:
+                bit = coder.adaptive(self._below[octave][2 * i + (x & 1 if i else 0)])
+            else:
+                bit = coder.code(32768)
+            x = 2 * x + bit
+        return 3 + x
+
+
+class DerivedSigned:
+    def __init__(self):
+        self._sign, self._number = AdaptiveBit(), DerivedNumber()
+
+    def take(self, coder):
+        negative = coder.adaptive(self._sign)
+        magnitude = 1 + self._number.take(coder)
+        return -magnitude if negative else magnitude
+
+
+class DerivedModels:
+    """What spec_grids asks for."""
+
+    def __init__(self, coder):
+        self._coder = coder
+        self.new_bit, self.new_number, self.new_signed = AdaptiveBit, DerivedNumber, DerivedSigned
+
+    def bit(self, model):
+        return self._coder.adaptive(model)
+
+    def raw(self, count):
+        value = 0
+        for _ in range(count):
+            value = 2 * value + self._coder.code(32768)
+        return value
+
+    def number(self, model):
+        return model.take(self._coder)
+
+    signed = number
+
+
+class DerivedBlock:
+    """All that one block of the container learns."""
+
+    def __init__(self, coder):
+        self.coder = coder
+        self.before = 3
+        self.equal = [AdaptiveBit() for _ in range(4)]
+        self.hit, self.hits = 1, [AdaptiveBit() for _ in range(2)]
+        self.halves = [(AdaptiveBit(), DerivedSigned()) for _ in range(3)]
+        self.scales = [([AdaptiveBit() for _ in range(64)], [AdaptiveBit() for _ in range(4)],
+                        [DerivedNumber() for _ in range(3)]) for _ in range(2)]
+        self.exceptions = AdaptiveBit()
+        self.differs = [AdaptiveBit() for _ in range(17)]
+        self.away = [AdaptiveBit() for _ in range(17)]
+        self.more = DerivedNumber()
+        self.byte = AdaptiveBit()
+
+    def raw_byte(self):
+        value = 0
+        for _ in range(8):
+            value = 2 * value + self.coder.code(32768)
+        return value
+
+    def half(self, which, predicted):
+        """An FP16 and its miss."""
+        differs, signed = self.halves[which]
+        if not self.coder.adaptive(differs):
+            return predicted, 0
+        difference = signed.take(self.coder)
+        ordered = (predicted ^ (0xFFFF if predicted & 0x8000 else 0x8000)) + difference & 0xFFFF
+        return ordered ^ (0x8000 if ordered & 0x8000 else 0xFFFF), 1 if abs(difference) <= 2 else 2
+
+    def scale(self, which, context, guess, least, most):
+        """A value by its guess, and its error."""
+        differs, away, more = self.scales[which]
+        value, part, up = guess
+        if not self.coder.adaptive(differs[4 * context + part]):
+            return value, 0
+        far = self.coder.adaptive(away[part])
+        error = 1 + more[min(context // 4, 2)].take(self.coder)
+        if far == up:
+            error = -error
+        return clamp(value + error, least, most), error
+
+    def codes(self, expected, bins, ups, most):
+        """Codes of a ggml block in place of the expected ones."""
+        exceptions = self.coder.adaptive(self.exceptions)
+        for i, part in enumerate(bins):
+            if part == DERIVED_SURE and not exceptions:
+                continue
+            if not self.coder.adaptive(self.differs[part]):
+                continue
+            far = self.coder.adaptive(self.away[part])
+            error = 1 + self.more.take(self.coder)
+            expected[i] = clamp(expected[i] + (-error if far == ups[i] else error), 0, most)
+
+
+def derived_weights(base, count):
+    """What a base stands for, and how far its numbers are apart if it is packed."""
+    np, spec = numpy_here()
+    if base.dtype in ("F32", "F16", "BF16"):
+        check(len(base.data) == count * (4 if base.dtype == "F32" else 2),
+              "derived: a base of another size")
+        if base.dtype == "F32":
+            return np.frombuffer(base.data, np.float32), None
+        bits = np.frombuffer(base.data, np.uint16)
+        if base.dtype == "F16":
+            return bits.view(np.float16).astype(np.float32), None
+        return (bits.astype(np.uint32) << 16).view(np.float32), None
+    number = next((n for n, name in DTYPES.items() if name == base.dtype), None)
+    check(number in QUANT_TYPES and len(base.data) % QUANT_TYPES[number][0] == 0,
+          "derived: a base of this type")
+    if number in DERIVED_GRIDS:
+        import spec_grids
+        weights = spec_grids.numbers_of(base.dtype, base.data)
+    else:
+        check(number in spec.DEQUANTIZERS, "derived: a base of this type")
+        weights = spec.DEQUANTIZERS[number](base.data)
+    check(len(weights) == count, "derived: a base of another size")
+    return weights, number
+
+
+def derived_least(a, b):
+    np, _ = numpy_here()
+    return np.where(a < b, a, b)
+
+
+def derived_most(a, b):
+    np, _ = numpy_here()
+    return np.where(a > b, a, b)
+
+
+def derived_sum(terms, np):
+    result = np.zeros_like(terms[0])
+    for term in terms:
+        result = result + term
+    return result
+
+
+def derived_counts(parameters, x, importance, spread):
+    """How much each weight of groups counts: a list of arrays, one number a group."""
+    np, _ = numpy_here()
+    weighting = parameters.weighting
+    if weighting == 0:
+        w = [np.ones_like(v) for v in x]
+    elif weighting in (1, 6):
+        w = [np.abs(v) for v in x]
+    elif weighting == 2:
+        w = [v * v for v in x]
+    elif weighting == 3:
+        rms = np.sqrt(derived_sum([v * v for v in x], np) / np.float32(len(x)))
+        w = [rms + np.abs(v) for v in x]
+    else:
+        w = [v * v + np.float32(2) * spread for v in x]
+        if weighting == 5:
+            w = [np.sqrt(v) for v in w]
+    return w if importance is None else [a * b for a, b in zip(w, importance)]
+
+
+def derived_fit(parameters, x, w):
+    """A and B of groups."""
+    np, spec = numpy_here()
+    f32, form = np.float32, parameters.form
+    zero, rounder = np.zeros_like(x[0]), f32(12582912)
+    middles = [f32((a + b) / 2) for a, b in zip(DERIVED_TABLE, DERIVED_TABLE[1:])]
+    ks = [f32(parameters.first + c * parameters.step) * f32(form.unit)
+          for c in range(parameters.candidates)]
+    if not form.ranged:
+        extreme, magnitude = spec.extreme_of(x)
+        if not ks:
+            return (magnitude if form.rounding == "away" else extreme) / f32(form.anchor), zero
+        scale, best = zero, zero
+        for k in ks:
+            t = (f32(form.anchor) - k) / extreme
+            levels = []
+            for v in x:
+                y = v * t
+                if form.rounding == "table":
+                    place = sum((y >= m).astype(int) for m in middles)
+                    levels.append(np.array(DERIVED_TABLE, f32)[place])
+                else:
+                    y = derived_most(derived_least(y, f32(form.high)), f32(form.low))
+                    levels.append((y + rounder) - rounder)
+            wxl = derived_sum([a * v * l for a, v, l in zip(w, x, levels)], np)
+            wll = derived_sum([a * l * l for a, l in zip(w, levels)], np)
+            fitted = np.where(wll > 0, wxl / wll, f32(0))
+            gain = fitted * wxl
+            better = gain > best
+            scale, best = np.where(better, fitted, scale), np.where(better, gain, best)
+        return scale, zero
+    least = x[0] if form.free else derived_least(x[0], f32(0))
+    most = x[0]
+    for v in x[1:]:
+        least, most = np.where(v < least, v, least), np.where(v > most, v, most)
+    top = f32(form.high)
+    span = most - least
+    scale, offset = span / top, -least
+    if not ks:
+        return scale, offset
+    absolute = parameters.weighting == 6
+    wx = [a * v for a, v in zip(w, x)]
+    sum_w, sum_wx = derived_sum(w, np), derived_sum(wx, np)
+    best = np.full_like(zero, f32(-1e38) if absolute else f32(0))
+    for k in ks:
+        t = (top + k) / span
+        levels = [(derived_least((v - least) * t, top) + rounder) - rounder for v in x]
+        wl = derived_sum([a * l for a, l in zip(w, levels)], np)
+        wll = derived_sum([a * l * l for a, l in zip(w, levels)], np)
+        wxl = derived_sum([a * l for a, l in zip(wx, levels)], np)
+        determinant = sum_w * wll - wl * wl
+        fitted = (sum_w * wxl - sum_wx * wl) / determinant
+        minimum = (wll * sum_wx - wl * wxl) / determinant
+        if not form.free:
+            above = minimum > 0
+            fitted = np.where(above, wxl / wll, fitted)
+            minimum = np.where(above, f32(0), minimum)
+        gain = fitted * wxl + minimum * sum_wx
+        if absolute:
+            gain = zero
+            for a, v, l in zip(w, x, levels):
+                gain = gain - a * np.abs(fitted * l + minimum - v)
+        better = (determinant > 0) & (gain > best)
+        scale, best = np.where(better, fitted, scale), np.where(better, gain, best)
+        offset = np.where(better, -minimum, offset)
+    return scale, offset
+
+
+def derived_codes(parameters, x, steps, scales, offsets):
+    """Codes (less `low`), bins and sides of weights, given those of their groups."""
+    np, _ = numpy_here()
+    f32, form = np.float32, parameters.form
+    zero = scales == 0
+    inverse = np.where(zero, f32(0), f32(1) / np.where(zero, f32(1), scales))
+    low, high = f32(form.low), f32(form.high)
+    if form.rounding == "divide":
+        y = np.where(zero, f32(0), (x + offsets) / np.where(zero, f32(1), scales))
+    else:
+        y = (x + offsets) * inverse
+    if form.rounding == "table":
+        middles = [f32((a + b) / 2) for a, b in zip(DERIVED_TABLE, DERIVED_TABLE[1:])]
+        codes = sum((y >= m).astype(int) for m in middles)
+        below = np.array([f32(-1e30)] + middles, f32)[codes]
+        above = np.array(middles + [f32(1e30)], f32)[codes]
+        down, rise = y - below, above - y
+        up = rise < down
+        left = np.where(up, rise, down)
+    else:
+        if form.rounding == "floor":
+            level = derived_most(derived_least(y + (f32(0.5) - low), high - low + f32(0.5)), f32(0))
+            level = np.trunc(level) + low
+        elif form.rounding == "away":
+            level = np.trunc(np.abs(derived_most(derived_least(y, high), low)) + f32(0.5))
+            level = derived_least(np.where(y < 0, -level, level), high)
+        else:
+            level = derived_most(derived_least(y, high), low)
+            level = (level + f32(12582912)) - f32(12582912)
+        past = y - level
+        up = past >= 0
+        left = f32(0.5) - np.abs(past)
+        outside = (up & (level >= high)) | (~up & (level <= low))
+        left = np.where(outside, f32(1e30), derived_most(left, f32(0)))
+        codes = (level - low).astype(int)
+    d0, d1, d2 = (f32(v) for v in parameters.doubts)
+    doubts = d0 + d1 * np.abs(y)
+    if d2:
+        by_step = d2 * np.abs(inverse)
+        doubts = np.where(by_step != 0, doubts + by_step * steps, doubts)
+    ratio = left * f32(16) / doubts
+    if not (d0 or d1 or d2):
+        ratio = np.full_like(ratio, f32(DERIVED_SURE))
+    bins = np.where(ratio < 16, ratio, f32(DERIVED_SURE)).astype(int)
+    return codes, bins, up & (bins < DERIVED_SURE)
+
+
+def derived_split(number, data):
+    """The elements of each field of blocks."""
+    size, description = QUANT_TYPES[number]
+    blocks = len(data) // size
+    fields = []
+    for text in description.split(";"):
+        field = quant_field(text)
+        elements = [0] * (blocks * field.count)
+        for part in field.parts:
+            group = part.span * part.levels
+            mask = (1 << part.width) - 1
+            for i in range(part.count):
+                byte = part.offset + i // group * part.stride + i % part.span
+                shift = part.shift + part.width * (i % group // part.span)
+                for b in range(blocks):
+                    bits = data[b * size + byte] >> shift & mask
+                    elements[b * field.count + part.first + i] |= bits << part.to
+        fields.append(elements)
+    return fields
+
+
+def derived_guess(value, least, most):
+    np, _ = numpy_here()
+    f32 = np.float32
+    value = value if value > f32(least) else f32(least)
+    value = value if value < f32(most) else f32(most)
+    whole = (value + f32(12582912)) - f32(12582912)
+    past = value - whole
+    return int(whole), min(3, int(np.abs(past) * f32(8))), int(past >= 0)
+
+
+def derived_form_blocks(p, state, x, steps, importance, predicted, equal):
+    """The ggml blocks of a piece; those that are equal are anything."""
+    np, spec = numpy_here()
+    f32, form = np.float32, p.form
+    per_block = DERIVED_WEIGHTS.get(p.type, 256)
+    groups = per_block // form.group
+    blocks = len(x) // per_block
+    with_s, with_m = form.divisor != 0, form.divisor != 0 and form.ranged
+    s_field = 4 if form.ranged else 2
+
+    def signed(field):
+        return (field ^ 128) - 128 if form.most == 127 else field + form.least
+
+    def number(bits):
+        return np.array([bits], np.uint16).view(np.float16).astype(f32)[0]
+
+    if p.quantizer:
+        fields = derived_split(p.type, predicted)
+        d1 = [number(h << 8 | l) for h, l in zip(fields[0], fields[1])]
+        dmin1 = [f32(0)] * blocks
+        if form.ranged:
+            dmin1 = [number(h << 8 | l) for h, l in zip(fields[2], fields[3])]
+        fitted, offsets = [], []
+        for g in range(blocks * groups):
+            d, dmin = d1[g // groups], dmin1[g // groups]
+            fitted.append(d * f32(signed(fields[s_field][g])) if with_s else d)
+            offsets.append(dmin * f32(fields[5][g]) if with_m else -dmin if form.ranged else dmin)
+    else:
+        matrix = spec.one_nan(x).reshape(-1, form.group)
+        spread = spec.one_nan(x).reshape(blocks, -1, 16)
+        sums = derived_sum([spread[:, i] * spread[:, i] for i in range(spread.shape[1])], np)
+        for h in (8, 4, 2, 1):
+            sums = sums[:, :h] + sums[:, h:2 * h]
+        spread = (sums[:, 0] / f32(per_block)).repeat(groups)
+        columns = None
+        if importance is not None:
+            columns = list(spec.one_nan(importance).reshape(-1, form.group).T)
+        w = derived_counts(p, list(matrix.T), columns, spread)
+        fitted, offsets = derived_fit(p, list(matrix.T), w)
+        d1, dmin1 = [], []
+        for b in range(blocks):
+            part = range(b * groups, (b + 1) * groups)
+            if not with_s:
+                d1.append(fitted[b])
+                dmin1.append(-offsets[b] if form.ranged else f32(0))
+                continue
+            magnitude, extreme, offset = f32(0), f32(0), f32(0)
+            for g in part:
+                if np.abs(fitted[g]) > magnitude:
+                    magnitude, extreme = np.abs(fitted[g]), fitted[g]
+                if offsets[g] > offset:
+                    offset = offsets[g]
+            d1.append(extreme / f32(form.divisor) if magnitude > 0 else f32(0))
+            dmin1.append(offset / f32(form.divisor))
+
+    halves, half_mins = [0] * blocks, [0] * blocks
+    s, m = [0] * (blocks * groups), [0] * (blocks * groups)
+    scales = np.zeros(blocks * groups, f32)
+    shifts = np.zeros(blocks * groups, f32)
+    for b in range(blocks):
+        if equal[b]:
+            continue
+        p_d = int(spec.half(np.array([d1[b]], f32))[0])
+        p_min = int(spec.half(np.array([dmin1[b]], f32))[0]) if form.ranged else 0
+
+        def exact(made, expected, bits):
+            return made if form.early and bits == expected else number(bits)
+
+        def guesses(d, dmin):
+            part = range(b * groups, (b + 1) * groups)
+            zero = f32(0)
+            return ([derived_guess(fitted[g] / d if d != 0 else zero, form.least, form.most)
+                     for g in part],
+                    [derived_guess(offsets[g] / dmin if dmin != 0 else zero, 0, form.most)
+                     for g in part] if with_m else None)
+
+        hit = 0
+        if with_s:
+            hit = state.hit = state.coder.adaptive(state.hits[state.hit])
+        d, d_min, miss, miss_of_min = p_d, p_min, 0, 0
+        if not hit:
+            d, miss = state.half(0, p_d)
+            if form.ranged:
+                d_min, miss_of_min = state.half(1 + (miss != 0), p_min)
+        halves[b], half_mins[b] = d, d_min
+        d_exact = exact(d1[b], p_d, d)
+        if not with_s:
+            scales[b] = d_exact
+            shifts[b] = -exact(dmin1[b], p_min, d_min) if form.ranged else 0
+            continue
+        of_s, of_m = guesses(d_exact, number(d_min))
+        before = 0
+        for i in range(groups):
+            g = b * groups + i
+            scale, least = of_s[i][0], of_m[i][0] if with_m else 0
+            if not hit:
+                context = 4 * miss + (2 if abs(scale) >= form.most else 0) + before
+                scale, error = state.scale(0, context, of_s[i], form.least, form.most)
+                before = int(error != 0)
+                if with_m:
+                    relation = 0
+                    if error:
+                        relation = 1 if (error > 0) == of_m[i][2] else 2 if abs(error) > 1 else 3
+                    least, _ = state.scale(1, 4 * miss_of_min + relation, of_m[i], 0, form.most)
+            s[g] = scale & 255 if form.most == 127 else scale - form.least
+            m[g] = least
+            scales[g] = d_exact * f32(scale)
+            shifts[g] = number(d_min) * f32(least) if with_m else 0
+            if scales[g] == 0:
+                scales[g], shifts[g] = fitted[g], offsets[g]
+    codes, bins, ups = derived_codes(p, x, steps, scales.repeat(form.group),
+                                     shifts.repeat(form.group))
+    codes = [int(c) for c in codes]
+    for b in range(blocks):
+        if not equal[b]:
+            part = slice(b * per_block, (b + 1) * per_block)
+            mine = codes[part]
+            state.codes(mine, bins[part].tolist(), ups[part].tolist(), form.high - form.low)
+            codes[part] = mine
+    if form.low == -128:
+        codes = [c ^ 128 for c in codes]
+    symbols = [[h >> 8 for h in halves], [h & 255 for h in halves]]
+    if form.ranged:
+        symbols += [[h >> 8 for h in half_mins], [h & 255 for h in half_mins]]
+    if with_s:
+        symbols.append(s)
+    if with_m:
+        symbols.append(m)
+    return join_quant_fields(p.type, symbols + [codes], blocks)
+
+
+def decode_derived(coded, parameters, size, context):
+    check(parameters, "derived: no parameters")
+    np, spec = numpy_here()
+    p = parameters
+    width = QUANT_TYPES[p.type][0]
+    each = DERIVED_WEIGHTS.get(p.type, 256)
+    count, part = size // width * each, size % width
+    check(part == 0, "derived: block with a part of a ggml block")
+    base = next((s for s in context.sources if s.role == BASE), None)
+    check(base, "derived: no base")
+    weights, packed = derived_weights(base, count)
+    check(packed or not p.doubts[2], "derived: steps of a base that has none")
+    steps = spec.steps_of(packed, base.data) if p.doubts[2] else None
+    row, importance = context.row, None
+    if p.importance:
+        source = next((s for s in context.sources if s.role == IMPORTANCE), None)
+        check(source and source.dtype == "F32" and 1 <= row <= 1 << 20 and row % each == 0 and
+              context.position % each == 0 and len(source.data) == 4 * row,
+              "derived: no importance of the columns")
+        columns = np.frombuffer(source.data, np.float32)
+        importance = columns[(context.position + np.arange(count)) % row]
+    by_rows = False
+    if p.quantizer:
+        check(p.quantizer in spec.QUANTIZERS, "derived: an unknown quantizer")
+        by_rows = p.quantizer in DERIVED_BY_ROWS
+    piece = 8192
+    if by_rows:
+        check(1 <= row <= 1 << 20 and row % each == 0 and context.position % row == 0 and
+              count % row == 0, "derived: no whole rows")
+        piece = max(1, 8192 // row) * row
+    coder = BitCoder(coded)
+    state, out = DerivedBlock(coder), bytearray()
+    grids = None
+    if p.type in DERIVED_GRIDS:
+        import spec_grids
+        grids = spec_grids.GridCoder(DTYPES[p.type], DerivedModels(coder))
+    with np.errstate(all="ignore"):
+        for begin in range(0, count, piece):
+            end = min(begin + piece, count)
+            x = weights[begin:end]
+            near = None if importance is None else importance[begin:end]
+            apart = None if steps is None else steps[begin:end]
+            blocks = (end - begin) // each
+            predicted, equal = bytes(blocks * width), [0] * blocks
+            if p.quantizer:
+                made = spec.QUANTIZERS[p.quantizer]
+                if by_rows:
+                    lines = [(x.reshape(-1, row), None if near is None else near[:row])]
+                elif near is None:
+                    lines = [(x.reshape(1, -1), None)]
+                else:
+                    lines = [(x[i:i + each].reshape(1, -1), near[i:i + each])
+                             for i in range(0, end - begin, each)]
+                predicted = b"".join(bytes(made(a, b)) for a, b in lines)
+                for b in range(blocks):
+                    equal[b] = coder.adaptive(state.equal[state.before])
+                    state.before = (state.before << 1 | equal[b]) & 3
+            if all(equal):
+                out += predicted
+                continue
+            if p.form:
+                made = derived_form_blocks(p, state, x, apart, near, predicted, equal)
+            else:
+                made = bytearray(predicted)
+                for b in range(blocks):
+                    if equal[b]:
+                        continue
+                    mine = predicted[b * width:(b + 1) * width]
+                    if grids:
+                        made[b * width:(b + 1) * width] = grids.decode(
+                            x[b * each:(b + 1) * each], mine if p.quantizer else None)
+                        continue
+                    for i in range(width):
+                        if coder.adaptive(state.byte):
+                            made[b * width + i] = state.raw_byte()
+            for b in range(blocks):
+                place = slice(b * width, (b + 1) * width)
+                out += predicted[place] if equal[b] else made[place]
+    check(coder.ended(), "derived: the code does not end with the block")
+    return bytes(out)
+
+
+# Weights of a ggml block, where not 256.
+DERIVED_WEIGHTS = {66: 32, 67: 32, 70: 32, 71: 32, 72: 32, 73: 32, 84: 32, 103: 32, 104: 64, 105: 128,
+                   106: 64}
+
+
 Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
 CODECS = {
     0: Codec("stored", None, decode_stored),
@@ -3377,6 +3979,7 @@ CODECS = {
     16: Codec("sum", SumParameters, decode_sum, against=True),
     17: Codec("moments", MomentsParameters, decode_moments, against=True),
     18: Codec("mixdelta", MixdeltaParameters, decode_mixdelta, against=True),
+    19: Codec("derived", DerivedParameters, decode_derived, against=True),
     20: Codec("scaled", ScaledParameters, decode_scaled, against=True),
 }
 

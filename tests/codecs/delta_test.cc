@@ -91,6 +91,34 @@ TEST(Delta, FloatsOfAllTypesBesideEachOtherComeBack) {
   }
 }
 
+TEST(Delta, CastsTakeNearlyNothing) {
+  for (const auto& [from, to] : {std::pair(DType::kF32, DType::kBF16),
+                                 {DType::kF32, DType::kF16},
+                                 {DType::kBF16, DType::kF16},
+                                 {DType::kBF16, DType::kF32},
+                                 {DType::kF16, DType::kF32}}) {
+    constexpr size_t kElements = 300000;
+    Input input;
+    input.dtype = to;
+    input.row = 500;
+    input.arrays.push_back(MakeInput(Kind::kGaussian, from, kElements));
+    input.data.resize(kElements * ElementBytes(to));
+    Cast(from, to, input.arrays[0].data(), kElements, input.data.data(),
+         nullptr);
+    input.references.push_back({Role::kBase, from, input.arrays[0], 0});
+    const EncodeRequest request = input.Request(size_t{1} << 18, 3);
+    EXPECT_GE(CheckRoundTrip(kDelta, request), 1u);
+    Scratch scratch;
+    const auto coded = EncodeFrame(*FindEncoder(kDelta), request, scratch);
+    ASSERT_TRUE(coded.has_value());
+    EXPECT_LT(coded->params.size(), 32u);
+    for (const auto& block : coded->blocks) {
+      ASSERT_TRUE(block.has_value());
+      EXPECT_EQ(block->size(), 0u);
+    }
+  }
+}
+
 TEST(Delta, FrozenRowsTakeNearlyNothing) {
   // One row in ten was trained.
   constexpr size_t kRow = 500;

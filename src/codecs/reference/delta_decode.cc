@@ -109,6 +109,10 @@ absl::Status Decode(const DecodeParams* decode_params,
     return DataLoss("reference of a delta block is of another type or size");
   }
 
+  if (coded.empty()) {
+    Cast(base.dtype, kind.dtype, base.data.data(), count, out.data(), nullptr);
+    return absl::OkStatus();
+  }
   ByteReader reader(coded, "delta block");
   const uint64_t phase = context.position % scales.row;
   Buffer& rows = scratch.buffers[0];

@@ -391,11 +391,13 @@ class Plan final : public EncodePlan {
     encoder_.emplace(alphabet_, counts, GridOf(scales_.flags));
     WriteParams(which);
 
-    const size_t blocks =
-        (request.data.size() + request.block_size - 1) / request.block_size;
-    estimate_ = encoder_->cost() / 8 + 24 * blocks;
     const size_t block_elements =
         std::min(request.block_size / kind.size, count_);
+    size_t blocks = 0;  // that are not as predicted
+    for (size_t i = 0; i < count_; i += block_elements) {
+      blocks += !IsZero(i, std::min(block_elements, count_ - i));
+    }
+    estimate_ = encoder_->cost() / 8 + 24 * blocks;
     if (block_elements >= residuals::kFewElements) {
       estimate_ +=
           blocks * (block_elements >= entropy::kFourStreams ? 512 : 128);
@@ -413,6 +415,7 @@ class Plan final : public EncodePlan {
     const auto first =
         static_cast<size_t>(block.data() - request_.data.data()) / kind_.size;
     const size_t count = block.size() / kind_.size;
+    if (IsZero(first, count)) return true;
     if (scales_.flags & kByRows) {
       const auto row = [&](size_t i) {
         return static_cast<size_t>((phase_ + i) / scales_.row);
@@ -431,6 +434,13 @@ class Plan final : public EncodePlan {
   }
 
  private:
+  /// Whether elements are as predicted.
+  bool IsZero(size_t first, size_t count) const {
+    const uint8_t* const symbols = symbols_.data() + first;
+    return std::all_of(symbols, symbols + count,
+                       [](uint8_t symbol) { return symbol == 0; });
+  }
+
   static uint64_t RowOf(const EncodeRequest& request) {
     if (request.row == 0) return kMaxRow;
     const uint64_t rows = (kLeastRow + request.row - 1) / request.row;
