@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/utf8.h"
 #include "parsers/parser.h"
 #include "parsers/tensor_layout.h"
 

@@ -175,7 +175,9 @@ TEST(RealFilesTest, AllFiles) {
       if (format == "bytes") continue;
       ++models;
       EXPECT_GT(layout.segments.size(), 1u);
-      // As from a pipe: the same, and an open end.
+      // As from a pipe: the same, and an open end. What imatrix files hold is
+      // told between their arrays.
+      if (format == "imatrix") continue;
       const Bytes prefix = ReadPrefix(entry.path(), HeaderBytes(layout));
       const Outcome piped = Detect(prefix, std::nullopt);
       ASSERT_TRUE(piped.layout);
