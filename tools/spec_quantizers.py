@@ -534,10 +534,10 @@ def row_counts(weights, importance, x):
     return by_importance(counts_of(weights, importance, 32), x, spread)
 
 
-for numbers, function in (((2, 6), extreme_type(8, 4)), ((4, 8), extreme_type(16, 5)),
-                          ((3, 7), range_type(15, 4)), ((5, 9), range_type(31, 5))):
-    quantizer(numbers[0])(function)
-    quantizer(numbers[1])(function)
+for first, function in ((2, extreme_type(8, 4)), (3, range_type(15, 4)), (4, extreme_type(16, 5)),
+                        (5, range_type(31, 5))):
+    quantizer(first)(lambda x, c, function=function: function(x, None))
+    quantizer(first + 4)(function)
 
 
 # ---- IQ4_NL and IQ4_XS ----
@@ -598,7 +598,7 @@ def iq4_xs(weights, importance):
 
 
 for first, function in ((32, iq4_nl), (34, iq4_xs)):
-    quantizer(first)(function)
+    quantizer(first)(lambda x, c, function=function: function(x, None))
     quantizer(first + 1)(function)
 
 
