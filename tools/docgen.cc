@@ -118,10 +118,14 @@ constexpr JsonDocument kJsonDocuments[] = {
      "files, "
      "tensors, weights, bits_per_weight; by_dtype (dtype, null for what is no "
      "tensor, tensors, weights, plain_bytes, coded_bytes, bits_per_weight); "
-     "by_codec (codec, blocks, plain_bytes, coded_bytes); frame_head_bytes; "
-     "index_bytes; needs (model, tensor, bytes, sha256: what the archive was "
-     "coded against); by_tensor (path, name, dtype, shape, plain_bytes, "
-     "coded_bytes, bits_per_weight, by_codec)."},
+     "by_codec (codec, recipe, slow, blocks, plain_bytes, coded_bytes); "
+     "frame_head_bytes; index_bytes; needs (model, tensor, bytes, sha256: what "
+     "the archive was coded against); derived (path, from or from_model, "
+     "tensors, derived_tensors, weights, coded_bytes, bits_per_weight, slow, "
+     "recipes: tensors by recipe); by_tensor (path, name, dtype, shape, "
+     "plain_bytes, coded_bytes, bits_per_weight, by_codec, and sources: role, "
+     "path or model, tensor, plain_bytes). Slow is what decodes at less than "
+     "about 100 MB/s a core."},
     {"derive",
      "{\"results\": [...]}, one object for each QUANT: quant, then either "
      "exact, weights (quantized ones), exact_weights, by_recipe (dtype, "

@@ -1,6 +1,8 @@
 // zipllm info: how archives are coded, and where their bytes go.
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <set>
 
 #include "base/status.h"
 #include "tools/command.h"
@@ -27,6 +29,20 @@ struct CodedTensor {
   SegmentCoding coding;
 };
 
+/// What a file's tensors were made of.
+struct Derivation {
+  const Entry* entry = nullptr;
+  /// Where most of it comes from: a file of the archive, or one outside.
+  const Entry* from = nullptr;
+  std::string from_model;
+  uint64_t tensors = 0;  ///< all of the file
+  uint64_t derived_tensors = 0;
+  uint64_t weights = 0;  ///< of derived tensors
+  uint64_t coded_bytes = 0;
+  bool slow = false;                        ///< decodes slowly
+  std::map<std::string, uint64_t> recipes;  ///< tensors by recipe or codec
+};
+
 /// All that `info` tells of one archive.
 struct Summary {
   uint64_t archive_bytes = 0;
@@ -38,8 +54,68 @@ struct Summary {
   uint64_t frame_bytes = 0;      // heads and shared tables of frames
   uint64_t index_bytes = 0;      // all that lies outside the frames of segments
   std::vector<CodedTensor> tensors;
-  std::vector<NeededBase> bases;  // by model
+  std::vector<NeededBase> bases;        // by model
+  std::vector<Derivation> derivations;  // of files that have any
 };
+
+bool IsBase(const CodingSource& source) {
+  return source.role == "base" &&
+         (source.tensor.has_value() || source.base.has_value());
+}
+
+// "ggml Q4_K", "delta": what most of a tensor is coded by.
+const CodecUse& MainCodec(const SegmentCoding& coding) {
+  return *std::ranges::max_element(coding.codecs, {}, &CodecUse::plain_bytes);
+}
+
+std::vector<Derivation> Derivations(const Archive& archive,
+                                    const std::vector<CodedTensor>& tensors) {
+  std::vector<Derivation> found;
+  for (size_t i = 0; i < tensors.size();) {
+    Derivation file;
+    file.entry = tensors[i].entry;
+    std::map<const Entry*, uint64_t> inside;
+    std::map<std::string, uint64_t> outside;
+    for (; i < tensors.size() && tensors[i].entry == file.entry; ++i) {
+      const auto& [entry, segment, coding] = tensors[i];
+      ++file.tensors;
+      bool derived = false;
+      for (const CodingSource& source : coding.sources) {
+        if (!IsBase(source)) continue;
+        derived = true;
+        if (source.tensor.has_value()) {
+          inside[&archive.entries()[source.tensor->entry]] +=
+              source.plain_bytes;
+        } else {
+          outside[archive.needed_bases()[*source.base].model] +=
+              source.plain_bytes;
+        }
+      }
+      if (!derived || coding.codecs.empty()) continue;
+      ++file.derived_tensors;
+      file.weights += ElementCount(*segment);
+      file.coded_bytes += coding.coded_bytes;
+      const CodecUse& codec = MainCodec(coding);
+      ++file.recipes[codec.recipe.empty() ? codec.codec : codec.recipe];
+      file.slow = file.slow || codec.slow;
+    }
+    if (file.derived_tensors == 0) continue;
+    inside.erase(file.entry);
+    uint64_t most = 0;
+    for (const auto& [entry, bytes] : inside) {
+      if (bytes > most) file.from = entry;
+      most = std::max(most, bytes);
+    }
+    for (const auto& [model, bytes] : outside) {
+      if (bytes <= most) continue;
+      most = bytes;
+      file.from = nullptr;
+      file.from_model = model;
+    }
+    found.push_back(std::move(file));
+  }
+  return found;
+}
 
 absl::StatusOr<Summary> Summarize(const Archive& archive) {
   Summary sum;
@@ -70,8 +146,10 @@ absl::StatusOr<Summary> Summarize(const Archive& archive) {
       }
       coded_bytes += coding.coded_bytes;
       for (const CodecUse& use : coding.codecs) {
-        CodecUse& codec = codecs[use.codec];
+        CodecUse& codec = codecs[use.codec + '\n' + use.recipe];
         codec.codec = use.codec;
+        codec.recipe = use.recipe;
+        codec.slow = use.slow;
         codec.blocks += use.blocks;
         codec.plain_bytes += use.plain_bytes;
         codec.coded_bytes += use.coded_bytes;
@@ -94,6 +172,7 @@ absl::StatusOr<Summary> Summarize(const Archive& archive) {
   std::stable_sort(sum.codecs.begin(), sum.codecs.end(), larger);
   sum.bases = archive.needed_bases();
   std::ranges::stable_sort(sum.bases, {}, &NeededBase::model);
+  sum.derivations = Derivations(archive, sum.tensors);
   return sum;
 }
 
@@ -105,15 +184,63 @@ Json BitsEachJson(uint64_t bytes, uint64_t count) {
 Json CodecsJson(const std::vector<CodecUse>& codecs) {
   Json array = Json::array();
   for (const CodecUse& use : codecs) {
-    array.push_back({{"codec", use.codec},
-                     {"blocks", use.blocks},
-                     {"plain_bytes", use.plain_bytes},
-                     {"coded_bytes", use.coded_bytes}});
+    array.push_back(
+        {{"codec", use.codec},
+         {"recipe", use.recipe.empty() ? Json(nullptr) : Json(use.recipe)},
+         {"slow", use.slow},
+         {"blocks", use.blocks},
+         {"plain_bytes", use.plain_bytes},
+         {"coded_bytes", use.coded_bytes}});
   }
   return array;
 }
 
-Json SummaryJson(const std::string& input, const Summary& sum) {
+Json SourcesJson(const Archive& archive,
+                 const std::vector<CodingSource>& sources) {
+  Json array = Json::array();
+  for (const CodingSource& source : sources) {
+    Json object;
+    object["role"] = source.role;
+    if (source.tensor.has_value()) {
+      const Entry& entry = archive.entries()[source.tensor->entry];
+      SetText(&object, "path", entry.path);
+      SetText(&object, "tensor",
+              entry.layout.segments[source.tensor->segment].name);
+    } else if (source.base.has_value()) {
+      const NeededBase& base = archive.needed_bases()[*source.base];
+      SetText(&object, "model", base.model);
+      SetText(&object, "tensor", base.tensor);
+    }
+    object["plain_bytes"] = source.plain_bytes;
+    array.push_back(std::move(object));
+  }
+  return array;
+}
+
+Json DerivationsJson(const std::vector<Derivation>& derivations) {
+  Json array = Json::array();
+  for (const Derivation& file : derivations) {
+    Json object;
+    SetText(&object, "path", file.entry->path);
+    if (file.from != nullptr) {
+      SetText(&object, "from", file.from->path);
+    } else if (!file.from_model.empty()) {
+      SetText(&object, "from_model", file.from_model);
+    }
+    object["tensors"] = file.tensors;
+    object["derived_tensors"] = file.derived_tensors;
+    object["weights"] = file.weights;
+    object["coded_bytes"] = file.coded_bytes;
+    object["bits_per_weight"] = BitsEachJson(file.coded_bytes, file.weights);
+    object["slow"] = file.slow;
+    object["recipes"] = file.recipes;
+    array.push_back(std::move(object));
+  }
+  return array;
+}
+
+Json SummaryJson(const std::string& input, const Archive& archive,
+                 const Summary& sum) {
   Json object;
   SetText(&object, "archive", input);
   object["archive_bytes"] = sum.archive_bytes;
@@ -149,6 +276,7 @@ Json SummaryJson(const std::string& input, const Summary& sum) {
     bases.push_back(std::move(entry));
   }
   object["needs"] = std::move(bases);
+  object["derived"] = DerivationsJson(sum.derivations);
   Json tensors = Json::array();
   for (const CodedTensor& tensor : sum.tensors) {
     Json entry;
@@ -161,6 +289,7 @@ Json SummaryJson(const std::string& input, const Summary& sum) {
     entry["bits_per_weight"] =
         BitsEachJson(tensor.coding.coded_bytes, ElementCount(*tensor.segment));
     entry["by_codec"] = CodecsJson(tensor.coding.codecs);
+    entry["sources"] = SourcesJson(archive, tensor.coding.sources);
     tensors.push_back(std::move(entry));
   }
   object["by_tensor"] = std::move(tensors);
@@ -168,6 +297,79 @@ Json SummaryJson(const std::string& input, const Summary& sum) {
 }
 
 constexpr size_t kBarWidth = 24;
+
+// "derived (ggml Q4_K)"
+std::string CodecName(const CodecUse& use) {
+  return Printable(use.codec +
+                   (use.recipe.empty() ? "" : " (" + use.recipe + ")"));
+}
+
+// Files below those that they were made of.
+std::string DerivationsText(const std::vector<Derivation>& derivations) {
+  std::map<const Entry*, const Derivation*> of;
+  for (const Derivation& file : derivations) of[file.entry] = &file;
+  Table table("lrrll");
+  table.Add({"Derived files", "Tensors", "Bits each", "Made by", "Decodes"});
+  std::set<const Derivation*> shown;
+  const auto add = [&](const Derivation& file, size_t depth) {
+    std::string recipes;
+    for (const auto& [recipe, tensors] : file.recipes) {
+      recipes += (recipes.empty() ? "" : ", ") + Printable(recipe) + " " +
+                 std::to_string(tensors);
+    }
+    table.Add({std::string(2 * depth, ' ') + Printable(EntryName(*file.entry)),
+               std::to_string(file.derived_tensors) + " of " +
+                   std::to_string(file.tensors),
+               Format("%.4f", 8.0 * static_cast<double>(file.coded_bytes) /
+                                  static_cast<double>(file.weights)),
+               recipes, file.slow ? "slowly" : "fast"});
+    shown.insert(&file);
+  };
+  // Roots are files that are not derived, or outside; then, in case files are
+  // each other's sources, whatever is left.
+  struct Item {
+    const Derivation* file;
+    size_t depth;
+  };
+  const auto add_below = [&](const std::function<bool(const Derivation&)>& is) {
+    std::vector<Item> stack;
+    const auto push = [&](const auto& wanted, size_t depth) {
+      for (auto file = derivations.rbegin(); file != derivations.rend();
+           ++file) {
+        if (wanted(*file)) stack.push_back({&*file, depth});
+      }
+    };
+    push(is, 1);
+    while (!stack.empty()) {
+      const Item item = stack.back();
+      stack.pop_back();
+      if (shown.contains(item.file)) continue;
+      add(*item.file, item.depth);
+      push([&](const Derivation& f) { return f.from == item.file->entry; },
+           item.depth + 1);
+    }
+  };
+  for (const Derivation& file : derivations) {
+    if (shown.contains(&file)) continue;
+    // Up to what is not derived, or to where it goes round.
+    const Derivation* top = &file;
+    std::set<const Derivation*> seen = {top};
+    while (top->from != nullptr && of.contains(top->from) &&
+           seen.insert(of[top->from]).second) {
+      top = of[top->from];
+    }
+    const std::string root = top->from != nullptr ? EntryName(*top->from)
+                             : top->from_model.empty()
+                                 ? "other tensors of the same file"
+                                 : top->from_model;
+    table.Add({Printable(root), "-", "-", "-", "-"});
+    add_below([&](const Derivation& f) {
+      return f.from == top->from && f.from_model == top->from_model &&
+             (top->from == nullptr || !of.contains(top->from) || &f == top);
+    });
+  }
+  return table.Text();
+}
 
 std::string SummaryText(const std::string& input, const Summary& sum,
                         bool utf8) {
@@ -209,13 +411,16 @@ std::string SummaryText(const std::string& input, const Summary& sum,
                Bar(coded, sum.archive_bytes, kBarWidth, utf8)});
   };
   for (const CodecUse& use : sum.codecs) {
-    part(Printable(use.codec), std::to_string(use.blocks),
+    part(CodecName(use), std::to_string(use.blocks),
          HumanBytes(use.plain_bytes), use.coded_bytes,
          Percent(use.coded_bytes, use.plain_bytes));
   }
   part("frame heads", "-", "-", sum.frame_bytes, "-");
   part("index", "-", "-", sum.index_bytes, "-");
   text += parts.Text();
+  if (!sum.derivations.empty()) {
+    text += "\n" + DerivationsText(sum.derivations);
+  }
   if (sum.bases.empty()) return text;
 
   Table bases("lrl");
@@ -237,7 +442,7 @@ std::string CodecShares(const CodedTensor& tensor) {
   std::string text;
   for (const CodecUse& use : tensor.coding.codecs) {
     if (!text.empty()) text += ", ";
-    text += Printable(use.codec);
+    text += CodecName(use);
     if (tensor.coding.codecs.size() > 1 && tensor.segment->length != 0) {
       text +=
           Format(" %.0f %%", 100.0 * static_cast<double>(use.plain_bytes) /
@@ -279,7 +484,7 @@ void RunInfo(const CommandOptions& options, Console& console) {
       ASSIGN_OR_RETURN(Archive archive, OpenArchive(input, options, console));
       ASSIGN_OR_RETURN(Summary sum, Summarize(archive));
       if (options.json) {
-        archives.push_back(SummaryJson(input, sum));
+        archives.push_back(SummaryJson(input, archive, sum));
         return absl::OkStatus();
       }
       if (!first) console.Print("\n");

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,13 +40,36 @@ struct Entry {
 /// How the blocks of one segment are coded, from the frames' heads.
 struct CodecUse {
   std::string codec;
+  /// Of codec "derived": what makes its blocks of their source, a quantizer
+  /// such as "ggml Q4_K" or "formula"; else empty.
+  std::string recipe;
+  /// Decodes at less than about 100 MB/s a core.
+  bool slow = false;
   uint64_t blocks = 0;
   uint64_t plain_bytes = 0;
   uint64_t coded_bytes = 0;
 };
+
+/// A byte range of an entry.
+struct TensorRef {
+  size_t entry = 0;    ///< index into entries()
+  size_t segment = 0;  ///< index into its layout
+};
+
+/// A tensor that blocks are coded against.
+struct CodingSource {
+  /// "base", "importance", "scale", ...
+  std::string role;
+  /// Where it is: a segment of the archive, or needed_bases()[base]; neither
+  /// for what was made to code others against it.
+  std::optional<TensorRef> tensor;
+  std::optional<size_t> base;
+  uint64_t plain_bytes = 0;  ///< of what is coded against it
+};
 struct SegmentCoding {
   uint64_t coded_bytes = 0;  ///< all of its frames, heads included
   std::vector<CodecUse> codecs;
+  std::vector<CodingSource> sources;
 };
 
 /// A tensor outside of the archive without which some of it cannot be decoded.
@@ -54,12 +78,6 @@ struct NeededBase {
   std::string model;    ///< the file that it was in
   uint64_t length = 0;  ///< in bytes
   std::array<uint8_t, 32> sha256{};
-};
-
-/// A byte range of an entry.
-struct TensorRef {
-  size_t entry = 0;    ///< index into entries()
-  size_t segment = 0;  ///< index into its layout
 };
 
 /// An open archive. Opening reads the trailer and the index only; reads touch

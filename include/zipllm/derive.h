@@ -48,7 +48,8 @@ struct TensorDerivation {
   uint64_t different_bytes = 0;
   /// Of the tensor, where it begins to differ.
   uint64_t first_different_byte = 0;
-  /// What codec 19 would take, given the source: from samples, 0 where equal.
+  /// What codec 19 would take, about, given the source: as in the first rows,
+  /// or where these are equal two bytes for each that differs.
   double bits_per_weight = 0;
 
   bool is_quantized() const;

@@ -5,15 +5,23 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <optional>
+#include <string_view>
+#include <utility>
 
 #include "archive/bases.h"
 #include "archive/block_store.h"
 #include "archive/open_archive.h"
 #include "base/buffer_pool.h"
+#include "base/bytes.h"
 #include "base/executor.h"
 #include "base/file.h"
+#include "codecs/codec.h"
+#include "codecs/quant/derived_format.h"
 #include "container/stream.h"
+#include "quantizers/quantizer.h"
 
 namespace zipllm {
 
@@ -53,6 +61,7 @@ class ArchiveSource : public Source {
 struct Member {
   std::unique_ptr<ArchiveSource> source;
   std::unique_ptr<archive::Outside> outside;  // null: it needs nothing
+  size_t first_base = 0;                      // in needed_bases
   std::unique_ptr<BlockStore> store;
 };
 
@@ -62,6 +71,59 @@ struct File {
   size_t first_frame = 0;            // in the member's store
   std::vector<uint64_t> frame_ends;  // plain offsets in the file
 };
+
+std::string RoleName(codecs::Role role) {
+  switch (role) {
+    case codecs::Role::kBase:
+      return "base";
+    case codecs::Role::kFirstMoment:
+      return "first moment";
+    case codecs::Role::kSecondMoment:
+      return "second moment";
+    case codecs::Role::kFactor:
+      return "factor";
+    case codecs::Role::kBaseFirstMoment:
+      return "first moment of base";
+    case codecs::Role::kBaseSecondMoment:
+      return "second moment of base";
+    case codecs::Role::kImportance:
+      return "importance";
+    case codecs::Role::kScale:
+      return "scale";
+    case codecs::Role::kZero:
+      return "zero";
+  }
+  return "unknown";
+}
+
+// Those that decode at less than about 100 MB/s a core.
+constexpr std::string_view kSlowCodecs[] = {"lzma", "mix", "moments",
+                                            "mixdelta"};
+
+// How a block of the frame is coded; sums stay 0.
+CodecUse HowCoded(uint8_t id, const container::BlocksHead& head) {
+  const codecs::Decoder* codec = codecs::FindDecoder(id);
+  CodecUse use;
+  use.codec = id == container::kDuplicate ? "duplicate"
+              : id == container::kTwin    ? "twin"
+              : codec == nullptr          ? StrCat("codec ", int{id})
+                                          : std::string(codec->name);
+  use.slow = std::ranges::count(kSlowCodecs, use.codec) != 0;
+  if (use.codec != "derived") return use;
+  for (const container::CodecParams& params : head.params) {
+    ByteReader reader(params.bytes, "derived parameters");
+    codecs::derived::Recipe recipe;
+    if (params.codec != id ||
+        !codecs::derived::ReadRecipe(reader, &recipe).ok()) {
+      continue;
+    }
+    const quantizers::Quantizer* quantizer =
+        quantizers::FindQuantizer(recipe.quantizer);
+    use.recipe = quantizer == nullptr ? "formula" : quantizer->name;
+    use.slow = quantizer != nullptr && !quantizer->is_fast;
+  }
+  return use;
+}
 
 }  // namespace
 
@@ -84,6 +146,13 @@ class Archive::Impl {
   absl::StatusOr<uint64_t> OpenMember(uint64_t end);
   absl::Status ReadReferences(Member& member);
   absl::Status CheckRange(size_t entry, uint64_t offset, uint64_t length) const;
+  // The segment that block `number` is of; nullopt if it is of none.
+  absl::StatusOr<std::optional<TensorRef>> SegmentOfBlock(size_t member,
+                                                          uint64_t number);
+  absl::Status FindAhead();
+  absl::Status AddSources(size_t member, size_t frame,
+                          const container::BlocksHead& head,
+                          SegmentCoding* coding);
   // Calls `take` for each frame that holds bytes of [offset, end) of the file:
   // its number in the member's store, its decoder, where its bytes start.
   absl::Status ForEachFrame(
@@ -97,6 +166,9 @@ class Archive::Impl {
   archive::Bases* bases_ = nullptr;
   std::vector<Member> members_;
   std::vector<File> files_;  // by entry
+  std::mutex mutex_;         // of ahead_
+  // What was coded ahead, by member and frame: whose it is. Found once.
+  std::optional<std::map<std::pair<size_t, size_t>, TensorRef>> ahead_;
 };
 
 absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
@@ -187,6 +259,7 @@ absl::Status Archive::Impl::ReadReferences(Member& member) {
       container::ReadFrameAt(*member.source, container::kHeaderSize));
   ASSIGN_OR_RETURN(std::vector<container::OutsideReference> references,
                    container::ParseReferences(frame.head()));
+  member.first_base = needed_bases.size();
   for (const container::OutsideReference& reference : references) {
     depth = std::max<uint8_t>(depth, reference.depth + 1);
     needed_bases.push_back({reference.tensor, reference.model, reference.length,
@@ -315,37 +388,155 @@ absl::Status Archive::Impl::Read(
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::optional<TensorRef>> Archive::Impl::SegmentOfBlock(
+    size_t member, uint64_t number) {
+  BlockStore& store = *members_[member].store;
+  ASSIGN_OR_RETURN(const auto place, store.FrameOf(number));
+  const auto [frame, first_block] = place;
+  ASSIGN_OR_RETURN(const BlockStore::Frame opened, store.Open(frame));
+  if (opened.decoder->ahead()) {
+    RETURN_IF_ERROR(FindAhead());
+    std::lock_guard lock(mutex_);
+    const auto found = ahead_->find({member, frame});
+    if (found == ahead_->end()) return std::nullopt;
+    return found->second;
+  }
+  // Files of later members stand first.
+  const auto key = [](const File& file) {
+    return std::pair(SIZE_MAX - file.member, file.first_frame);
+  };
+  auto file = std::ranges::upper_bound(
+      files_, std::pair(SIZE_MAX - member, frame), {}, key);
+  if (file == files_.begin()) return std::nullopt;
+  --file;
+  const size_t i = frame - file->first_frame;
+  if (file->member != member || i >= file->frame_ends.size()) {
+    return std::nullopt;
+  }
+  const uint64_t offset =
+      (i == 0 ? 0 : file->frame_ends[i - 1]) +
+      (number - first_block) * opened.decoder->head().block_size;
+  const auto entry = static_cast<size_t>(file - files_.begin());
+  const std::vector<Segment>& segments = entries[entry].layout.segments;
+  const auto after =
+      std::ranges::upper_bound(segments, offset, {}, &Segment::offset);
+  if (after == segments.begin()) return std::nullopt;
+  return TensorRef{entry, static_cast<size_t>(after - segments.begin()) - 1};
+}
+
+// Whose blocks they are is told by those that refer to them.
+absl::Status Archive::Impl::FindAhead() {
+  {
+    std::lock_guard lock(mutex_);
+    if (ahead_.has_value()) return absl::OkStatus();
+  }
+  std::map<std::pair<size_t, size_t>, TensorRef> ahead;
+  for (size_t entry = 0; entry < entries.size(); ++entry) {
+    if (entries[entry].kind != EntryKind::kFile) continue;
+    const size_t member = files_[entry].member;
+    BlockStore& store = *members_[member].store;
+    for (size_t i = 0; i < entries[entry].layout.segments.size(); ++i) {
+      const Segment& segment = entries[entry].layout.segments[i];
+      RETURN_IF_ERROR(ForEachFrame(
+          entry, segment.offset, segment.offset + segment.length,
+          [&](size_t frame, const archive::FrameDecoder&,
+              uint64_t) -> absl::Status {
+            ASSIGN_OR_RETURN(const std::optional<uint64_t> original,
+                             store.Original(frame, 0));
+            if (!original.has_value()) return absl::OkStatus();
+            ASSIGN_OR_RETURN(const auto place, store.FrameOf(*original));
+            ahead.try_emplace({member, place.first}, TensorRef{entry, i});
+            return absl::OkStatus();
+          }));
+    }
+  }
+  std::lock_guard lock(mutex_);
+  ahead_ = std::move(ahead);
+  return absl::OkStatus();
+}
+
+absl::Status Archive::Impl::AddSources(size_t member, size_t frame,
+                                       const container::BlocksHead& head,
+                                       SegmentCoding* coding) {
+  const uint64_t first_block = members_[member].store->FirstBlock(frame);
+  for (const container::FrameSource& source : head.against.sources) {
+    CodingSource use;
+    use.role = RoleName(source.role);
+    if (source.outside) {
+      if (members_[member].outside == nullptr ||
+          source.where >= members_[member].outside->references().size()) {
+        return DataLoss("a source is none that the archive names");
+      }
+      use.base = members_[member].first_base + source.where;
+    } else {
+      if (source.where > first_block) {
+        return DataLoss("a source begins before the archive");
+      }
+      ASSIGN_OR_RETURN(use.tensor,
+                       SegmentOfBlock(member, first_block - source.where));
+    }
+    const auto is_same = [&](const CodingSource& other) {
+      const auto place = [](const CodingSource& s) {
+        return s.tensor.has_value()
+                   ? std::pair(s.tensor->entry, s.tensor->segment)
+                   : std::pair(SIZE_MAX, SIZE_MAX);
+      };
+      return other.role == use.role && other.base == use.base &&
+             place(other) == place(use);
+    };
+    auto found = std::ranges::find_if(coding->sources, is_same);
+    if (found == coding->sources.end()) {
+      found = coding->sources.insert(found, std::move(use));
+    }
+    found->plain_bytes += head.size;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
   if (ref.entry >= entries.size() ||
       ref.segment >= entries[ref.entry].layout.segments.size()) {
     return InvalidArgument("no such segment in the archive");
   }
   const Segment& segment = entries[ref.entry].layout.segments[ref.segment];
+  const size_t member = files_[ref.entry].member;
+  BlockStore& store = *members_[member].store;
   SegmentCoding coding;
   RETURN_IF_ERROR(ForEachFrame(
       ref.entry, segment.offset, segment.offset + segment.length,
       [&](size_t frame, const archive::FrameDecoder& decoder,
           uint64_t) -> absl::Status {
         coding.coded_bytes += decoder.size();
-        BlockStore& store = *members_[files_[ref.entry].member].store;
+        // What stands in an Ahead frame is told and counted where it belongs.
+        const container::BlocksHead* head = &decoder.head();
+        BlockStore::Frame ahead;  // keeps what `head` points to
+        size_t head_frame = frame;
+        ASSIGN_OR_RETURN(const std::optional<uint64_t> original,
+                         store.Original(frame, 0));
+        if (original.has_value()) {
+          ASSIGN_OR_RETURN(const auto place, store.FrameOf(*original));
+          ASSIGN_OR_RETURN(ahead, store.Open(place.first));
+          if (ahead.decoder->ahead()) {
+            head = &ahead.decoder->head();
+            head_frame = place.first;
+          }
+        }
+        absl::Status added = AddSources(member, head_frame, *head, &coding);
+        if (!added.ok()) return added;
         for (size_t i = 0; i < decoder.head().blocks.size(); ++i) {
           ASSIGN_OR_RETURN(const container::BlockRecord block,
                            store.Record(frame, i));
-          // What stands in an Ahead frame is counted where it belongs.
           if (block.codec != decoder.head().blocks[i].codec) {
             coding.coded_bytes += block.coded_size;
           }
-          const codecs::Decoder* codec = codecs::FindDecoder(block.codec);
-          std::string name = block.codec == container::kDuplicate ? "duplicate"
-                             : block.codec == container::kTwin    ? "twin"
-                             : codec == nullptr
-                                 ? StrCat("codec ", int{block.codec})
-                                 : std::string(codec->name);
-          auto use =
-              std::find_if(coding.codecs.begin(), coding.codecs.end(),
-                           [&](const CodecUse& u) { return u.codec == name; });
+          CodecUse how = HowCoded(block.codec, *head);
+          auto use = std::find_if(coding.codecs.begin(), coding.codecs.end(),
+                                  [&](const CodecUse& u) {
+                                    return u.codec == how.codec &&
+                                           u.recipe == how.recipe;
+                                  });
           if (use == coding.codecs.end()) {
-            use = coding.codecs.insert(use, CodecUse{name});
+            use = coding.codecs.insert(use, std::move(how));
           }
           ++use->blocks;
           use->plain_bytes += block.size;

@@ -137,25 +137,36 @@ absl::StatusOr<std::pair<size_t, uint64_t>> BlockStore::FrameOf(
   return std::pair(frame, places_[frame].first_block);
 }
 
-absl::StatusOr<container::BlockRecord> BlockStore::Record(size_t frame,
-                                                          size_t block) {
+uint64_t BlockStore::FirstBlock(size_t frame) const {
+  std::lock_guard lock(mutex_);
+  return places_[frame].first_block;
+}
+
+absl::StatusOr<std::optional<uint64_t>> BlockStore::Original(size_t frame,
+                                                             size_t block) {
   ASSIGN_OR_RETURN(const Frame opened, Open(frame));
   const container::BlockRecord& record = opened.decoder->head().blocks[block];
-  if (record.codec != container::kDuplicate) return record;
+  if (record.codec != container::kDuplicate) return std::nullopt;
   Buffer coded(record.coded_size);
   RETURN_IF_ERROR(ReadAtExactly(
       source_, opened.decoder->data_offset() + record.coded_offset,
       coded.mutable_span()));
-  uint64_t number;
-  {
-    std::lock_guard lock(mutex_);
-    number = places_[frame].first_block + block;
-  }
+  const uint64_t number = FirstBlock(frame) + block;
   ByteReader reader(coded.span(), "duplicate block");
   ASSIGN_OR_RETURN(const uint64_t distance, reader.Varint(number));
-  ASSIGN_OR_RETURN(const auto source, FrameOf(number - distance));
+  return number - distance;
+}
+
+absl::StatusOr<container::BlockRecord> BlockStore::Record(size_t frame,
+                                                          size_t block) {
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
+  const container::BlockRecord& record = opened.decoder->head().blocks[block];
+  ASSIGN_OR_RETURN(const std::optional<uint64_t> original,
+                   Original(frame, block));
+  if (!original.has_value()) return record;
+  ASSIGN_OR_RETURN(const auto source, FrameOf(*original));
   ASSIGN_OR_RETURN(const Frame ahead, Open(source.first));
-  const uint64_t i = number - distance - source.second;
+  const uint64_t i = *original - source.second;
   const container::BlocksHead& head = ahead.decoder->head();
   return ahead.decoder->ahead() && i < head.blocks.size() ? head.blocks[i]
                                                           : record;

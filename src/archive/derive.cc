@@ -359,6 +359,13 @@ absl::Status Check::CompareAll() {
     derivation.different_blocks += left / packing.elements;
     derivation.different_bytes += packing.BytesOf(left);
   }
+  for (TensorDerivation& derivation : report_.tensors) {
+    if (derivation.bits_per_weight == 0 && derivation.is_quantized()) {
+      derivation.bits_per_weight =
+          16.0 * static_cast<double>(derivation.different_bytes) /
+          static_cast<double>(derivation.weights);
+    }
+  }
   return absl::OkStatus();
 }
 
