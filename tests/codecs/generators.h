@@ -62,9 +62,9 @@ enum class Beside {
   kSecondMoment,    ///< squares (F32) near the input's: it is a first moment
   kFactors,         ///< a base, A (2 x row) and B (rows x 2), both F32: the
                     ///< input is about base + B A
-  kScales,  ///< a base and a scale for each row (both F32), of which the
-            ///< input has the codes: of U8 two of 4 bits an element, of
-            ///< I32 eight
+  kScales,   ///< a base and a scale for each row (both F32), of which the
+             ///< input has the codes: of U8 two of 4 bits an element, of
+             ///< I32 eight
   kWeights,  ///< the weights (F32) that most blocks of the input, of a packed
              ///< type, are made of; the input itself is not that of `data`
 };
@@ -174,8 +174,7 @@ inline constexpr std::array kHomes = {
     Home{"scaled", Kind::kRandom, DType::kU8, 3, Beside::kScales},
     Home{"scaled", Kind::kRandom, DType::kI32, 6, Beside::kScales},
     Home{"derived", Kind::kGaussian, DType::kGgmlQ40, 3, Beside::kWeights},
-    Home{"derived", Kind::kGaussian, DType::kGgmlQ4K, 1, Beside::kWeights},
-    Home{"derived", Kind::kGaussian, DType::kGgmlIQ4XS, 1, Beside::kWeights},
+    Home{"derived", Kind::kGaussian, DType::kGgmlIQ4NL, 1, Beside::kWeights},
     Home{"derived", Kind::kGaussian, DType::kGgmlMXFP4, 3, Beside::kWeights},
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -76,38 +77,39 @@ std::vector<Pair> SampleOf(const Pair& pair, const DTypeInfo& type,
   return sample;
 }
 
-/// Codes the blocks of a pair by `coder`; false where the recipe does not fit.
 template <class Coder>
-bool CodePair(const Recipe& recipe, const Pair& pair, Coder* coder,
-              Buffer* buffer) {
-  const DTypeInfo& type = *FindDType(recipe.dtype);
+void CodePieces(const Pair& pair, const DTypeInfo& type, const Source& source,
+                PieceCoder<Coder>* pieces) {
   const uint64_t count = pair.count(type);
-  const auto source = Source::Open(recipe, pair.context, count);
-  if (!source.ok()) return false;
-  PieceCoder<Coder> pieces(recipe, *source, coder, buffer);
-  for (uint64_t first = 0; first < count; first += source->piece()) {
+  for (uint64_t first = 0; first < count; first += source.piece()) {
     const auto n =
-        static_cast<size_t>(std::min<uint64_t>(source->piece(), count - first));
+        static_cast<size_t>(std::min<uint64_t>(source.piece(), count - first));
     // Encoders leave blocks as they are.
-    pieces.Code(first, n,
-                const_cast<uint8_t*>(pair.blocks.data()) +
-                    first / type.block_elements * type.block_bytes);
+    pieces->Code(first, n,
+                 const_cast<uint8_t*>(pair.blocks.data()) +
+                     first / type.block_elements * type.block_bytes);
   }
-  return true;
 }
 
 constexpr uint64_t kNoFit = UINT64_MAX;
 
-/// In 1/65536 bit.
+/// In 1/65536 bit; kNoFit where the recipe does not fit.
 uint64_t CostOf(const Recipe& recipe, std::span<const Pair> sample,
                 Buffer* buffer) {
-  uint64_t cost = 0;
+  const DTypeInfo& type = *FindDType(recipe.dtype);
+  BitCounter counter;
+  std::optional<PieceCoder<BitCounter>> pieces;
   for (const Pair& pair : sample) {
-    BitCounter counter;
-    if (!CodePair(recipe, pair, &counter, buffer)) return kNoFit;
-    cost += counter.cost();
+    const auto source = Source::Open(recipe, pair.context, pair.count(type));
+    if (!source.ok()) return kNoFit;
+    if (pieces) {
+      pieces->GoOn(*source);
+    } else {
+      pieces.emplace(recipe, *source, &counter, buffer);
+    }
+    CodePieces(pair, type, *source, &*pieces);
   }
-  return cost;
+  return counter.cost();
 }
 
 /// Formulas that are tried for a type. Candidates are those of ggml's own
@@ -259,13 +261,17 @@ class Plan final : public EncodePlan {
       references.push_back(reference);
     }
     pair.context.references = references;
+    const auto source = Source::Open(recipe_, pair.context, count);
+    if (!source.ok()) return false;
     const size_t start = out->size();
     entropy::BinaryEncoder encoder(out);
-    bool coded = CodePair(recipe_, pair, &encoder, &scratch.buffers[0]);
+    PieceCoder<entropy::BinaryEncoder> pieces(recipe_, *source, &encoder,
+                                              &scratch.buffers[0]);
+    CodePieces(pair, type, *source, &pieces);
     encoder.Finish();
-    coded = coded && out->size() - start < block.size();
-    if (!coded) out->Resize(start);
-    return coded;
+    if (out->size() - start < block.size()) return true;
+    out->Resize(start);
+    return false;
   }
 
  private:

@@ -23,7 +23,7 @@ class PieceCoder {
   PieceCoder(const Recipe& recipe, const Source& source, Coder* coder,
              Buffer* buffer)
       : recipe_(recipe),
-        source_(source),
+        source_(&source),
         type_(*FindDType(recipe.dtype)),
         form_(FindForm(recipe.dtype)),
         quantizer_(recipe.quantizer == 0
@@ -44,18 +44,21 @@ class PieceCoder {
     }
   }
 
+  /// Goes on with another one, whose pieces are as long.
+  void GoOn(const Source& source) { source_ = &source; }
+
   /// The weights from `first` on, `count` of them: those of a piece. Their ggml
   /// blocks are read by encoders, written by decoders.
   void Code(uint64_t first, size_t count, uint8_t* blocks) {
     const size_t block_count = count / type_.block_elements;
-    source_.Weights(first, count, work_.weights);
+    source_->Weights(first, count, work_.weights);
     if (recipe_.has_importance && quantizer_ == nullptr) {
-      source_.Importance(first, count, work_.importance);
+      source_->Importance(first, count, work_.importance);
     }
     bool all_equal = false;
     if (quantizer_ != nullptr) {
-      source_.Quantize(*quantizer_, work_.weights, first, count,
-                       work_.predicted);
+      source_->Quantize(*quantizer_, work_.weights, first, count,
+                        work_.predicted);
       all_equal = CodeEqual(block_count, blocks);
     } else {
       std::memset(work_.equal, 0, block_count);
@@ -112,8 +115,8 @@ class PieceCoder {
 
   void CodeOther(uint64_t first, size_t block_count, uint8_t* blocks) {
     if (grid_ && recipe_.has_importance) {
-      source_.Importance(first, block_count * type_.block_elements,
-                         work_.importance);
+      source_->Importance(first, block_count * type_.block_elements,
+                          work_.importance);
     }
     for (size_t b = 0; b < block_count; ++b) {
       uint8_t* const block = blocks + b * type_.block_bytes;
@@ -162,7 +165,7 @@ class PieceCoder {
       }
     }
     const bool doubts = recipe_.doubts();
-    if (recipe_.doubt[2] != 0) source_.Steps(first, count, work_.steps);
+    if (recipe_.doubt[2] != 0) source_->Steps(first, count, work_.steps);
     quantizers::BestFormula().codes(form_->shape, work_.weights, work_.steps,
                                     doubt_.data(), count / form_->shape.group,
                                     work_.scales, work_.offsets, work_.expected,
@@ -423,7 +426,7 @@ class PieceCoder {
   }
 
   const Recipe recipe_;
-  const Source& source_;
+  const Source* source_;
   const DTypeInfo& type_;
   const Form* form_;                        // null: another kind of blocks
   const quantizers::Quantizer* quantizer_;  // null: the formula
