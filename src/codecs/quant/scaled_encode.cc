@@ -379,7 +379,7 @@ class Plan final : public EncodePlan {
  public:
   Plan(const EncodeRequest& request, const Recipe& recipe,
        const Predictor& predictor, size_t count)
-      : request_(request), recipe_(recipe), count_(count) {
+      : request_(request), recipe_(recipe) {
     codes_.Resize(count);
     predictions_.Resize(count);
     contexts_.Resize(count);
@@ -466,7 +466,6 @@ class Plan final : public EncodePlan {
 
   const EncodeRequest request_;
   const Recipe recipe_;
-  const size_t count_;
   Buffer codes_;
   Buffer predictions_;
   Buffer contexts_;
