@@ -7,6 +7,7 @@
 #include <functional>
 #include <numeric>
 #include <set>
+#include <tuple>
 
 #include "archive/gather.h"
 #include "archive/importance.h"
@@ -129,6 +130,47 @@ SourceView ViewOfAll(size_t source, const LineageTensor& target) {
   view.columns = RowOf(target);
   view.source_columns = view.columns;
   return view;
+}
+
+// The part of a view that begins with its row `first`.
+SourceView SliceRows(SourceView view, uint64_t first, uint64_t rows) {
+  view.target_begin += first * view.columns;
+  view.target_elements = rows * view.columns;
+  switch (view.order) {
+    case SourceView::Order::kSame:
+      view.row_offset += first;
+      break;
+    case SourceView::Order::kTransposed:
+      view.column_offset += first;
+      break;
+    case SourceView::Order::kRows: {
+      const auto begin = view.rows.begin() + static_cast<ptrdiff_t>(first);
+      view.rows.assign(begin, begin + static_cast<ptrdiff_t>(rows));
+      break;
+    }
+  }
+  return view;
+}
+
+// Cuts a view of parts of a tensor of `matrices` matrices, one after the other,
+// where a matrix ends; `elements` are the tensor's. Numbers of matrices, and
+// their views; none where one has parts of several rows.
+std::vector<std::pair<size_t, SourceView>> CutByMatrix(const SourceView& view,
+                                                       uint64_t matrices,
+                                                       uint64_t elements) {
+  std::vector<std::pair<size_t, SourceView>> cut;
+  const uint64_t size = elements / matrices;
+  uint64_t at = view.target_begin;
+  const uint64_t end = at + view.target_elements;
+  while (at < end) {
+    const uint64_t to = std::min(end, (at / size + 1) * size);
+    if ((to - at) % view.columns != 0) return {};
+    cut.emplace_back(at / size,
+                     SliceRows(view, (at - view.target_begin) / view.columns,
+                               (to - at) / view.columns));
+    at = to;
+  }
+  return cut;
 }
 
 FrameSource::Order OrderOf(SourceView::Order order) {
@@ -285,11 +327,10 @@ class References::PartView : public codecs::TensorView {
 // A quantized tensor and its source, by rows.
 class References::RowsReader : public QuantizedMatrix {
  public:
-  RowsReader(const References& all, size_t tensor)
+  RowsReader(const References& all, size_t tensor, const SourceView& view)
       : all_(all),
         packing_(all.PackingOfTensor(tensor)),
-        target_(all.Open(tensor, 0)) {
-    const SourceView& view = all.lineage_[tensor].base[0];
+        target_(all.Open(tensor, view.target_begin)) {
     source_dtype_ = all.tensors_[view.source].seen;
     part_ = {
         .elements = view.target_elements, .row = view.columns, .sources = {}};
@@ -445,23 +486,35 @@ absl::Status References::AddImportance(
   constexpr double kExact = 0.01;  // bits a weight
   constexpr double kGain = 0.9;
   constexpr int kRecipes = 3;  // the lowest level with all of them
-  // Those that seem to have been made with importance.
+  // Matrices, or parts of them, that seem to have been made with importance.
   struct Target {
     size_t tensor;
-    double bits;  // a weight, without
+    size_t matrix;  // of a tensor of several, experts
+    SourceView view;
+    double bits = 0;  // a weight, without
   };
-  std::vector<Target> targets(lineage_.size());
+  std::vector<Target> targets;
+  for (size_t t = 0; t < lineage_.size(); ++t) {
+    const std::vector<uint64_t>& shape = info_[t].shape;
+    if (!IsPacked(tensors_[t].seen) || shape.size() < 2 || shape.size() > 3) {
+      continue;
+    }
+    const uint64_t matrices = shape.size() == 3 ? shape[0] : 1;
+    for (const SourceView& view : lineage_[t].base) {
+      if (view.columns != shape.back()) continue;
+      for (auto& [matrix, part] :
+           CutByMatrix(view, matrices, info_[t].elements)) {
+        targets.push_back({t, matrix, std::move(part)});
+      }
+    }
+  }
   RETURN_IF_ERROR(ForEach(
-      executor, lineage_.size(),
-      [&](size_t t) {
-        const Lineage& lineage = lineage_[t];
-        const bool whole =
-            IsPacked(tensors_[t].seen) && lineage.base.size() == 1 &&
-            lineage.base[0].target_elements == info_[t].elements &&
-            info_[t].shape.size() == 2;
-        targets[t] = {t, whole ? Try(t, lineage.base[0], {}, kRecipes) : 0};
-        if (targets[t].bits > kExact && level < kRecipes) {
-          targets[t].bits = Try(t, lineage.base[0], {}, level);
+      executor, targets.size(),
+      [&](size_t i) {
+        Target& target = targets[i];
+        target.bits = Try(target.tensor, target.view, {}, kRecipes);
+        if (target.bits > kExact && level < kRecipes) {
+          target.bits = Try(target.tensor, target.view, {}, level);
         }
         return absl::OkStatus();
       },
@@ -476,41 +529,53 @@ absl::Status References::AddImportance(
     }
   }
   // Gives it to those of `some` that it serves; others are left.
-  const auto give = [&](const std::vector<float>& importance,
+  const auto give = [&](std::span<const float> importance,
                         const std::string& name, std::vector<Target>& some) {
-    if (importance.empty()) return;
     size_t made = SIZE_MAX;
     std::erase_if(some, [&](const Target& target) {
-      const SourceView& base = lineage_[target.tensor].base[0];
-      if (base.columns != importance.size() ||
-          Try(target.tensor, base, importance, level) > kGain * target.bits) {
+      const SourceView& view = target.view;
+      if (view.columns != importance.size() ||
+          Try(target.tensor, view, importance, level) > kGain * target.bits) {
         return false;
       }
       if (made == SIZE_MAX) made = Make(name, importance);
-      beside_[target.tensor].push_back({codecs::Role::kImportance, made});
+      beside_[target.tensor].push_back(
+          {codecs::Role::kImportance, made, view.target_begin,
+           view.target_begin + view.target_elements});
       return true;
     });
   };
-  std::map<std::pair<std::string, uint64_t>, std::vector<Target>> groups;
-  std::map<std::string, std::vector<Target>> namesakes;
-  for (const Target& target : targets) {
-    namesakes[info_[target.tensor].name].push_back(target);
+  using Key = std::tuple<std::string, size_t, uint64_t>;
+  std::map<Key, std::vector<Target>> groups;  // name, matrix, columns
+  std::map<std::pair<std::string, size_t>, std::vector<Target>> namesakes;
+  for (Target& target : targets) {
+    namesakes[{info_[target.tensor].name, target.matrix}].push_back(
+        std::move(target));
   }
-  for (auto& [name, some] : namesakes) {
+  std::pair<std::string, std::vector<float>> read;  // of what name
+  for (auto& [name_and_matrix, some] : namesakes) {
+    const auto& [name, matrix] = name_and_matrix;
     const auto sums = by_name.find(ImportanceSumsName(name));
     const auto counts = by_name.find(ImportanceCountsName(name));
     if (sums != by_name.end() && counts != by_name.end()) {
-      give(ReadImportance(sums->second, counts->second), name, some);
+      if (read.first != name) {
+        read = {name, ReadImportance(sums->second, counts->second)};
+      }
+      const uint64_t columns = some[0].view.columns;
+      if (read.second.size() >= (matrix + 1) * columns) {
+        give(std::span(read.second).subspan(matrix * columns, columns), name,
+             some);
+      }
     }
-    for (const Target& target : some) {
-      const uint64_t columns = lineage_[target.tensor].base[0].columns;
-      groups[{ImportanceKey(name), columns}].push_back(target);
+    for (Target& target : some) {
+      const Key key(ImportanceKey(name), matrix, target.view.columns);
+      groups[key].push_back(std::move(target));
     }
   }
   std::vector<std::vector<Target>> left;
   std::vector<std::string> keys;
   for (auto& [key, some] : groups) {
-    keys.push_back(key.first);
+    keys.push_back(std::get<0>(key));
     left.push_back(std::move(some));
   }
   std::vector<std::optional<std::vector<float>>> found(left.size());
@@ -521,7 +586,7 @@ absl::Status References::AddImportance(
         std::vector<QuantizedMatrix*> pointers;
         for (const Target& target : left[k]) {
           matrices.push_back(
-              std::make_unique<RowsReader>(*this, target.tensor));
+              std::make_unique<RowsReader>(*this, target.tensor, target.view));
           pointers.push_back(matrices.back().get());
         }
         found[k] = FitImportance(pointers);
@@ -1006,11 +1071,11 @@ std::vector<Part> References::Parts(size_t tensor) const {
            is_there(view.source);
   };
   std::vector<Part::Source> moments;
-  std::vector<Part::Source> wholes;
+  std::vector<Beside> wholes;
   for (const Beside& beside : beside_[tensor]) {
     if (!is_there(beside.tensor)) continue;
     if (codecs::IsWhole(beside.role)) {
-      wholes.push_back(WholeSource(beside.role, beside.tensor));
+      wholes.push_back(beside);
       continue;
     }
     moments.push_back({beside.role, beside.tensor, 0,
@@ -1060,7 +1125,6 @@ std::vector<Part> References::Parts(size_t tensor) const {
         }
       }
     }
-    part.sources.insert(part.sources.end(), wholes.begin(), wholes.end());
     // Those that are not coded in one run are cut where their runs are.
     std::set<uint64_t> cuts;  // elements of the part
     bool usable = part.sources.size() <= codecs::kMaxReferences &&
@@ -1088,6 +1152,13 @@ std::vector<Part> References::Parts(size_t tensor) const {
       alone(view.target_begin + view.target_elements);
       continue;
     }
+    for (const Beside& whole : wholes) {
+      for (const uint64_t border : {whole.begin, whole.end}) {
+        if (border > part.begin && border < part.begin + part.elements) {
+          cuts.insert(border - part.begin);
+        }
+      }
+    }
     cuts.insert(part.elements);
     uint64_t from = 0;
     for (const uint64_t to : cuts) {
@@ -1104,16 +1175,17 @@ std::vector<Part> References::Parts(size_t tensor) const {
             ++source.run;
           }
           seen.row_offset = (first - runs[source.run].begin) / seen.columns;
-        } else if (from > 0) {
-          const uint64_t row = from / seen.columns;
-          if (seen.order == SourceView::Order::kTransposed) {
-            seen.column_offset += row;
-          } else if (seen.order == SourceView::Order::kRows) {
-            seen.rows.erase(seen.rows.begin(),
-                            seen.rows.begin() + static_cast<ptrdiff_t>(row));
-          } else {
-            seen.row_offset += row;
-          }
+        } else if (!codecs::IsWhole(source.role)) {
+          seen = SliceRows(seen, from / seen.columns,
+                           piece.elements / seen.columns);
+        }
+      }
+      for (const Beside& whole : wholes) {
+        if (whole.begin <= piece.begin &&
+            piece.begin + piece.elements <= whole.end &&
+            piece.sources.size() < codecs::kMaxReferences &&
+            tensors_[whole.tensor].runs.size() <= 1) {
+          piece.sources.push_back(WholeSource(whole.role, whole.tensor));
         }
       }
       parts.push_back(std::move(piece));

@@ -170,6 +170,9 @@ class References {
   struct Beside {
     codecs::Role role;
     size_t tensor;
+    // Of what IsWhole: the elements that it is of.
+    uint64_t begin = 0;
+    uint64_t end = UINT64_MAX;
   };
   std::vector<std::vector<Beside>> beside_;
   std::vector<container::OutsideReference> outside_;
