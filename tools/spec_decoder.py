@@ -3557,6 +3557,25 @@ def derived_weights(base, count):
     return weights, number
 
 
+# How far apart numbers are, by code, in units of the scale.
+DERIVED_LEVEL_STEPS = (23, 22, 19.5, 17, 15, 13.5, 12.5, 11.5, 11.5, 12, 12.5, 14, 15.5, 18, 22, 24)
+
+
+def derived_steps(number, data):
+    np, spec = numpy_here()
+    check(number in spec.SCALES, "derived: steps of a base of this type")
+    with np.errstate(all="ignore"):
+        scales, codes = spec.SCALES[number](data)
+        h = np.full(codes.shape, 2 if number == 105 else 1, np.float32)
+        if number in (84, 87):
+            h = np.array(DERIVED_LEVEL_STEPS, np.float32)[
+                np.searchsorted(np.array(DERIVED_TABLE), codes)]
+        elif number in (103, 104):
+            magnitudes = np.searchsorted(np.array([0, 1, 2, 3, 4, 6, 8, 12]), np.abs(codes))
+            h = np.array([1, 1, 1, 1, 1.5, 2, 3, 4], np.float32)[magnitudes]
+        return spec.one_nan((np.abs(scales) * h).reshape(-1))
+
+
 def derived_least(a, b):
     np, _ = numpy_here()
     return np.where(a < b, a, b)
@@ -3883,7 +3902,7 @@ def decode_derived(coded, parameters, size, context):
     check(base, "derived: no base")
     weights, packed = derived_weights(base, count)
     check(packed or not p.doubts[2], "derived: steps of a base that has none")
-    steps = spec.steps_of(packed, base.data) if p.doubts[2] else None
+    steps = derived_steps(packed, base.data) if p.doubts[2] else None
     row, importance = context.row, None
     if p.importance:
         source = next((s for s in context.sources if s.role == IMPORTANCE), None)

@@ -709,6 +709,8 @@ def q2_0(weights, _):
 # ---- Dequantizing: by type a function of the bytes that gives float32. ----
 
 DEQUANTIZERS = {}
+# By type a function of the bytes that gives the scale of each element, and its code.
+SCALES = {}
 
 
 def dequantizer(dtype, size):
@@ -726,7 +728,12 @@ def dequantizer(dtype, size):
                     values = values + np.repeat(offset, group, axis=1)
             return one_nan(values.reshape(-1))
 
+        def scales(data):
+            scale, _, codes = function(np.frombuffer(data, np.uint8).reshape(-1, size))
+            return np.repeat(scale, codes.shape[1] // scale.shape[1], axis=1), codes
+
         DEQUANTIZERS[dtype] = numbers
+        SCALES[dtype] = scales
         return function
 
     return register
