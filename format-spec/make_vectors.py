@@ -21,6 +21,7 @@ import lzma
 import os
 import pathlib
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -2634,6 +2635,30 @@ def related_files():
             "model.w": tensor(weights, "F32"), "optimizer.exp_avg.w": tensor(first, "F32"),
             "optimizer.exp_avg_sq.w": tensor(second, "F32")})
 
+    # INT8 with a scale a row, and four-bit codes, eight an element, with one for each 32 weights.
+    quantized = {}
+    for name in ("q", "up"):
+        bits, group = (8, COLUMNS_OF) if name == "q" else (4, 32)
+        most = 2 ** (bits - 1) - 1
+        codes, scales = [], []
+        for i in range(0, count, group):
+            weights = rounded[name][i:i + group]
+            scales += bf16_values(floats("BF16", [max(map(abs, weights)) / (most + 0.5)]))
+            codes += [max(-most - 1, min(most, round(w / scales[-1]))) for w in weights]
+        matrix = [ROWS_OF, COLUMNS_OF // group]
+        scale = tensor(scales, "BF16", matrix)
+        if bits == 8:
+            quantized |= {f"{name}.weight": ("I8", shape, struct.pack(f"<{count}b", *codes)),
+                          f"{name}.weight_scale": scale}
+        else:
+            words = [sum((code + 8) << 4 * k for k, code in enumerate(codes[i:i + 8]))
+                     for i in range(0, count, 8)]
+            quantized |= {
+                f"{name}.weight_packed": ("I32", [ROWS_OF, COLUMNS_OF // 8],
+                                          struct.pack(f"<{len(words)}I", *words)),
+                f"{name}.weight_scale": scale,
+                f"{name}.weight_shape": ("I64", [2], struct.pack("<2q", *shape))}
+
     before = adam_steps(source, (values["single"], [0.0] * count, [0.0] * count), 20)
     bases["bases/checkpoint.safetensors"] = checkpoint(before)
     return bases, [
@@ -2646,6 +2671,8 @@ def related_files():
         ("merged", (1, 3, 6, 9), safetensors({"q": tensor(merged)}), to_model, "a merged LoRA"),
         ("adapter", (3,), safetensors({"q": tensor(merged)}),
          to_model + ("bases/adapter.safetensors",), "a merged LoRA whose adapter is there"),
+        ("codes", (1, 3, 9), safetensors(quantized), to_model,
+         "INT8 and four-bit codes with scales"),
         ("soup", (3, 9), safetensors({name: tensor(v) for name, v in average.items()}),
          to_model + ("bases/tuned.safetensors",), "the mean of two models"),
         ("structure", (3, 9), changed_structure, to_model,
@@ -2673,6 +2700,8 @@ def made_by_command(zipllm, known):
         scaled.mkdir()
         for name, data in scaled_files().items():
             (scaled / name).write_bytes(data)
+        ladder = pathlib.Path(folder, "ladder")
+        shutil.copytree(HERE.parent / "tests/data/ladder", ladder)
         related = pathlib.Path(folder, "related")
         related.mkdir()
         bases, targets = related_files()
@@ -2692,13 +2721,16 @@ def made_by_command(zipllm, known):
             ("big-endian", scaled / "big-endian.bin", 3, "BF16, highest byte first, in a format "
              "that no parser knows"),
             ("text", root / "tokenizer.txt", 6, "text"),
-            ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"))]
+            ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"),
+            ("ladder-1", ladder, 1, "quants of one model beside their source, by formulas"),
+            ("ladder", ladder, 3, "the same, as quantizers make them"))]
         for name, levels, data, needed, what in targets:
             (related / f"{name}.safetensors").write_bytes(data)
             made += [(f"{name}-{level}", related / f"{name}.safetensors", level, what, needed)
                      for level in levels]
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), root, quants]:
+        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), *ladder.iterdir(), root,
+                     ladder, quants]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
@@ -2714,7 +2746,7 @@ def made_by_command(zipllm, known):
             archive = out.read_bytes()
             for entry in decode(archive, [(related / base).read_bytes() for base in needed]):
                 if entry["kind"] == "file":
-                    plain = (path if path.is_file() else root / entry["path"]).read_bytes()
+                    plain = (path if path.is_file() else path / entry["path"]).read_bytes()
                     assert entry["sha256"] == hashlib.sha256(plain).hexdigest(), entry
             against = " --base" * bool(needed)
             vectors[out.name] = Vector(

@@ -669,7 +669,6 @@ void References::AddScales() {
         beside_[codes].push_back({codecs::Role::kScale, *scale});
       }
     }
-    if (weights.scale.has_value()) SeeAsWeights(*weights.scale, weights);
     if (weights.zero.has_value()) {
       beside_[codes].push_back({codecs::Role::kZero, *weights.zero});
     }
@@ -729,23 +728,6 @@ void References::ChooseSources(int level) {
     }
     if (best != nullptr) lineage.base = {*best};
   }
-}
-
-// A scale is made of the weights that it is of, where they lie together.
-void References::SeeAsWeights(size_t scale, const QuantizedWeights& weights) {
-  const Lineage& codes = lineage_[weights.codes];
-  const uint64_t columns = weights.scale_columns;
-  if (codes.base.size() != 1 || weights.scale_rows != 1 || columns < 2 ||
-      PackingOf(tensors_[scale].seen).elements != 1 ||
-      stored_[scale].elements * columns != weights.weights() ||
-      codes.base[0].columns % columns != 0 ||
-      codes.base[0].target_elements != weights.weights()) {
-    return;
-  }
-  tensors_[scale].packing.elements = static_cast<uint32_t>(columns);
-  info_[scale].elements = weights.weights();
-  lineage_[scale] = {};
-  lineage_[scale].base = codes.base;
 }
 
 void References::FindBases(size_t first_target, bool inside) {

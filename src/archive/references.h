@@ -132,7 +132,6 @@ class References {
   // beside them. `models`: which tensors belong to one, by number.
   void FindScaled(const std::vector<std::vector<size_t>>& models);
   void AddScales();
-  void SeeAsWeights(size_t scale, const QuantizedWeights& weights);
   // Takes those with less loss before those that are made of them.
   void FindBases(size_t first_target, bool inside);
   void DropCostly();
