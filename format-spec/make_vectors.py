@@ -21,17 +21,19 @@ import lzma
 import os
 import pathlib
 import random
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+LADDER = HERE.parent / "tests" / "data" / "ladder"
 VECTORS = HERE / "vectors"
 sys.path.insert(0, str(HERE.parent / "tools"))
+sys.path.insert(0, str(LADDER.parent))
 
 import spec_decoder  # noqa: E402
+import cut_ladder  # noqa: E402
 from spec_decoder import Fields  # noqa: E402
 from xxh3 import xxh3_64  # noqa: E402
 
@@ -2700,8 +2702,16 @@ def made_by_command(zipllm, known):
         scaled.mkdir()
         for name, data in scaled_files().items():
             (scaled / name).write_bytes(data)
-        ladder = pathlib.Path(folder, "ladder")
-        shutil.copytree(HERE.parent / "tests/data/ladder", ladder)
+        # The second decoder takes long for K-quants.
+        ladders = {"ladder": (16, "Q8_0 Q4_0 Q5_1 IQ4_XS imatrix.Q4_0 imatrix.IQ3_XXS"),
+                   "ladder-k": (2, "Q2_K Q3_K_M Q4_K_M Q5_K_M Q6_K Q4_1 Q5_0 IQ4_NL")}
+        for name, (rows, types) in ladders.items():
+            ladder = pathlib.Path(folder, name)
+            ladder.mkdir()
+            for kind in ["BF16", *types.split()]:
+                data = (LADDER / f"mpnet-part.{kind}.gguf").read_bytes()
+                (ladder / f"{kind}.gguf").write_bytes(cut_ladder.cut(data, rows))
+            ladders[name] = ladder
         related = pathlib.Path(folder, "related")
         related.mkdir()
         bases, targets = related_files()
@@ -2722,15 +2732,16 @@ def made_by_command(zipllm, known):
              "that no parser knows"),
             ("text", root / "tokenizer.txt", 6, "text"),
             ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"),
-            ("ladder-1", ladder, 1, "quants of one model beside their source, by formulas"),
-            ("ladder", ladder, 3, "the same, as quantizers make them"))]
+            ("ladder", ladders["ladder"], 3, "quants of one model beside their source"),
+            ("ladder-k", ladders["ladder-k"], 3, "the same, K-quants"),
+            ("ladder-k-1", ladders["ladder-k"], 1, "the same, by formulas"))]
         for name, levels, data, needed, what in targets:
             (related / f"{name}.safetensors").write_bytes(data)
             made += [(f"{name}-{level}", related / f"{name}.safetensors", level, what, needed)
                      for level in levels]
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), *ladder.iterdir(), root,
-                     ladder, quants]:
+        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), root, quants] + [
+                file for ladder in ladders.values() for file in [*ladder.iterdir(), ladder]]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
             os.utime(path, ns=(0, TIME * 10**9 + 123_456_789), follow_symlinks=False)
