@@ -1,10 +1,11 @@
 #include "codecs/generators.h"
-#include "quantizers/quantizer.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+
+#include "quantizers/quantizer.h"
 
 namespace zipllm::codecs {
 namespace {
