@@ -151,7 +151,11 @@ class Blocks:
         self._begin = varint(flags) + varint(block_size) + varint(self.size)
         if against:
             width, row, position, *sources = against
-            self._begin += bytes([width]) + varint(row) + varint(position)
+            if isinstance(width, tuple):  # elements and bytes of a unit
+                self._begin += bytes(1) + varint(width[0]) + varint(width[1])
+            else:
+                self._begin += bytes([width])
+            self._begin += varint(row) + varint(position)
             self._begin += varint(len(sources) if count is None else count) + b"".join(sources)
         self._shared, self._place = shared, 0
         self._rest = varint(len(parameters) if sets is None else sets)
@@ -1781,6 +1785,10 @@ def bad_sources():
         first, Blocks(copy(0, plain[:80])))
     for name, what, width in (("0", "no", 0), ("3", "3", 3), ("16", "16", 16)):
         yield f"width-{name}", f"elements of {what} bytes", against(good, width=width, row=0)
+    yield "unit-one", "a unit of one element", against(good, width=(1, 2), row=0)
+    yield "unit-none", "a unit of no bytes", against(good, width=(2, 0), row=0)
+    yield "unit-dense", "a unit of nine elements a byte", against(good, width=(9, 1), row=0)
+    yield "unit-part", "a block with a part of a unit", against(good, width=(4, 3), row=0)
     yield "width-block", "a block with a part of an element", against(
         source(5, 30, 10, 0, 0, dtype=F64, block_size=48), width=8, plain=plain[:60], row=5)
     yield "row-huge", "rows of 2^63 elements", against(good, row=1 << 63)

@@ -4483,7 +4483,8 @@ class Decoder:
         check(width in (0, 1, 2, 4, 8), f"elements of {width} bytes")
         unit = (1, width)
         if width == 0:
-            unit = (fields.varint("elements of a unit", 2, 1 << 24), fields.varint("bytes of a unit", 1, 4096))
+            unit = (fields.varint("elements of a unit", 2, 8 * 4096), fields.varint("bytes of a unit", 1, 4096))
+            check(unit[0] <= 8 * unit[1], "more than 8 elements a byte")
         check(block_size % unit[1] == 0 and total % unit[1] == 0, "a part of a unit in a block")
         row = fields.varint("elements of a row", 0, MAX_ELEMENTS)
         position = fields.varint("number of the first element", 0, MAX_ELEMENTS)
@@ -4493,7 +4494,10 @@ class Decoder:
             rows, columns = (position % row + count - 1) // row + 1, row
         sources = [self._read_source(fields, rows, columns)
                    for _ in range(fields.varint("number of sources", 1, MAX_SOURCES))]
+        beside = min(count, block_size // unit[1] * unit[0])
         for source in sources:
+            check(source.order == WHOLE or bytes_of(source.dtype, beside) <= MAX_BLOCK,
+                  "too much beside a block")
             if UNITS[source.dtype][0] > 1 and source.order != WHOLE:
                 check(source.order != TRANSPOSED, "a packed source with rows as columns")
                 for number in (source.row, source.c, row, position, count,

@@ -27,6 +27,8 @@ constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
 // Of elements; a source may be packed in other units than its target.
 constexpr uint32_t kCoarsestUnit = 256;
+// Of packed elements: what lies beside them in a source takes more bytes.
+constexpr uint32_t kMostWeights = uint32_t{1} << 23;
 constexpr uint32_t kPackedBlock = uint32_t{1} << 20;
 
 struct Choice {
@@ -174,7 +176,9 @@ uint32_t BlockBytes(DType dtype, int level, uint64_t row) {
   }
   if (info->block_elements != 1) {
     // Whole rows, since quantizers make blocks of whole rows.
-    const uint32_t most = level == kMaxLevel ? kMaxBlockBytes : kPackedBlock;
+    const uint32_t most =
+        std::min(level == kMaxLevel ? kMaxBlockBytes : kPackedBlock,
+                 kMostWeights / info->block_elements * info->block_bytes);
     const uint64_t row_bytes =
         row / info->block_elements * uint64_t{info->block_bytes};
     const uint64_t coarsest = info->block_bytes * uint64_t{kCoarsestUnit} /

@@ -304,9 +304,11 @@ namespace {
 
 // Sources of more elements are none: products with rows do not overflow.
 constexpr uint64_t kMaxElements = uint64_t{1} << 48;
-// Of a unit of packed ones.
-constexpr uint64_t kMaxUnitElements = uint64_t{1} << 24;
+// Of a unit of packed ones: elements a byte, and bytes.
+constexpr uint64_t kMaxPacked = 8;
 constexpr uint64_t kMaxUnitBytes = 4096;
+// Bytes of a source that lie beside a block.
+constexpr uint64_t kMaxBeside = kMaxBlock;
 
 void WriteSource(const FrameSource& source, ByteWriter& writer) {
   writer.Le(static_cast<uint8_t>(source.role));
@@ -434,6 +436,11 @@ absl::StatusOr<FrameSource> ParseSource(const FrameSources& against,
                     against.packing.ElementsIn(block_size), count)) {
     return reader.Error("a source that lacks parts of its units");
   }
+  const uint64_t beside =
+      std::min(count, against.packing.ElementsIn(block_size));
+  if (packing.BytesOf(beside) > kMaxBeside) {
+    return reader.Error(packing.BytesOf(beside), " bytes beside a block");
+  }
   return source;
 }
 
@@ -445,12 +452,15 @@ absl::StatusOr<FrameSources> ParseSources(uint64_t block_size, uint64_t size,
   Packing& packing = against.packing;
   packing.bytes = width;
   if (width == 0) {
-    ASSIGN_OR_RETURN(const uint64_t unit, reader.Varint(kMaxUnitElements));
+    ASSIGN_OR_RETURN(const uint64_t unit,
+                     reader.Varint(kMaxPacked * kMaxUnitBytes));
     ASSIGN_OR_RETURN(const uint64_t bytes, reader.Varint(kMaxUnitBytes));
     packing = {static_cast<uint32_t>(unit), static_cast<uint32_t>(bytes)};
   }
-  const bool valid = width == 0 ? packing.elements > 1 && packing.bytes > 0
-                                : std::has_single_bit(width) && width <= 8;
+  const bool valid = width == 0
+                         ? packing.elements > 1 && packing.bytes > 0 &&
+                               packing.elements <= kMaxPacked * packing.bytes
+                         : std::has_single_bit(width) && width <= 8;
   if (!valid || block_size % packing.bytes != 0 || size % packing.bytes != 0) {
     return reader.Error(packing.elements, " elements in ", packing.bytes,
                         " bytes");
