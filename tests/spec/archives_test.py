@@ -188,7 +188,7 @@ class Archives(unittest.TestCase):
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_bytes(data)
         for name, levels, data, needed, _ in targets:
-            for level in levels:
+            for level in levels[:2]:  # golden vectors are of all
                 if level == 9 and name not in ("tuned", "checkpoint"):
                     continue  # mixing takes long here; the vectors have the others
                 with self.subTest(name, level=level):
