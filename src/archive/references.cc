@@ -632,7 +632,9 @@ void References::FindScaled(const std::vector<std::vector<size_t>>& models) {
 // Codes have their scales beside them; those of a base that is quantized
 // likewise are elements like others.
 void References::AddScales() {
-  for (auto& [codes, weights] : scaled_) {
+  for (const auto& entry : scaled_) {
+    const size_t codes = entry.first;
+    const QuantizedWeights& weights = entry.second;
     Lineage& lineage = lineage_[codes];
     const auto likewise = [&](const SourceView& view) {
       const auto source = scaled_.find(view.source);
