@@ -3724,7 +3724,7 @@ def derived_codes(parameters, x, steps, scales, offsets):
     ratio = left * f32(16) / doubts
     if not (d0 or d1 or d2):
         ratio = np.full_like(ratio, f32(DERIVED_SURE))
-    bins = np.where(ratio < 16, ratio, f32(DERIVED_SURE)).astype(int)
+    bins = np.where((ratio >= 0) & (ratio < 16), ratio, f32(DERIVED_SURE)).astype(int)
     return codes, bins, up & (bins < DERIVED_SURE)
 
 

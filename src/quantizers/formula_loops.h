@@ -338,8 +338,9 @@ inline void CodeGroups(const CodeShape& shape, const float* weights,
           doubts += per_step * step;
         }
         const Floats ratio = left * 16.0f / doubts;
-        // NaNs are sure.
-        const Ints bin = ToInts(ratio < 16.0f ? ratio : Splat(16));
+        // NaNs are sure, and what has a doubt below 0.
+        const Floats whole = ratio >= 0.0f ? ratio : Splat(16);
+        const Ints bin = ToInts(whole < 16.0f ? whole : Splat(16));
         StoreCodes(bin >= 16 ? SplatInt(kSure) : (bin | (up & kUp)), bins + i);
       }
     }
