@@ -92,26 +92,6 @@ std::vector<uint64_t> ShapeSeen(DType dtype, std::vector<uint64_t> shape) {
   return shape;
 }
 
-// As many as `out` has room for; false if the type has no numbers.
-bool ToFloats(DType dtype, ByteSpan bytes, std::span<float> out) {
-  if (IsPacked(dtype)) {
-    return quantizers::Dequantize(dtype, bytes.data(),
-                                  out.size() / PackingOf(dtype).elements,
-                                  out.data());
-  }
-  if (dtype == DType::kF32) {
-    std::memcpy(out.data(), bytes.data(), out.size_bytes());
-    return true;
-  }
-  if (dtype != DType::kBF16 && dtype != DType::kF16) return false;
-  for (size_t i = 0; i < out.size(); ++i) {
-    const uint16_t half = LoadLe<uint16_t>(&bytes[2 * i]);
-    out[i] = dtype == DType::kF16 ? codecs::derived::FromHalf(half)
-                                  : std::bit_cast<float>(uint32_t{half} << 16);
-  }
-  return true;
-}
-
 bool IsEligible(DType dtype, uint64_t length) {
   const DTypeInfo* info = FindDType(dtype);
   return dtype != DType::kBytes && info != nullptr && length != 0 &&
@@ -347,7 +327,8 @@ class References::RowsReader : public QuantizedMatrix {
     const FrameSources against =
         all_.SourcesOf(part_, packing_, row * columns, columns, 0);
     return all_.Load(part_, against, columns, &read_).ok() &&
-           ToFloats(source_dtype_, read_[0].span(), out);
+           codecs::derived::ToFloats(source_dtype_, read_[0].data(), out.size(),
+                                     out.data());
   }
 
  private:

@@ -65,6 +65,10 @@ absl::Status ReadRecipe(ByteReader& reader, Recipe* recipe);
 uint16_t ToHalf(float value);
 float FromHalf(uint16_t half);
 
+/// `count` elements, whole blocks of a packed type, as floats. False, writing
+/// nothing, where the type has no numbers.
+bool ToFloats(DType dtype, const uint8_t* from, size_t count, float* out);
+
 /// What a block was made of, and what lies beside it.
 class Source {
  public:

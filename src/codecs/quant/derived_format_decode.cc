@@ -247,32 +247,32 @@ absl::StatusOr<Source> Source::Open(const Recipe& recipe,
   return source;
 }
 
-void Source::Weights(uint64_t first, size_t count, float* out) const {
-  switch (dtype_) {
+bool ToFloats(DType dtype, const uint8_t* from, size_t count, float* out) {
+  switch (dtype) {
     case DType::kF32:
-      std::memcpy(out, base_.data() + 4 * first, 4 * count);
-      return;
-    case DType::kBF16: {
-      const uint8_t* const from = base_.data() + 2 * first;
+      std::memcpy(out, from, 4 * count);
+      return true;
+    case DType::kBF16:
       for (size_t i = 0; i < count; ++i) {
         out[i] = FloatOfBits(uint32_t{LoadLe<uint16_t>(from + 2 * i)} << 16);
       }
-      return;
-    }
-    case DType::kF16: {
-      const uint8_t* const from = base_.data() + 2 * first;
+      return true;
+    case DType::kF16:
       for (size_t i = 0; i < count; ++i) {
         out[i] = FromHalf(LoadLe<uint16_t>(from + 2 * i));
       }
-      return;
-    }
-    default: {
-      const DTypeInfo& type = *FindDType(dtype_);
-      quantizers::Dequantize(
-          dtype_, base_.data() + first / type.block_elements * type.block_bytes,
-          count / type.block_elements, out);
-    }
+      return true;
+    default:
+      return quantizers::Dequantize(
+          dtype, from, count / FindDType(dtype)->block_elements, out);
   }
+}
+
+void Source::Weights(uint64_t first, size_t count, float* out) const {
+  const DTypeInfo& type = *FindDType(dtype_);
+  ToFloats(dtype_,
+           base_.data() + first / type.block_elements * type.block_bytes, count,
+           out);
 }
 
 void Source::Steps(uint64_t first, size_t count, float* out) const {
