@@ -5,6 +5,18 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/zipllm)
 
 if(TARGET zipllm)
   install(TARGETS zipllm RUNTIME COMPONENT command)
+  if(TARGET zipllm_mount)
+    # What mount(8) and fstab call for the types fuse.zipllm and zipllm, and systemd's unit.
+    install(PROGRAMS ${PROJECT_SOURCE_DIR}/src/mount/mount.fuse.zipllm
+            DESTINATION ${CMAKE_INSTALL_SBINDIR} COMPONENT command)
+    file(CREATE_LINK mount.fuse.zipllm ${PROJECT_BINARY_DIR}/mount.zipllm SYMBOLIC)
+    install(FILES ${PROJECT_BINARY_DIR}/mount.zipllm DESTINATION ${CMAKE_INSTALL_SBINDIR}
+            COMPONENT command)
+    configure_file(src/mount/zipllm-mount@.service.in zipllm-mount@.service @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/zipllm-mount@.service DESTINATION lib/systemd/system
+            COMPONENT command)
+    set(CPACK_DEBIAN_COMMAND_PACKAGE_RECOMMENDS fuse3)
+  endif()
 endif()
 if(TARGET zipllm_documents)  # the man page and shell completions that tools/ makes
   install(DIRECTORY ${PROJECT_BINARY_DIR}/share/ DESTINATION ${CMAKE_INSTALL_DATADIR}
@@ -50,5 +62,5 @@ set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libzipllm-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-    "libabsl-dev, libssl-dev, libzstd-dev, liblzma-dev, pkg-config")
+    "libabsl-dev, libssl-dev, libzstd-dev, liblzma-dev, libdivsufsort-dev, libsqlite3-dev, pkg-config")
 include(CPack)

@@ -2,24 +2,28 @@
 
 # Links an executable with `library`, a static or object library of the project, and with the
 # static archives of what that needs. Loading twenty shared libraries takes about 4 ms, longer
-# than many a run of the command; libc alone stays shared. Falls back to shared libraries where
-# an archive is missing, and under sanitizers.
+# than many a run of the command; libc stays shared, and libdivsufsort, of which Debian has no
+# archive. Falls back to shared libraries where another archive is missing, and under sanitizers.
 option(ZIPLLM_STATIC_COMMAND "Link the command with static archives, for a fast start" ON)
 
 function(zipllm_find_archives result)
   pkg_check_modules(ZIPLLM_ABSL QUIET absl_statusor)
   set(archives)
-  foreach(name ${ZIPLLM_ABSL_LIBRARIES} crypto zstd lzma)
-    if(name MATCHES "^absl_|^crypto$|^zstd$|^lzma$")
-      find_library(archive NAMES lib${name}.a NO_CACHE)
-      if(NOT archive)
-        message(STATUS "No lib${name}.a: the command is linked with shared libraries")
-        set(${result} "" PARENT_SCOPE)
-        return()
-      endif()
-      list(APPEND archives ${archive})
-      unset(archive)
+  set(names ${ZIPLLM_ABSL_LIBRARIES})
+  list(FILTER names INCLUDE REGEX "^absl_")
+  list(APPEND names crypto zstd lzma sqlite3)
+  if(TARGET zipllm_mount)
+    list(APPEND names fuse3)
+  endif()
+  foreach(name ${names})
+    find_library(archive NAMES lib${name}.a NO_CACHE)
+    if(NOT archive)
+      message(STATUS "No lib${name}.a: the command is linked with shared libraries")
+      set(${result} "" PARENT_SCOPE)
+      return()
     endif()
+    list(APPEND archives ${archive})
+    unset(archive)
   endforeach()
   set(${result} -Wl,--start-group ${archives} -Wl,--end-group PARENT_SCOPE)
 endfunction()
@@ -41,7 +45,8 @@ function(zipllm_link_command target library)
   endforeach()
   add_dependencies(${target} ${library} zipllm_lib_static)
   target_link_libraries(${target} PRIVATE
-    $<TARGET_FILE:${library}> $<TARGET_FILE:zipllm_lib_static> ${archives} Threads::Threads)
+    $<TARGET_FILE:${library}> $<TARGET_FILE:zipllm_lib_static> ${archives} PkgConfig::DIVSUFSORT
+    Threads::Threads)
   set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS
                $<TARGET_FILE:${library}> $<TARGET_FILE:zipllm_lib_static>)
   target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc)

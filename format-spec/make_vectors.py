@@ -2480,7 +2480,11 @@ def model_files():
                   b"\0\0" + floats("BF16", [value]) for value in bell(source, 1000)))}
     q8_0 = b"".join(floats("F16", [0.01]) + bytes(source.randrange(256) for _ in range(32))
                     for _ in range(20))
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (150, 2), }\n"
+    prices = b"".join(struct.pack("<2d", (5000 + i * i % 97) / 100, i % 7 * 0.5)
+                      for i in range(150))
     return {
+        "prices.npy": b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + prices,
         "config.json": b'{"architectures": ["Example"], "hidden_size": 32}\n',
         "tokenizer.txt": b"".join(b"token%d\n" % (i * i) for i in range(300)),
         "model-1.safetensors": safetensors(shard1),
@@ -2697,6 +2701,32 @@ def related_files():
          to_model + ("made-tuned-3.zllm",), "a fine-tune of a fine-tune that is an archive")]
 
 
+def log_lines():
+    """Text above 64 KiB that is quickly decoded: much is repeated."""
+    source = random.Random(9)
+    return b"".join(b"2026-11-22 10:%02d:%02d INFO worker %d: step %d, loss %.2f\n" % (
+        i // 60, i % 60, source.randrange(4), 100 * i, 3 - i / 1000) for i in range(1160))
+
+
+def told_lines():
+    """Lines of which most is told in words, above 64 KiB."""
+    source = random.Random(11)
+    words = "disk node lost found again retry after slow read write of block to from peer".split()
+    return b"".join(b"10:%02d:%02d [%d] %s\n" % (
+        i // 60, i % 60, source.randrange(3),
+        " ".join(source.choice(words) for _ in range(source.randrange(6, 24))).encode())
+        for i in range(900))
+
+
+def prose():
+    """Text above 64 KiB without records in it."""
+    source = random.Random(10)
+    words = "the wind turned and children went down to their grandfather slowly".split()
+    lines = (" ".join(source.choice(words) for _ in range(source.randrange(3, 14)))
+             for _ in range(1700))
+    return "\n".join(lines).encode()
+
+
 def made_by_command(zipllm, known):
     """name -> Vector, of those that are not in `known`; and the bases that are no archives."""
     with tempfile.TemporaryDirectory() as folder:
@@ -2710,6 +2740,21 @@ def made_by_command(zipllm, known):
         scaled.mkdir()
         for name, data in scaled_files().items():
             (scaled / name).write_bytes(data)
+        texts = pathlib.Path(folder, "texts")
+        texts.mkdir()
+        (texts / "log.txt").write_bytes(log_lines())
+        (texts / "told.txt").write_bytes(told_lines())
+        (texts / "note.txt").write_bytes(
+            b"The children walked slowly down to the harbour, where their grandfather was "
+            b"mending a net.\nNobody knew whether the wind would let them go out before the "
+            b"evening.\n" * 2)
+        (texts / "prose.txt").write_bytes(prose())
+        (texts / "rows.txt").write_bytes(b"".join(
+            b"%d,\"n%d\",%d.%02d,%s\r\n" % (i, i * 7 % 13, i * 7 % 13, i % 100,
+                                         b"up" if i * 7 % 13 > 5 else b"down")
+            for i in range(1000, 1400)))
+        (texts / "table.txt").write_bytes(b"".join(
+            b"%d;qx%d,%d|vz%d\n" % (i, i % 7, 3 * i, i // 4) for i in range(1000, 1060)))
         # The second decoder takes long for K-quants.
         ladders = {"ladder": (16, "Q8_0 Q4_0 Q5_1 IQ4_XS imatrix.Q4_0 imatrix.IQ3_XXS"),
                    "ladder-k": (2, "Q2_K Q3_K_M Q4_K_M Q5_K_M Q6_K Q4_1 Q5_0 IQ4_NL")}
@@ -2739,6 +2784,16 @@ def made_by_command(zipllm, known):
             ("big-endian", scaled / "big-endian.bin", 3, "BF16, highest byte first, in a format "
              "that no parser knows"),
             ("text", root / "tokenizer.txt", 6, "text"),
+            ("text-3", root / "tokenizer.txt", 3, "text, by the Burrows-Wheeler transform"),
+            ("prose-3", texts / "prose.txt", 3,
+             "a longer one, of which eight walks find the parts"),
+            ("log-3", texts / "log.txt", 3, "lines by templates and columns"),
+            ("log-6", texts / "log.txt", 6, "the same, columns by context mixing"),
+            ("rows-3", texts / "rows.txt", 3, "fields, one of which tells another"),
+            ("table-6", texts / "table.txt", 6, "lines of fields, by context mixing"),
+            ("log-9", texts / "told.txt", 9, "lines, by context mixing of columns and tokens"),
+            ("note-9", texts / "note.txt", 9, "English, by the language model"),
+            ("text-9", root / "tokenizer.txt", 9, "text, by context mixing with it"),
             ("model", root, 3, "a model of two shards, one tensor in both, and in GGUF"),
             ("ladder", ladders["ladder"], 3, "quants of one model beside their source"),
             ("ladder-k", ladders["ladder-k"], 3, "the same, K-quants"),
@@ -2748,7 +2803,8 @@ def made_by_command(zipllm, known):
             made += [(f"{name}-{level}", related / f"{name}.safetensors", level, what, needed)
                      for level in levels]
         (root / "latest").symlink_to("model-1.safetensors")
-        for path in [*root.iterdir(), *scaled.iterdir(), *related.iterdir(), root, quants] + [
+        for path in [*root.iterdir(), *scaled.iterdir(), *texts.iterdir(), *related.iterdir(), root,
+                     quants] + [
                 file for ladder in ladders.values() for file in [*ladder.iterdir(), ladder]]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)

@@ -124,7 +124,63 @@ def imatrix_seeds():
     yield "too_many", u32(3) + imatrix(two)[4:]
 
 
+def varint(n):
+    out = bytearray()
+    while n >= 128:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes(out + bytes([n]))
+
+
+def string(data):
+    return varint(len(data)) + data
+
+
+def entry_head(kind, path, target=None):
+    # With mode and time: 0644, 1700000000 s (as an svarint), 5 ns.
+    fields = varint(kind) + string(path) + varint(1) + varint(0o644) + varint(2 * 1700000000)
+    return string(fields + varint(5) + (b"" if target is None else string(target)))
+
+
+def manifest(*entries):
+    return b"ZLLMMAN\n" + varint(1) + varint(len(entries)) + b"".join(entries)
+
+
+def store_seeds():
+    """A byte for the format, then the bytes without their checksum."""
+    digest = bytes(range(32))
+    segments = [(0, 8, b"", [], bytes(8)), (5, 300, b"w", [3, 25], digest),
+                (5, 0, b"none", [0, 2], b"")]
+    file = varint(308) + digest + string(b"safetensors") + varint(len(segments))
+    for dtype, length, name, shape, content in segments:
+        file += bytes([dtype]) + varint(length) + string(name) + varint(len(shape))
+        file += b"".join(map(varint, shape)) + content
+    root = entry_head(1, b"")
+    yield "header", b"\0zipllm-store 1\nid 00112233445566778899aabbccddeeff\nread\nadd a b\ndelete\n"
+    yield "header_newer", b"\0zipllm-store 2\n"
+    yield "reference", (b"\1zipllm-reference 1\nmanifest " + digest.hex().encode() +
+                        b"\nlength 4711\ncreated -5\nfiles 3\nbytes 99999999999\n")
+    yield "condemned", b"\2zipllm-condemned 1\nphase readers\nsince 5\nblocker a\nblocker b\n"
+    yield "damaged", b"\3zipllm-damaged 1\nobject " + digest.hex().encode() + b"\n"
+    yield "damaged_all", b"\3zipllm-damaged 1\nall\n"
+    yield "manifest_file", b"\4" + manifest(entry_head(0, b"model.safetensors") + file)
+    yield "manifest_tree", b"\4" + manifest(
+        root, entry_head(1, b"sub"), entry_head(2, b"link", b"sub/f"), entry_head(0, b"sub/f") + file)
+    yield "manifest_no_root", b"\4" + manifest(entry_head(0, b"sub/f") + file)
+    yield "manifest_cut", b"\4" + manifest(root, entry_head(0, b"f") + file[:60])
+    yield "manifest_many_segments", b"\4" + manifest(
+        root, entry_head(0, b"f") + varint(1 << 40) + digest + string(b"") + varint(1 << 60))
+    yield "sketches", b"\5ZLLMSKE\n" + varint(1) + varint(1) + digest + b"\x4c" + bytes(64)
+    yield "sketches_none", b"\5ZLLMSKE\n" + varint(1) + varint(0)
+    yield "key_reference", b"\6refs/org%2Fmodel/main"
+    yield "key_pack", b"\6packs/00/00112233445566778899aabbccddeeff.zllm"
+    yield "entry", b"\6zllmobj-" + digest.hex().encode()
+    yield "name", b"\6org/model@v1"
+    yield "raw", b"\x85ZLLMSKE\n" + varint(1) + varint(0) + bytes(8)
+
+
 SEEDS = {
+    "store_format_fuzzer": store_seeds,
     "parser_safetensors_fuzzer": safetensors_seeds,
     "parser_gguf_fuzzer": gguf_seeds,
     "parser_imatrix_fuzzer": imatrix_seeds,

@@ -1,4 +1,4 @@
-// zipllm cat: one tensor, or bytes of a file, to standard output.
+// zipllm cat: one tensor, or bytes or lines of a file, to standard output.
 #include <algorithm>
 
 #include "base/status.h"
@@ -9,6 +9,21 @@
 
 namespace zipllm::tools {
 namespace {
+
+class CountingSink : public Sink {
+ public:
+  explicit CountingSink(std::unique_ptr<Sink> out) : out_(std::move(out)) {}
+  absl::Status Write(ByteSpan data) override {
+    bytes_ += data.size();
+    return out_->Write(data);
+  }
+  std::string Name() const override { return out_->Name(); }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::unique_ptr<Sink> out_;
+  uint64_t bytes_ = 0;
+};
 
 struct ByteRange {
   size_t entry;
@@ -74,14 +89,21 @@ void RunCat(const CommandOptions& options, Console& console) {
     ASSIGN_OR_RETURN(Archive archive, OpenArchive(input, options, console));
     ASSIGN_OR_RETURN(ByteRange range, FindRange(archive, options));
     RETURN_IF_ERROR(Narrow(options, &range));
-    std::unique_ptr<Sink> out = console.OpenOutput(!options.force);
-    RETURN_IF_ERROR(
-        archive.CopyRange(range.entry, range.offset, range.length, *out));
+    CountingSink out(console.OpenOutput(!options.force));
+    if (options.lines.has_value()) {
+      RETURN_IF_ERROR(archive.CopyLines(range.entry, *options.lines, out));
+    } else if (options.times.since.has_value() ||
+               options.times.until.has_value()) {
+      RETURN_IF_ERROR(archive.CopyTimes(range.entry, options.times, out));
+    } else {
+      RETURN_IF_ERROR(
+          archive.CopyRange(range.entry, range.offset, range.length, out));
+    }
     console.Detail(Format("%s: read %llu of %llu bytes for %llu bytes",
                           Printable(DisplayName(input)).c_str(),
                           static_cast<unsigned long long>(archive.bytes_read()),
                           static_cast<unsigned long long>(archive.size()),
-                          static_cast<unsigned long long>(range.length)));
+                          static_cast<unsigned long long>(out.bytes())));
     return absl::OkStatus();
   }();
   if (!status.ok()) console.Fail(DisplayName(input), status);

@@ -12,11 +12,38 @@ constexpr struct {
   const char* name;
   void (*run)(const CommandOptions&, Console&);
 } kCommands[] = {
-    {"compress", RunCompress}, {"decompress", RunDecompress},
-    {"list", RunList},         {"info", RunInfo},
-    {"test", RunTest},         {"cat", RunCat},
-    {"derive", RunDerive},     {"bench", RunBench},
+    {"compress", RunCompress},
+    {"decompress", RunDecompress},
+    {"list", RunList},
+    {"info", RunInfo},
+    {"test", RunTest},
+    {"cat", RunCat},
+    {"grep", RunGrep},
+    {"derive", RunDerive},
+    {"bench", RunBench},
+    {"store init", RunStoreInit},
+    {"store add", RunStoreAdd},
+    {"store ls", RunStoreList},
+    {"store show", RunStoreShow},
+    {"store get", RunStoreGet},
+    {"store rm", RunStoreRemove},
+    {"store gc", RunStoreGc},
+    {"store fsck", RunStoreFsck},
+    {"store stats", RunStoreStats},
+    {"store repack", RunStoreRepack},
+    {"store export", RunStoreExport},
+    {"mount", RunMount},
 };
+
+// "compress", "store add"; "" where none was named.
+std::string ChosenCommand(const CLI::App& app) {
+  std::string command;
+  for (auto chosen = app.get_subcommands(); !chosen.empty();
+       chosen = chosen.front()->get_subcommands()) {
+    command += (command.empty() ? "" : " ") + chosen.front()->get_name();
+  }
+  return command;
+}
 
 int ReportParseError(const CLI::App& app, const CLI::ParseError& error,
                      Console& console) {
@@ -26,11 +53,9 @@ int ReportParseError(const CLI::App& app, const CLI::ParseError& error,
     console.Print(out.str());
     return console.Finish();
   }
-  std::string command = "zipllm";
-  for (const CLI::App* chosen : app.get_subcommands()) {
-    command += " " + chosen->get_name();
-  }
-  console.FailUsage(Printable(error.what()) + "\nTry '" + command +
+  const std::string chosen = ChosenCommand(app);
+  console.FailUsage(Printable(error.what()) + "\nTry 'zipllm" +
+                    (chosen.empty() ? "" : " ") + chosen +
                     " --help' for what it takes.");
   return console.Finish();
 }
@@ -39,8 +64,7 @@ int ReportParseError(const CLI::App& app, const CLI::ParseError& error,
 
 int RunCommand(const std::vector<std::string>& arguments, Streams streams) {
   CommandOptions options;
-  const std::string first = arguments.empty() ? "" : arguments.front();
-  std::unique_ptr<CLI::App> app = MakeCommandLine(&options, &first);
+  std::unique_ptr<CLI::App> app = MakeCommandLine(&options, &arguments);
   try {
     // CLI11 takes the arguments last first.
     app->parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
@@ -51,8 +75,9 @@ int RunCommand(const std::vector<std::string>& arguments, Streams streams) {
   Console console(streams, options.quiet     ? Console::Verbosity::kQuiet
                            : options.verbose ? Console::Verbosity::kVerbose
                                              : Console::Verbosity::kNormal);
+  const std::string chosen = ChosenCommand(*app);
   for (const auto& command : kCommands) {
-    if (app->got_subcommand(command.name)) command.run(options, console);
+    if (chosen == command.name) command.run(options, console);
   }
   return console.Finish();
 }

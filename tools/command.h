@@ -23,8 +23,21 @@ void RunList(const CommandOptions& options, Console& console);
 void RunInfo(const CommandOptions& options, Console& console);
 void RunTest(const CommandOptions& options, Console& console);
 void RunCat(const CommandOptions& options, Console& console);
+void RunGrep(const CommandOptions& options, Console& console);
 void RunDerive(const CommandOptions& options, Console& console);
 void RunBench(const CommandOptions& options, Console& console);
+void RunMount(const CommandOptions& options, Console& console);
+void RunStoreInit(const CommandOptions& options, Console& console);
+void RunStoreAdd(const CommandOptions& options, Console& console);
+void RunStoreList(const CommandOptions& options, Console& console);
+void RunStoreShow(const CommandOptions& options, Console& console);
+void RunStoreGet(const CommandOptions& options, Console& console);
+void RunStoreRemove(const CommandOptions& options, Console& console);
+void RunStoreGc(const CommandOptions& options, Console& console);
+void RunStoreFsck(const CommandOptions& options, Console& console);
+void RunStoreStats(const CommandOptions& options, Console& console);
+void RunStoreRepack(const CommandOptions& options, Console& console);
+void RunStoreExport(const CommandOptions& options, Console& console);
 
 }  // namespace zipllm::tools
 

@@ -48,6 +48,7 @@ void RunCompress(const CommandOptions& options, Console& console) {
   settings.sync = !options.no_sync;
   settings.follow_symlinks = options.follow_symlinks;
   settings.bases = options.bases;
+  settings.text_model = options.text_model;
 
   Report report(options, console);
   for (const std::string& input : InputsOf(options)) {

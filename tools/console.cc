@@ -19,6 +19,8 @@
 namespace zipllm::tools {
 namespace {
 
+constexpr char kReaderGone[] = "the reader of standard output went away";
+
 constexpr const char kInputName[] = "standard input";
 constexpr const char kOutputName[] = "standard output";
 
@@ -73,8 +75,7 @@ class OutputSink : public Sink {
         pollfd wait = {.fd = fd_, .events = POLLOUT, .revents = 0};
         poll(&wait, 1, -1);
       } else if (errno == EPIPE) {
-        // Told apart by its code: nothing else here is ABORTED.
-        return absl::AbortedError("the reader of standard output went away");
+        return absl::AbortedError(kReaderGone);
       } else if (errno != EINTR) {
         return ErrnoStatus(errno, StrCat("cannot write ", kOutputName));
       }
@@ -98,17 +99,17 @@ bool LocaleIsUtf8() {
   return false;
 }
 
+// What EPIPE has become on its way: nobody is there to be told.
+bool IsReaderGone(const absl::Status& status) {
+  return absl::IsAborted(status) &&
+         std::string(status.message()).ends_with(kReaderGone);
+}
+
 int ExitCodeFor(const absl::Status& status) {
   // A system call that a signal broke off may fail in its own way.
   if (InterruptSignal() != 0) return kExitSignal + InterruptSignal();
-  switch (status.code()) {
-    case absl::StatusCode::kDataLoss:
-      return kExitDamaged;
-    case absl::StatusCode::kAborted:
-      return kExitSignal + SIGPIPE;
-    default:
-      return kExitError;
-  }
+  if (IsReaderGone(status)) return kExitSignal + SIGPIPE;
+  return absl::IsDataLoss(status) ? kExitDamaged : kExitError;
 }
 
 // True if `message` has `name` as a word or words of its own.
@@ -195,13 +196,20 @@ void Console::Warn(const std::string& subject, const std::string& message) {
   Raise(kExitWarning);
 }
 
-void Console::Fail(const std::string& subject, const absl::Status& status) {
+void Console::Tell(const std::string& message) {
+  WriteError(StrCat("zipllm: ", Printable(message), "\n"));
+}
+
+void Console::Found(ExitCode exit_code) { Raise(exit_code); }
+
+void Console::Fail(const std::string& subject, const absl::Status& status,
+                   const std::string& if_exists) {
   Raise(ExitCodeFor(status));
-  if (status.code() == absl::StatusCode::kAborted) return;
+  if (IsReaderGone(status)) return;
   std::string message(status.message());
   if (message.empty()) message = absl::StatusCodeToString(status.code());
-  if (status.code() == absl::StatusCode::kAlreadyExists) {
-    message += "; use -f to replace files, or -o for another place";
+  if (status.code() == absl::StatusCode::kAlreadyExists && !if_exists.empty()) {
+    message += "; " + if_exists;
   }
   std::string prefix;
   if (!Mentions(message, subject)) prefix = subject + ": ";

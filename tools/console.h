@@ -22,6 +22,10 @@ enum ExitCode : int {
   kExitSignal = 128,  ///< plus the number of the signal
 };
 
+/// The remedy where files are in the way.
+inline constexpr char kReplaceRemedy[] =
+    "use -f to replace files, or -o for another place";
+
 /// The descriptors that a command uses, so that tests can give their own.
 struct Streams {
   int in = 0;
@@ -58,14 +62,21 @@ class Console {
   /// "zipllm: warning: SUBJECT: MESSAGE"; the exit code becomes kExitWarning
   /// where it was kExitOk.
   void Warn(const std::string& subject, const std::string& message);
+  /// "zipllm: MESSAGE", of what is no error.
+  void Tell(const std::string& message);
   /// "zipllm: SUBJECT: MESSAGE", the subject left out where the message names
-  /// it; the exit code becomes the one for this error, if that is worse.
-  void Fail(const std::string& subject, const absl::Status& status);
+  /// it; the exit code becomes the one for this error, if that is worse. Where
+  /// something ALREADY_EXISTS, `if_exists` is the remedy.
+  void Fail(const std::string& subject, const absl::Status& status,
+            const std::string& if_exists = kReplaceRemedy);
   /// The same for a command that answers yes or no: an error is no answer, and
   /// ends with kExitUsage where it would with kExitError.
   void FailToAnswer(const std::string& subject, const absl::Status& status);
   /// The answer is no: kExitError.
-  void AnswerNo() { Raise(kExitError); }
+  void AnswerNo() { Found(kExitError); }
+  /// What was looked at is such that the exit code becomes this one, if that is
+  /// worse.
+  void Found(ExitCode exit_code);
   /// "zipllm: MESSAGE", exit code kExitUsage: the command line is wrong.
   void FailUsage(const std::string& message);
 

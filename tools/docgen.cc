@@ -18,8 +18,21 @@ namespace {
 using Apps = std::vector<const CLI::App*>;
 using Options = std::vector<const CLI::Option*>;
 
+// Those of the program, or of a command that has some.
 Apps Commands(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
+}
+bool IsGroup(const CLI::App& app) { return !Commands(app).empty(); }
+
+// Each command, and after those that have some theirs.
+Apps AllCommands(const CLI::App& app) {
+  Apps out;
+  for (const CLI::App* command : Commands(app)) {
+    out.push_back(command);
+    const Apps below = Commands(*command);
+    out.insert(out.end(), below.begin(), below.end());
+  }
+  return out;
 }
 
 Options NamedOptions(const CLI::App& app) {
@@ -31,6 +44,12 @@ std::vector<std::string> NamesOf(const CLI::App& command) {
   std::vector<std::string> names = {command.get_name()};
   for (const std::string& alias : command.get_aliases()) names.push_back(alias);
   return names;
+}
+
+// What goes before the name of a command: "store ", or nothing.
+std::string Prefix(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent->get_parent() == nullptr ? "" : parent->get_name() + " ";
 }
 
 // "-o", "--output"
@@ -47,7 +66,7 @@ bool TakesValue(const CLI::Option& option) {
 }
 bool TakesPath(const CLI::Option& option) {
   return option.get_option_text() == "PATH" &&
-         option.check_name("--output");  // --file is a path inside an archive
+         !option.check_name("--file");  // a path inside an archive
 }
 
 std::string FirstSentence(const std::string& text) {
@@ -93,7 +112,12 @@ constexpr const char kDescription[] =
     "On a terminal, progress is shown on standard error: the current file, how "
     "much is done, rate, ratio, and the time left. Names are printed with "
     "control characters and bytes that are not UTF-8 written as \\n, \\t, \\r, "
-    "\\\\ or \\xNN.";
+    "\\\\ or \\xNN.\n"
+    "A store is a folder that keeps models, each tensor once. zipllm store add "
+    "puts one in, as NAME or NAME@REVISION; get takes it out again as it was, "
+    "and mount shows all of them as files. What is like a model that is there "
+    "already takes only the difference. An add that is killed, or whose disk "
+    "is full, leaves everything else as it was.";
 
 struct JsonDocument {
   const char* command;
@@ -135,6 +159,42 @@ constexpr JsonDocument kJsonDocuments[] = {
      "different_blocks, different_bytes, first_different_byte, "
      "bits_per_weight), or error with code and message. What is not known is "
      "null."},
+    {"store",
+     "Each document has store, warnings (an array of strings), and what "
+     "follows or error with code and message. A model is name, revision, "
+     "manifest (SHA-256, equal for equal trees), created (seconds since 1970), "
+     "files and plain_bytes; where only the name counts, name and revision."},
+    {"store add",
+     "model; existed (it was there already); objects, new_objects, new_bytes "
+     "(their plain bytes), stored_bytes (by which the store grew), bases "
+     "(names "
+     "of models that it was coded against) and seconds."},
+    {"store ls", "models."},
+    {"store show",
+     "model; bases (name, revision, plain_bytes that are coded against it); "
+     "entries, as of list, with objects (tensors and other parts that are "
+     "stored by themselves); coded_size is about what a file takes."},
+    {"store get, store export",
+     "model or models (names), output, files, plain_bytes, seconds; of export "
+     "archive_bytes and ratio too."},
+    {"store gc",
+     "dry_run, packs, condemned_packs and condemned_bytes (that nothing needs "
+     "and that are kept for now), deleted_packs, deleted_bytes, stale_leases "
+     "(of processes that are gone)."},
+    {"store fsck",
+     "ok (nothing is left that is wrong); models, packs, objects, "
+     "objects_read, bytes_read; bad_objects (sha256, pack, error, repaired, "
+     "users: name, revision, path, tensor); problems and repairs (arrays of "
+     "strings); seconds."},
+    {"store stats",
+     "objects, packs, pack_bytes, catalogue_bytes, dead_bytes (that no model "
+     "needs); total; families (root, savings, models with their depth below "
+     "the root); models, with family (a place in families), savings and bases. "
+     "total and savings are plain_bytes, stored_bytes, ratio, and what was "
+     "saved: deduplicated_bytes, delta_bytes, derived_bytes, entropy_bytes."},
+    {"store repack",
+     "packs_before, packs_after, bytes_before, bytes_after, objects_rewritten, "
+     "objects_rebased (these have shorter chains now) and seconds."},
     {"bench",
      "threads, rounds, and files: file, plain_bytes, memcpy_bytes_per_second, "
      "and levels (level, archive_bytes, ratio, compress_bytes_per_second, "
@@ -190,21 +250,24 @@ std::string ManPage(const CLI::App& app) {
       ".TH ZIPLLM 1 2026-11-21 \"zipllm " ZIPLLM_VERSION
       "\"\n"
       ".SH NAME\nzipllm \\- " +
-      Roff("lossless compressor for model weights") + "\n.SH SYNOPSIS\n";
+      Roff("lossless compressor and store for model weights") +
+      "\n.SH SYNOPSIS\n";
   bool first = true;
-  for (const CLI::App* command : Commands(app)) {
+  for (const CLI::App* command : AllCommands(app)) {
+    if (IsGroup(*command)) continue;
     if (!first) out += ".br\n";
     first = false;
-    out += ".B zipllm " + Roff(command->get_name()) + "\n" +
+    out += ".B zipllm " + Roff(Prefix(*command) + command->get_name()) + "\n" +
            Roff(UsageTail(*command)) + "\n";
   }
   out += ".SH DESCRIPTION\n" +
          RoffParagraphs(kDescription).substr(sizeof(".PP\n") - 1);
   out += ".SH OPTIONS\n" + RoffOptions(app).substr(0);
   out += ".SH COMMANDS\n";
-  for (const CLI::App* command : Commands(app)) {
-    out += ".SS " + Roff(Join(NamesOf(*command), ", ")) + "\n" +
-           Roff(command->get_description()) + "\n" + RoffOptions(*command);
+  for (const CLI::App* command : AllCommands(app)) {
+    out += ".SS " + Roff(Prefix(*command) + Join(NamesOf(*command), ", ")) +
+           "\n" + Roff(command->get_description()) + "\n" +
+           (IsGroup(*command) ? "" : RoffOptions(*command));
   }
   out += ".SH EXIT STATUS\n";
   const std::string codes = kExitCodesText;
@@ -229,10 +292,11 @@ std::string ManPage(const CLI::App& app) {
   }
   out += ".SH EXAMPLES\n";
   first = true;
-  for (const CLI::App* command : Commands(app)) {
+  for (const CLI::App* command : AllCommands(app)) {
     std::string examples = command->get_footer();
     if (examples.empty()) continue;
     examples = examples.substr(examples.find('\n') + 1);
+    examples.resize(std::min(examples.find("\n\n"), examples.size()));
     if (!first) out += ".PP\n";
     first = false;
     out += ".nf\n" + Roff(examples) + "\n.fi\n";
@@ -257,24 +321,45 @@ std::string BashCompletion(const CLI::App& app) {
       "_zipllm() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} "
       "previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-      "  local options values\n"
-      "  COMPREPLY=()\n"
-      "  if ((COMP_CWORD == 1)); then\n"
-      "    mapfile -t COMPREPLY < <(compgen -W '" +
-      Join(names, " ") + " " + Join(top, " ") +
-      "' -- \"$word\")\n"
+      "  local command=${COMP_WORDS[1]} options= values= commands=\n"
+      "  ((COMP_CWORD > 1)) || command=\n"
+      "  case $command in\n"
+      "    '') commands='" +
+      Join(names, " ") + " " + Join(top, " ") + "' ;;\n";
+  for (const CLI::App* command : Commands(app)) {
+    if (!IsGroup(*command)) continue;
+    std::vector<std::string> below;
+    for (const CLI::App* sub : Commands(*command)) {
+      below.push_back(sub->get_name());
+    }
+    out += "    " + command->get_name() +
+           ")\n      if ((COMP_CWORD == 2)); then\n        commands='" +
+           Join(below, " ") +
+           " --help'\n      else\n        command+=\" ${COMP_WORDS[2]}\"\n"
+           "      fi ;;\n";
+  }
+  out +=
+      "  esac\n"
+      "  if [[ -n $commands ]]; then\n"
+      "    mapfile -t COMPREPLY < <(compgen -W \"$commands\" -- \"$word\")\n"
       "    return\n"
       "  fi\n"
-      "  case ${COMP_WORDS[1]} in\n";
-  for (const CLI::App* command : Commands(app)) {
-    std::vector<std::string> options, values;
+      "  COMPREPLY=()\n"
+      "  case $command in\n";
+  for (const CLI::App* command : AllCommands(app)) {
+    if (IsGroup(*command)) continue;
+    std::vector<std::string> options, values, patterns;
     for (const CLI::Option* option : NamedOptions(*command)) {
       for (const std::string& name : Spellings(*option)) {
         options.push_back(name);
         if (TakesValue(*option) && !TakesPath(*option)) values.push_back(name);
       }
     }
-    out += "    " + Join(NamesOf(*command), "|") + ")\n      options='" +
+    for (const std::string& name : NamesOf(*command)) {
+      const std::string prefix = Prefix(*command);
+      patterns.push_back(prefix.empty() ? name : "'" + prefix + name + "'");
+    }
+    out += "    " + Join(patterns, "|") + ")\n      options='" +
            Join(options, " ") + "'\n      values='" + Join(values, " ") +
            "' ;;\n";
   }
@@ -332,48 +417,61 @@ std::string ZshOption(const CLI::Option& option, const std::string& indent) {
   return out;
 }
 
-std::string ZshCompletion(const CLI::App& app) {
+// What completes the arguments of `app`: the names of its commands, or options
+// and files. `indent` begins each line.
+std::string ZshArguments(const CLI::App& app, const std::string& indent) {
   std::string out =
-      "#compdef zipllm\n"
-      "# zsh completion for zipllm; made by zipllm_docgen.\n"
-      "_zipllm() {\n"
-      "  local context state state_descr line\n"
-      "  typeset -A opt_args\n"
-      "  _arguments -C \\\n";
+      indent + "_arguments " + (IsGroup(app) ? "-C" : "-s") + " \\\n";
   for (const CLI::Option* option : NamedOptions(app)) {
-    out += ZshOption(*option, "    ");
+    out += ZshOption(*option, indent + "  ");
   }
-  out +=
-      "    '1:command:->command' \\\n"
-      "    '*::argument:->argument'\n"
-      "  case $state in\n"
-      "    command)\n"
-      "      local -a commands=(\n";
+  if (!IsGroup(app)) return out + indent + "  '*:file:_files'";
+  return out + indent + "  '1:command:->command' \\\n" + indent +
+         "  '*::argument:->argument'";
+}
+
+// A function for a command that has some, after those for these.
+std::string ZshFunction(const CLI::App& app, const std::string& name) {
+  std::string below, names, cases;
   for (const CLI::App* command : Commands(app)) {
-    for (const std::string& name : NamesOf(*command)) {
-      out += "        '" + name + ":" +
-             ZshText(FirstSentence(command->get_description())) + "'\n";
+    for (const std::string& spelling : NamesOf(*command)) {
+      names += "        '" + spelling + ":" +
+               ZshText(FirstSentence(command->get_description())) + "'\n";
     }
-  }
-  out +=
-      "      )\n"
-      "      _describe command commands ;;\n"
-      "    argument)\n"
-      "      case $words[1] in\n";
-  for (const CLI::App* command : Commands(app)) {
-    out += "        " + Join(NamesOf(*command), "|") +
-           ")\n          _arguments -s \\\n";
-    for (const CLI::Option* option : NamedOptions(*command)) {
-      out += ZshOption(*option, "            ");
+    cases += "        " + Join(NamesOf(*command), "|") + ")\n";
+    if (IsGroup(*command)) {
+      const std::string function = name + "_" + command->get_name();
+      below += ZshFunction(*command, function);
+      cases += "          " + function;
+    } else {
+      cases += ZshArguments(*command, "          ");
     }
-    out += "            '*:file:_files' ;;\n";
+    cases += " ;;\n";
   }
-  out +=
-      "      esac ;;\n"
-      "  esac\n"
-      "}\n"
-      "_zipllm \"$@\"\n";
-  return out;
+  return below + name +
+         "() {\n"
+         "  local context state state_descr line\n"
+         "  typeset -A opt_args\n" +
+         ZshArguments(app, "  ") +
+         "\n"
+         "  case $state in\n"
+         "    command)\n"
+         "      local -a commands=(\n" +
+         names +
+         "      )\n"
+         "      _describe command commands ;;\n"
+         "    argument)\n"
+         "      case $words[1] in\n" +
+         cases +
+         "      esac ;;\n"
+         "  esac\n"
+         "}\n";
+}
+
+std::string ZshCompletion(const CLI::App& app) {
+  return "#compdef zipllm\n"
+         "# zsh completion for zipllm; made by zipllm_docgen.\n" +
+         ZshFunction(app, "_zipllm") + "_zipllm \"$@\"\n";
 }
 
 // ---- fish ----
@@ -401,16 +499,27 @@ std::string FishCompletion(const CLI::App& app) {
   for (const CLI::Option* option : NamedOptions(app)) {
     out += FishOption(*option, "__fish_use_subcommand");
   }
-  for (const CLI::App* command : Commands(app)) {
-    out += "complete -c zipllm -n __fish_use_subcommand -f -a '" +
+  for (const CLI::App* command : AllCommands(app)) {
+    const CLI::App& parent = *command->get_parent();
+    std::string place = "__fish_use_subcommand";
+    std::string inside =
+        "__fish_seen_subcommand_from " + Join(NamesOf(*command), " ");
+    if (&parent != &app) {
+      std::vector<std::string> names;
+      for (const CLI::App* sibling : Commands(parent)) {
+        names.push_back(sibling->get_name());
+      }
+      const std::string group =
+          "__fish_seen_subcommand_from " + parent.get_name() + "; and ";
+      place = group + "not __fish_seen_subcommand_from " + Join(names, " ");
+      inside = group + inside;
+    }
+    out += "complete -c zipllm -n '" + place + "' -f -a '" +
            Join(NamesOf(*command), " ") + "' -d " +
            FishText(FirstSentence(command->get_description())) + "\n";
-  }
-  for (const CLI::App* command : Commands(app)) {
-    const std::string condition =
-        "__fish_seen_subcommand_from " + Join(NamesOf(*command), " ");
+    if (IsGroup(*command)) continue;
     for (const CLI::Option* option : NamedOptions(*command)) {
-      out += FishOption(*option, condition);
+      out += FishOption(*option, inside);
     }
   }
   return out;

@@ -172,6 +172,10 @@ std::string HumanRate(uint64_t bytes, double seconds) {
          "/s";
 }
 
+std::string Counted(uint64_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
 std::string Percent(uint64_t part, uint64_t whole) {
   if (whole == 0) return "-";
   return Format("%.2f %%",

@@ -33,6 +33,8 @@ std::string HumanBytes(uint64_t bytes);
 std::string HumanCount(uint64_t count);
 /// "812 MB/s"; "-" where no time has passed.
 std::string HumanRate(uint64_t bytes, double seconds);
+/// "1 file", "2 files".
+std::string Counted(uint64_t count, const std::string& noun);
 /// "66.20 %" of `whole`; "-" where `whole` is 0.
 std::string Percent(uint64_t part, uint64_t whole);
 /// "10.53" bits for each of `count`; "-" where `count` is 0.

@@ -9,58 +9,13 @@
 namespace zipllm::tools {
 namespace {
 
-const char* KindName(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kFile:
-      return "file";
-    case EntryKind::kDirectory:
-      return "directory";
-    case EntryKind::kSymlink:
-      return "symlink";
-  }
-  return "unknown";
-}
-
-Json EntryJson(const Entry& entry) {
-  Json object;
-  SetText(&object, "path", entry.path);
-  object["kind"] = KindName(entry.kind);
-  if (entry.has_metadata) {
-    object["mode"] = Format("%04o", entry.mode);
-    object["mtime"] = {{"seconds", entry.mtime_seconds},
-                       {"nanoseconds", entry.mtime_nanoseconds}};
-  }
-  if (entry.kind == EntryKind::kSymlink) {
-    SetText(&object, "link_target", entry.link_target);
-  }
-  if (entry.kind != EntryKind::kFile) return object;
-  object["size"] = entry.size;
-  object["coded_size"] = entry.coded_size;
-  object["ratio"] = Ratio(entry.coded_size, entry.size);
-  object["sha256"] = HexText(entry.sha256);
-  SetText(&object, "format", entry.layout.format);
-  Json tensors = Json::array();
-  for (const Segment& segment : entry.layout.segments) {
-    if (!IsTensor(segment)) continue;
-    Json tensor;
-    SetText(&tensor, "name", segment.name);
-    tensor["dtype"] = DTypeName(segment.dtype);
-    tensor["shape"] = segment.shape;
-    tensor["offset"] = segment.offset;
-    tensor["length"] = segment.length;
-    tensors.push_back(std::move(tensor));
-  }
-  object["tensors"] = std::move(tensors);
-  return object;
-}
-
 Json ArchiveJson(const std::string& input, const Archive& archive) {
   Json object;
   SetText(&object, "archive", input);
   object["archive_bytes"] = archive.size();
   Json entries = Json::array();
   for (const Entry& entry : archive.entries()) {
-    entries.push_back(EntryJson(entry));
+    entries.push_back(EntryJson(entry, entry.coded_size));
   }
   object["entries"] = std::move(entries);
   return object;

@@ -4,9 +4,25 @@
 #include <sstream>
 
 #include "base/status.h"
+#include "tools/format.h"
 #include "tools/paths.h"
 
 namespace zipllm::tools {
+namespace {
+
+const char* KindName(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::kFile:
+      return "file";
+    case EntryKind::kDirectory:
+      return "directory";
+    case EntryKind::kSymlink:
+      return "symlink";
+  }
+  return "unknown";
+}
+
+}  // namespace
 
 absl::StatusOr<Archive> OpenArchive(const std::string& input,
                                     const CommandOptions& options,
@@ -21,6 +37,7 @@ absl::StatusOr<Archive> OpenArchive(const std::string& input,
         "read pipes)");
   }
   DecompressOptions settings;
+  settings.threads = options.threads;
   settings.max_memory = options.memory;
   SetBases(input, options, &settings);
   absl::StatusOr<Archive> archive = Archive::Open(std::move(source), settings);
@@ -37,6 +54,7 @@ absl::StatusOr<Archive> OpenArchive(const std::string& input,
 void SetBases(const std::string& input, const CommandOptions& options,
               DecompressOptions* settings) {
   settings->bases = options.bases;
+  settings->text_model = options.text_model;
   settings->base_directories.clear();
   if (input != "-") {
     const size_t slash = input.rfind('/');
@@ -65,6 +83,39 @@ std::string DTypeName(DType dtype) {
   const DTypeInfo* info = FindDType(dtype);
   if (info == nullptr) return StrCat("type ", static_cast<int>(dtype));
   return std::string(info->name);
+}
+
+Json EntryJson(const Entry& entry, uint64_t coded_size) {
+  Json object;
+  SetText(&object, "path", entry.path);
+  object["kind"] = KindName(entry.kind);
+  if (entry.has_metadata) {
+    object["mode"] = Format("%04o", entry.mode);
+    object["mtime"] = {{"seconds", entry.mtime_seconds},
+                       {"nanoseconds", entry.mtime_nanoseconds}};
+  }
+  if (entry.kind == EntryKind::kSymlink) {
+    SetText(&object, "link_target", entry.link_target);
+  }
+  if (entry.kind != EntryKind::kFile) return object;
+  object["size"] = entry.size;
+  object["coded_size"] = coded_size;
+  object["ratio"] = Ratio(coded_size, entry.size);
+  object["sha256"] = HexText(entry.sha256);
+  SetText(&object, "format", entry.layout.format);
+  Json tensors = Json::array();
+  for (const Segment& segment : entry.layout.segments) {
+    if (!IsTensor(segment)) continue;
+    Json tensor;
+    SetText(&tensor, "name", segment.name);
+    tensor["dtype"] = DTypeName(segment.dtype);
+    tensor["shape"] = segment.shape;
+    tensor["offset"] = segment.offset;
+    tensor["length"] = segment.length;
+    tensors.push_back(std::move(tensor));
+  }
+  object["tensors"] = std::move(tensors);
+  return object;
 }
 
 }  // namespace zipllm::tools

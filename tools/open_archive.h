@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "tools/command_line.h"
 #include "tools/console.h"
+#include "tools/json.h"
 #include "zipllm/archive.h"
 
 namespace zipllm::tools {
@@ -31,6 +32,9 @@ inline bool IsTensor(const Segment& segment) { return !segment.name.empty(); }
 uint64_t ElementCount(const Segment& segment);
 /// The type's name; "type N" for a number that this version does not know.
 std::string DTypeName(DType dtype);
+
+/// What `list` says of an entry that takes `coded_size` bytes.
+Json EntryJson(const Entry& entry, uint64_t coded_size);
 
 }  // namespace zipllm::tools
 

@@ -245,6 +245,26 @@ absl::StatusOr<Target> ContentTarget(const std::string& input,
   return target;
 }
 
+absl::StatusOr<Target> NamedTarget(const std::string& suggested,
+                                   const CommandOptions& options,
+                                   Console& console) {
+  Target target;
+  target.kind = Target::Kind::kPath;
+  target.path = options.output;
+  if (options.output.empty()) {
+    target.path = BaseName(suggested);
+  } else if (options.output.ends_with('/')) {
+    ASSIGN_OR_RETURN(target.path, InFolder(options.output, suggested));
+  }
+  if (IsSpecial(target.path)) {
+    return InvalidArgument(target.path,
+                           " is neither file nor directory; use -o for another "
+                           "place");
+  }
+  RETURN_IF_ERROR(AskToWrite("-", options, console, &target));
+  return target;
+}
+
 absl::StatusOr<std::unique_ptr<Sink>> OpenTarget(const Target& target,
                                                  const CommandOptions& options,
                                                  Console& console,

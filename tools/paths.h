@@ -53,6 +53,12 @@ absl::StatusOr<Target> ContentTarget(const std::string& input,
                                      const CommandOptions& options,
                                      Console& console);
 
+/// Where something called `suggested` goes, which only a file or directory can
+/// take: to -o, into -o's folder, or to that name; the same errors.
+absl::StatusOr<Target> NamedTarget(const std::string& suggested,
+                                   const CommandOptions& options,
+                                   Console& console);
+
 /// Opens a target of kind kStandardOutput or kSpecial.
 absl::StatusOr<std::unique_ptr<Sink>> OpenTarget(const Target& target,
                                                  const CommandOptions& options,

@@ -4,7 +4,8 @@
 It exists to prove that the specification is complete: it shares no code with the library, reads
 an archive front to back as from a pipe, and refuses all that the specification says a decoder
 MUST refuse. It is slow. Needs Python 3.9 and, for Zstandard, the package `zstandard` or the
-command `zstd`.
+command `zstd`. Text is decoded by spec_text.c where the command `cc` is there, else by Python that
+does the same in minutes.
 
 usage: spec_decoder.py [--list | --dump] [-o DIR] [--max-memory MIB] [--base PATH]... ARCHIVE
 
@@ -14,15 +15,20 @@ safetensors files and of archives. Exit status: 0 done, 1 refused or failed, 2 w
 refused is told as `damaged`, `too new`, `over the limit` or `needs a base`.
 """
 import argparse
+import bisect
 import collections
 import copy
+import ctypes
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import lzma
 import math
+import operator
 import os
+import pathlib
 import re
 import shutil
 import struct
@@ -56,6 +62,10 @@ class OverLimit(Refused):
 class NeedsBase(Refused):
     """Coded against a tensor that none of the bases has."""
     word = "needs a base"
+
+
+class Lacking(Exception):
+    """A base that may not be used for this: what is coded against it is passed over."""
 
 
 def check(condition, message):
@@ -834,7 +844,7 @@ def parse_mix(parameters):
 
 
 def clamp(value, least, greatest):
-    return max(least, min(greatest, value))
+    return least if value < least else greatest if value > greatest else value
 
 
 def divide(a, b):
@@ -1819,6 +1829,506 @@ def decode_palette(coded, parameters, size):
             check(number < len(palette), "palette: an element without a value")
             out += palette[number].to_bytes(width, "little")
     return bytes(out)
+
+
+# Codec 26.
+M32, M64 = (1 << 32) - 1, (1 << 64) - 1
+TABLE_POWERS = [math.floor(2 ** (20 - i / 16) + 0.5) for i in range(16)]
+
+
+def wrap64(x):
+    return (x + (1 << 63) & M64) - (1 << 63)
+
+
+def toward_zero(a, b):
+    return abs(a) // b * (1 if a >= 0 else -1)
+
+
+def table_hash(a, b, c=0):
+    h = (a + 1) * 0x9E3779B97F4A7C15 + b & M64
+    h = (h ^ h >> 29) * 0xBF58476D1CE4E5B9 + c & M64
+    return ((h ^ h >> 32) * 0x94D049BB133111EB & M64) >> 32
+
+
+def table_coarse(x):
+    m, sign = abs(x), int(x < 0)
+    if m < 8:
+        return 2 * m + sign
+    octave = m.bit_length() - 1
+    return min(16 + 4 * (octave - 3) + 2 * (m >> octave - 1 & 1) + sign, 255)
+
+
+class TableMixer:
+    def __init__(self, inputs):
+        self._inputs, self._sets = inputs, {}
+
+    def mix(self, inputs, which):
+        self._set = self._sets.setdefault(which, [[19660] * self._inputs, 0])
+        total = sum(wrap32(x * w) >> 8 for x, w in zip(inputs, self._set[0]))
+        return clamp(wrap32(total + 128) >> 8, -2047, 2047)
+
+    def learn(self, inputs, mixed, bit):
+        weights, count = self._set
+        error = ((65536 if bit else 0) - SQUASH[mixed]) * 8 >> min(count >> 5, 2)
+        for i, x in enumerate(inputs):
+            weights[i] = wrap32(weights[i] + (wrap32(x * error + 32768) >> 16))
+        self._set[1] = min(count + 1, 1024)
+
+
+class TableSquares:
+    """Least squares in doubles: each operation rounded once, in this order."""
+    ORDER = 12
+
+    def __init__(self):
+        n = range(self.ORDER)
+        self._moments = [[0.0] * self.ORDER for _ in n]
+        self._target, self._weights = [0.0] * self.ORDER, [0.0] * self.ORDER
+        self._since = 0
+
+    def predict(self, x):
+        self._x, y = x, 0.0
+        for weight, each in zip(self._weights, x):
+            y += weight * each
+        return y
+
+    def learn(self, y):
+        x = self._x
+        for i in range(self.ORDER):
+            row = self._moments[i]
+            for j in range(i + 1):
+                row[j] = row[j] * 0.9985 + x[i] * x[j]
+            self._target[i] = self._target[i] * 0.9985 + x[i] * y
+        self._since = (self._since + 1) % 8
+        if self._since == 0:
+            self._solve()
+
+    def _solve(self):
+        n = self.ORDER
+        l, d, z = [[0.0] * n for _ in range(n)], [0.0] * n, [0.0] * n
+        for i in range(n):
+            for j in range(i + 1):
+                value = self._moments[i][j] + (1.0 if i == j else 0.0)
+                for k in range(j):
+                    value -= l[i][k] * d[k] * l[j][k]
+                if i == j:
+                    if not value > 0.5:
+                        return
+                    d[i] = value
+                else:
+                    l[i][j] = value / d[j]
+        for i in range(n):
+            value = self._target[i]
+            for k in range(i):
+                value -= l[i][k] * z[k]
+            z[i] = value
+        for i in reversed(range(n)):
+            value = z[i] / d[i]
+            for k in range(i + 1, n):
+                value -= l[k][i] * self._weights[k]
+            self._weights[i] = value
+
+
+class TableModel:
+    def __init__(self, code, table, strong):
+        self._code, self._strong, self._fields = code, strong, table.fields
+        self._f, self._row = len(table.fields), table.row
+        values = table.records * self._f
+        slots_log2 = clamp(values.bit_length() + 3, 14, 22)
+        self._bucket_bits = slots_log2 - 4
+        self._memory_bits = min(slots_log2 - 2, 18)
+        self._slots, self._memory, self._raw, self._candidate = {}, {}, {}, {}
+        size = 24 if strong else 8
+        self._mixers = [TableMixer(size) for _ in range(3 if strong else 2)]
+        self._padding = size
+        self._values, self._residuals = [], []
+        self._errors = [[0] * (11 if strong else 10) for _ in table.fields]
+        self._squares = [TableSquares() for _ in table.fields]
+
+    def skip(self):
+        i = len(self._values)
+        self._values.append(self._values[i - self._f] if i >= self._f else 0)
+        self._residuals.append(0)
+
+    def _look(self, field):
+        i, f = len(self._values), self._f
+
+        def at(array, back):
+            return array[i - back] if back <= i else 0
+        v = lambda back: at(self._values, back)
+        r = lambda back: at(self._residuals, back)
+        up = self._row * f
+        w, ww, www = v(f), v(2 * f), v(3 * f)
+        if self._row:
+            n, nw, ne, nn = v(up), v(up + f), v(up - f), v(2 * up)
+            rn, rnw, rne = r(up), r(up + f), r(up - f)
+        else:
+            n, nw, ne, nn = ww, www, v(4 * f), v(5 * f)
+            rn, rnw, rne = r(2 * f), r(3 * f), r(4 * f)
+        rw, rww = r(f), r(2 * f)
+        a = [v(k) if field >= k else 0 for k in (1, 2, 3)]
+        d = [wrap64(v(k) - v(k + f)) if field >= k else 0 for k in (1, 2, 3)]
+        self._w = w
+        minus = lambda x, y: wrap64(x - y)
+        if not self._fields[field].numeric:
+            p = self._fields[field].center
+            self._predictions = [0] * 11
+        else:
+            predictions = [
+                w, w + w - ww, n, w + n - nw, w + toward_zero(minus(n, w), 2), w + ne - n,
+                n + n - nn, 3 * w - 3 * ww + www, 4 * w - 6 * ww + 4 * www - v(4 * f),
+                w + toward_zero(wrap64(minus(n, w) + minus(ne, w)), 3)]
+            if self._strong:
+                near = lambda x: float(clamp(x, -(1 << 30), 1 << 30))
+                if self._row:
+                    around = [ww, www, n, nw, ne, nn, v(up - 2 * f), v(up + 2 * f),
+                              v(2 * up + f), v(2 * up - f)]
+                    x = [near(minus(q, w)) for q in around] + [near(d[0]), near(d[1])]
+                else:
+                    around = [ww, www, ne, nn, v(6 * f), v(7 * f), v(8 * f)]
+                    x = [near(minus(q, w)) for q in around] + [
+                        16.0, near(d[0]), near(d[1]), near(d[2]), 0.0]
+                y = self._squares[field].predict(x)
+                predictions.append(
+                    w + (int(y + (-0.5 if y < 0 else 0.5)) if -1e15 < y < 1e15 else 0))
+            self._predictions = [wrap64(each) for each in predictions]
+            errors = self._errors[field]
+            total = weights = 0
+            for error, each in zip(errors, self._predictions):
+                steps = (error - min(errors)) * 3 >> 8
+                weight = TABLE_POWERS[steps & 15] >> min(steps >> 4, 31)
+                total += clamp(minus(each, w), -(1 << 38), 1 << 38) * weight
+                weights += weight
+            half = weights // 2
+            p = wrap64(w + toward_zero(total + (-half if total < 0 else half), weights))
+        self._base = p
+        scale = 2 * abs(rw) + 2 * abs(rn) + abs(rnw) + abs(rne)
+        self._scale = min(scale.bit_length(), 11)
+        start = (scale * 43 >> 8).bit_length() if self._fields[field].numeric else 0
+        self._start = start if start >= 4 else 0
+        c, s = table_coarse, table_coarse(scale)
+        wp, np, nep, nwp, nnp = (c(minus(x, p)) for x in (w, n, ne, nw, nn))
+        puts = [(s, 0, 0), (wp, np, 0), (rw, rn, 0), (p, 0, 0),
+                (a[0], a[1], p) if f > 1 else (w, n, p)]
+        if self._strong:
+            puts += [(0, 0, 0), (wp, np, nep), (c(minus(w, ww)), c(minus(n, ne)), c(rw)),
+                     (c(rw), c(rww), c(r(3 * f))), (w, p, 0), (w, ww, p), (n, p, c(rn))]
+            if f > 1:
+                puts += [(a[0], p, 0), (c(d[0]), c(d[1]), wp)]
+            else:
+                puts += [(c(minus(self._predictions[3], p)), s, nwp), (c(rn), c(rne), c(rnw))]
+            column = i // f % self._row // 4 if self._row else 0
+            puts += [(column, s // 4, 1), (nnp, np, c(rn)), (nwp, wp, s // 4)]
+        self._hashes = [
+            table_hash(field * 64 + k, x * 0x9E3779B97F4A7C15 + y & M64, z & M64)
+            for k, (x, y, z) in enumerate(puts)]
+        keys = [(a[0], a[1] * 31 + a[2]), (w, ww), (w, n)]
+        if self._strong:
+            keys += [(w * 31 + ww, www), (a[0], w), (a[0] * 31 + a[1], w)]
+        self._remembered, self._guesses = [], []
+        for k, (x, y) in enumerate(keys):
+            h = table_hash(field * 64 + 32 + k, x & M64, y & M64)
+            place = h >> 32 - self._memory_bits
+            memory = self._memory.setdefault(place, [0, 0, 0])  # value, check, hits
+            if memory[1] != h & 0xFFFF:
+                memory[:] = w, h & 0xFFFF, 0
+            self._remembered.append(memory)
+            self._guesses.append([minus(memory[0], p), min(memory[2], 15), True])
+
+    def _bit(self, group, node, which, expect):
+        inputs, found = [], []
+        for h in self._hashes:
+            h = (h + group * 0x9E3779B1 & M32) * 0x2C1B3C6D & M32
+            h = (h ^ h >> 15) * 0x297A2D39 & M32
+            place = (h >> 32 - self._bucket_bits, node)
+            # Probability of 2^18, count, check.
+            slot = self._slots.setdefault(place, [1 << 17, 0, 0])
+            if slot[2] != h & 63:
+                slot[:] = 1 << 17, 0, h & 63
+            found.append(slot)
+            inputs.append(STRETCH[slot[0] >> 6])
+        agree, bits = 0, []
+        for c, (residual, hits, holds) in enumerate(self._guesses):
+            if not holds:
+                inputs.append(0)
+                continue
+            bit = self._candidate.setdefault((c, hits, which), AdaptiveBit(3 << 20, 4))
+            yes = expect(residual)
+            bits.append((c, bit, yes))
+            s = STRETCH[bit.predict() >> 4]
+            inputs.append(s if yes else -s)
+            if c < 3:
+                agree |= (1 if hits == 0 else 2 if hits < 4 else 3) << 2 * c
+        if self._strong:
+            inputs.append(256)
+        inputs += [0] * (self._padding - len(inputs))
+        sets = [(which, self._scale), (which, agree)]
+        if self._strong:
+            sets.insert(1, (self._field, which))
+        mixed = [mixer.mix(inputs, chosen) for mixer, chosen in zip(self._mixers, sets)]
+        p = SQUASH[toward_zero(sum(mixed), len(mixed))]
+        coded = self._code.code(clamp(p, 1, 65535))
+        for mixer, each in zip(self._mixers, mixed):
+            mixer.learn(inputs, each, coded)
+        for slot in found:
+            target = (1 << 18) - 1 if coded else 0
+            slot[0] += (target - slot[0]) * (131072 // (2 * slot[1] + 3)) >> 16
+            slot[1] += slot[1] < 250
+        for c, bit, yes in bits:
+            bit.learn(yes == bool(coded), 255)
+            if yes != bool(coded):
+                self._guesses[c][2] = False
+        return coded
+
+    def _raw_bit(self, e, b):
+        p = self._raw.get((e, b), 1 << 31)
+        bit = self._code.code(clamp(p >> 16, 32, 65503))
+        self._raw[e, b] = p + (M32 - p >> 8) if bit else p - (p >> 8)
+        return bit
+
+    def _low_bits(self, n, modelled, place):
+        """The bits below the highest of a magnitude of n bits."""
+        m = 1
+        for b in range(n - 2, -1, -1):
+            depth = n - 2 - b
+            if depth < modelled or any(holds for _, _, holds in self._guesses):
+                where = place(depth, m) if depth < 3 else (
+                    80 + 4 * (n - 1) + b // 16, b % 16, 29)
+                bit = self._bit(*where, lambda r: bool(abs(r) >> b & 1))
+            else:
+                bit = self._raw_bit(n - 1, b)
+            m = m << 1 | bit
+        return m
+
+    def _narrow(self):
+        if self._bit(0, 0, 0, lambda r: r == 0):
+            return 0
+        sign = self._bit(0, 1, 1, lambda r: r < 0)
+        e = 0
+        while e < 63:
+            node = 2 + 2 * e + sign
+            if not self._bit(node // 16, node % 16, 2 + 2 * min(e, 11) + sign,
+                             lambda r: abs(r) >> e > 1):
+                break
+            e += 1
+        m = self._low_bits(e + 1, 3, lambda depth, m: (8 + e, 8 * sign + m, 26 + depth))
+        return -m if sign else m
+
+    def _wide(self):
+        n = start = self._start
+        longer = lambda than, node, which: self._bit(
+            400 + start, node, which, lambda r: abs(r).bit_length() > than)
+        if longer(n, 0, 30):
+            n += 1
+            while n < 64 and longer(n, min(n - start, 4), 31):
+                n += 1
+        else:
+            while n > 0 and not longer(n - 1, min(5 + start - n, 8), 32):
+                n -= 1
+        if n == 0:
+            return 0
+        off = clamp(n - start + 4, 0, 7)
+        sign = self._bit(560 + start, off, 33, lambda r: r < 0)
+
+        def place(depth, m):
+            if depth == 0:
+                return 560 + start, (12 if sign else 8) + clamp(off, 2, 5) - 2, 34
+            return 480 + n, m, 34 + depth
+        m = self._low_bits(n, 3 if self._strong else 1, place)
+        return -m if sign else m
+
+    def value(self, field):
+        self._field = field
+        self._look(field)
+        residual = wrap64(self._wide() if self._start else self._narrow())
+        value = wrap64(self._base + residual)
+        self._values.append(value)
+        self._residuals.append(clamp(residual, -(1 << 28), 1 << 28))
+        if self._fields[field].numeric:
+            errors = self._errors[field]
+            for k, each in enumerate(self._predictions[:len(errors)]):
+                m = abs(wrap64(value - each))
+                length = m.bit_length()
+                logarithm = length * 16 + ((m << 64 - length >> 59) & 15) if m else 0
+                errors[k] += logarithm * 16 - errors[k] // 16
+            if self._strong:
+                self._squares[field].learn(
+                    float(clamp(wrap64(value - self._w), -(1 << 30), 1 << 30)))
+        for memory in self._remembered:
+            if memory[0] == value:
+                memory[2] = min(memory[2] + 1, 255)
+            else:
+                memory[2] //= 4
+                if memory[2] == 0:
+                    memory[0] = value
+        return value
+
+
+class TableField:
+    def __init__(self, fields, method, size):
+        flags = fields.u8("table: field")
+        self.width = 1 << (flags & 3)
+        self.kind = flags >> 2 & 3
+        self.order = "big" if flags & 16 else "little"
+        self.decimals, self.scale, self.base = 0, 1, 0
+        check(self.kind != 2 or self.width > 1, "table: floats of one byte")
+        if self.kind == 3:
+            check(self.width >= 4, "table: decimals of few bytes")
+            self.decimals = fields.u8("table: decimals")
+            check(self.decimals <= 22, "table: too many decimals")
+        if flags & 32:
+            self.scale = fields.varint("table: scale")
+            self.base = fields.svarint("table: base")
+        model = fields.u8("table: model")
+        check(model <= (1 if method else 7), "table: unknown model")
+        self.predictor, self.numeric = model, model == 0
+        self.center = fields.svarint("table: center") if method and model else 0
+        self.dictionary = None
+        if flags & 64:
+            count = fields.varint("table: values", 1, min(65536, size))
+            length = fields.varint("table: plane", 1, 10 * count)
+            steps = Fields(decode_plane(fields, length))
+            value = steps.svarint("table: first value")
+            self.dictionary = [value]
+            for _ in range(count - 1):
+                value = wrap64(value + steps.varint("table: step") + 1)
+                self.dictionary.append(value)
+            steps.end("table: dictionary")
+        self.specials = None
+        if flags & 128:
+            self.specials = [fields.bytes(self.width, "table: special")
+                             for _ in range(fields.varint("table: specials", 0, 64))]
+
+    def element(self, value):
+        if self.dictionary is not None:
+            check(0 <= value < len(self.dictionary), "table: not in the dictionary")
+            value = self.dictionary[value]
+        number = wrap64(value * self.scale + self.base)
+        bits = 8 * self.width
+        if self.kind == 3:
+            quotient = float(number) / 10.0 ** self.decimals
+            if self.width == 8:
+                raw = struct.unpack("<Q", struct.pack("<d", quotient))[0]
+            else:
+                raw = struct.unpack("<I", struct.pack("<f", quotient))[0]
+        elif self.kind == 2:
+            top = 1 << bits - 1
+            raw = ~number & top - 1 | top if number < 0 else number & top - 1
+        else:
+            raw = number & (1 << bits) - 1
+        return raw.to_bytes(self.width, self.order)
+
+
+TableLayout = collections.namedtuple("TableLayout", "fields row records")
+
+
+def table_specials(fields, table):
+    """By place: the special element there."""
+    specials = {}
+    if all(field.specials is None for field in table.fields):
+        return specials
+    f = len(table.fields)
+    code = BitCoder(fields.bytes(fields.varint("table: size", 0, 1 << 23), "table: specials"))
+    flags, which = {}, {}
+    history = [0] * f
+    for t in range(table.records):
+        in_record = 0
+        for k, field in enumerate(table.fields):
+            i = t * f + k
+            if field.specials is None:
+                continue
+            above = int(table.row > 0 and i - table.row * f in specials)
+            context = (k, history[k] & 15, above, in_record)
+            if not code.adaptive(flags.setdefault(context, AdaptiveBit()), 250):
+                history[k] <<= 1
+                continue
+            history[k] = history[k] << 1 | 1
+            in_record = node = 1
+            for _ in range(7):
+                node = node << 1 | code.adaptive(which.setdefault((k, node), AdaptiveBit()), 250)
+            number = node - 128
+            check(number <= len(field.specials), "table: no such special")
+            if number < len(field.specials):
+                raw = int.from_bytes(field.specials[number], "little")
+            else:
+                raw = 0
+                for _ in range(8 * field.width):
+                    raw = raw << 1 | code.code(32768)
+            specials[i] = raw.to_bytes(field.width, field.order)
+    check(code.ended(), "table: specials are not as long as they say")
+    return specials
+
+
+def table_bins(fields, table, specials):
+    f = len(table.fields)
+    bins = []
+    for _ in table.fields:
+        bins.append([])
+        for b in range(fields.varint("table: bins", 0, 256)):
+            lower = fields.svarint("table: first bin") if b == 0 else wrap64(
+                lower + fields.varint("table: bin"))
+            bits = fields.u8("table: bits of a bin")
+            check(bits <= 64, "table: a bin of many bits")
+            bins[-1].append((lower, bits))
+        bins[-1] += [(0, 0)] * (256 - len(bins[-1]))
+    tables = class_tables(fields)
+    check(len(tables) == f, "table: wrong number of tables")
+    columns = [[t for t in range(table.records) if t * f + k not in specials] for k in range(f)]
+    values = {}
+    if any(columns):
+        symbols = iter(decode_class_rans(
+            fields, [tables[k] for k in range(f) for _ in columns[k]]))
+        raw = fields.bytes(fields.left(), "table: bits")
+        bits, at = int.from_bytes(raw, "little"), 0
+        row = max(table.row, 1)
+        for k, field in enumerate(table.fields):
+            v = [0] * (row + 4)
+            chosen = set(columns[k])
+            for t in range(table.records):
+                if t not in chosen:
+                    v.append(v[-1])
+                    continue
+                predicted = (
+                    0, v[-1], 2 * v[-1] - v[-2], v[-row], v[-1] + v[-row] - v[-row - 1],
+                    v[-1] + toward_zero(wrap64(v[-1] - v[-2]), 2),
+                    3 * v[-1] - 3 * v[-2] + v[-3],
+                    4 * v[-1] - 6 * v[-2] + 4 * v[-3] - v[-4])[field.predictor]
+                lower, width = bins[k][next(symbols)]
+                low = bits >> at & (1 << width) - 1
+                at += width
+                v.append(wrap64(predicted + lower + low))
+                values[t * f + k] = v[-1]
+        check((at + 7) // 8 == len(raw) and bits >> at == 0,
+              "table: bits of another number of values")
+    fields.end("table")
+    return values
+
+
+def decode_table(coded, _, size):
+    fields = Fields(coded)
+    check(size <= 1 << 22, "table: a large block")
+    method = fields.u8("table: method")
+    check(method <= 2, f"table: unknown method {method}")
+    count = fields.varint("table: fields", 1, 64)
+    row = fields.varint("table: row", 0, 1 << 24)
+    columns = [TableField(fields, method, size) for _ in range(count)]
+    width = sum(column.width for column in columns)
+    table = TableLayout(columns, row, size // width)
+    check(row <= table.records // 4, "table: long rows")
+    tail = fields.bytes(size % width, "table: tail")
+    specials = table_specials(fields, table)
+    if method == 0:
+        values = table_bins(fields, table, specials)
+    else:
+        code = BitCoder(fields.bytes(fields.left(), "table: values"))
+        model, values = TableModel(code, table, method == 2), {}
+        for i in range(table.records * count):
+            if i in specials:
+                model.skip()
+            else:
+                values[i] = model.value(i % count)
+        check(code.ended(), "table: values are not as long as they say")
+    return b"".join(specials[i] if i in specials else columns[i % count].element(values[i])
+                    for i in range(table.records * count)) + tail
 
 
 DUPLICATE, TWIN = 2, 11  # of earlier blocks: by the container
@@ -2972,8 +3482,11 @@ class MixdeltaModels:
             weights, count = one
             u = min(16, 13 + (count >> 5))
             error = 65536 * bit - SQUASH[mix]
-            one[:] = ([clamp(w + ((x * error + (1 << u - 1)) >> u), -(1 << 19), 1 << 19)
-                       for w, x in zip(weights, inputs)], min(count + 1, 1024))
+            half, edge = 1 << u - 1, 1 << 19
+            told = [w + ((x * error + half) >> u) for w, x in zip(weights, inputs)]
+            if max(told) > edge or min(told) < -edge:
+                told = [clamp(w, -edge, edge) for w in told]
+            one[:] = told, min(count + 1, 1024)
         for model in models:
             model.learn(bit)
         return bit
@@ -3977,7 +4490,1155 @@ DERIVED_WEIGHTS = {66: 32, 67: 32, 70: 32, 71: 32, 72: 32, 73: 32, 84: 32, 103: 
                    106: 64}
 
 
-Codec = collections.namedtuple("Codec", "name parse decode against", defaults=(False,))
+# ---------------------------------------------------------------------------------------------
+# Text: codecs 21 to 23 in C
+
+
+def compile_text(folder):
+    """spec_text.c as a library in this folder; its path."""
+    library = os.path.join(folder, "spec_text.so")
+    source = pathlib.Path(__file__).with_name("spec_text.c")
+    subprocess.run(["cc", "-std=c11", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
+@functools.lru_cache(maxsize=1)
+def text_library():
+    """That library, or the one that SPEC_TEXT_LIBRARY names; None without a compiler."""
+    if "SPEC_TEXT_LIBRARY" in os.environ:
+        return ctypes.CDLL(os.environ["SPEC_TEXT_LIBRARY"])
+    if not shutil.which("cc"):
+        return None
+    with tempfile.TemporaryDirectory(prefix="spec_text_") as folder:
+        return ctypes.CDLL(compile_text(folder))
+
+
+def decode_in_c(function, coded, size, *between):
+    """Calls spec_FUNCTION(coded, its size, between..., out, size); bytes go as they are, numbers
+    as int, or as size_t where they say so."""
+    call = getattr(text_library(), "spec_" + function)
+    call.restype = ctypes.c_char_p
+    out = ctypes.create_string_buffer(size)
+    why = call(coded, ctypes.c_size_t(len(coded)), *between, out, ctypes.c_size_t(size))
+    if why:
+        raise Damaged(why.decode())
+    return out.raw
+
+
+# ---------------------------------------------------------------------------------------------
+# Codec 21: bwt
+
+
+class BwtCode:
+    """The prefix code of some lengths, as a tree: child[node][bit] is a node, or ~symbol."""
+
+    def __init__(self, lengths):
+        order = sorted((length, byte) for byte, length in enumerate(lengths) if length)
+        total = sum(1 << 15 - length for length, _ in order)
+        check(total == 1 << 15 or [length for length, _ in order] == [1],
+              "bwt block's code is not complete")
+        self.bytes = [byte for _, byte in order]
+        self.paths, self.child = [], [[~0, ~0]]
+        code, before = 0, order[0][0]
+        for symbol, (length, _) in enumerate(order):
+            code <<= length - before
+            path, node = [], 0
+            for i in range(length - 1, -1, -1):
+                bit = code >> i & 1
+                path.append((node, bit))
+                if i == 0:
+                    self.child[node][bit] = ~symbol
+                elif self.child[node][bit] < 0:
+                    self.child[node][bit] = len(self.child)
+                    self.child.append([~0, ~0])
+                node = self.child[node][bit]
+            self.paths.append(path)
+            code, before = code + 1, length
+
+
+class BwtCounts:
+    def __init__(self, symbols, rate):
+        self._counts, self._rate, self._unit = [0] * symbols, rate, 1024
+
+    def add(self, symbol):
+        self._counts[symbol] += self._unit
+        self._unit += self._unit >> self._rate
+        if self._unit >= 1 << 21:
+            self._unit >>= 11
+            self._counts = [count >> 11 for count in self._counts]
+
+    def share(self, symbol):
+        def lg(x):
+            y = 8 * x + 8
+            top = y.bit_length() - 1
+            return 8 * (top - 3) + (y >> top - 3) % 8
+        count = self._counts[symbol]
+        return clamp((lg(count) - lg(sum(self._counts) - count) >> 2) + 16, 0, 31)
+
+
+class BwtBits:
+    """Bits that several adaptive bits predict."""
+
+    def __init__(self, coder, limits):
+        self._coder, self._limits = coder, limits
+        self._models = [{} for _ in limits]
+        self._weights = {}, {}
+
+    def model(self, i, context):
+        return self._models[i].setdefault(context, AdaptiveBit())
+
+    def code(self, contexts, sets):
+        def sat(x):
+            return clamp(x, -32768, 32767)
+        count = len(self._limits)
+        models = [self.model(i, context) for i, context in enumerate(contexts)]
+        inputs = [STRETCH[model.predict() >> 4] for model in models] + [256]
+        u, v = (weights.setdefault(choice, [8400 // count] * count + [0])
+                for weights, choice in zip(self._weights, sets))
+        total = sum(x * sat(a + b) for x, a, b in zip(inputs, u, v))
+        p = SQUASH[clamp(total >> 14, -2047, 2047)]
+        bit = self._coder.code(p)
+        error = 65536 * bit - p >> 3
+        for i, x in enumerate(inputs):
+            step = (2 * x * error >> 16) + 1 >> 1
+            u[i], v[i] = sat(u[i] + step), sat(v[i] + step)
+        for model, limit in zip(models, self._limits):
+            model.learn(bit, limit)
+        return bit
+
+
+def bwt_column(coder, size):
+    models, lengths = {}, []
+    for _ in range(256):
+        before, node = lengths[-1] if lengths else 0, 1
+        for _ in range(4):
+            model = models.setdefault((before, node), AdaptiveBit())
+            node = 2 * node + coder.adaptive(model, 30)
+        lengths.append(node - 16)
+    tree = BwtCode(lengths)
+    hash_bits = clamp(size.bit_length() - 9, 4, 11)
+    flags = BwtBits(coder, [14, 14, 250, 250])
+    bits = BwtBits(coder, [14, 14, 250, 30, 30, 250, 250])
+    recent, usual = BwtCounts(len(tree.bytes), 4), BwtCounts(len(tree.bytes), 6)
+    last = before = third = run = run_before = ranks = 0
+    history, history_after = collections.Counter(), collections.Counter()
+    column = bytearray()
+    for _ in range(size):
+        kind = run
+        if run >= 8:
+            octave = run.bit_length()
+            kind = min(15, 2 * octave + (run >> octave - 2) % 2)
+        few = min(run, 7)
+        r, s = recent.share(last), usual.share(last)
+        if flags.code([0, (last, few), (r, s, kind), (run_before, kind)],
+                      [(r, kind), (last, kind)]):
+            symbol = last
+            run += 1
+        else:
+            for _ in range(min(run, 6)):
+                for x, bit in tree.paths[last]:
+                    bits.model(0, x).learn(bit, 14)
+                    history[x] = (2 * history[x] + bit) % 128
+            mixed = ((last << 8 | before) * 0x9E3779B1 & 0xFFFFFFFF) >> 32 - hash_bits
+            x = 0
+            while x >= 0:
+                bit = bits.code([x, (last, x), (last, x), (before, x), (mixed, x),
+                                 (x, history[x]), (x, few, history_after[last, x])],
+                                [(x, few), (x, ranks)])
+                history[x] = (2 * history[x] + bit) % 128
+                history_after[last, x] = (2 * history_after[last, x] + bit) % 16
+                x = tree.child[x][bit]
+            symbol = ~x
+            rank = 0 if symbol == before else 1 if symbol == third else 2
+            ranks = (4 * ranks + rank) % 16
+            run_before, run = kind, 0
+            last, before, third = symbol, last, before
+        recent.add(symbol)
+        usual.add(symbol)
+        column.append(tree.bytes[symbol])
+    return column
+
+
+def decode_bwt(coded, parameters, size):
+    check(size < 1 << 24, "bwt block is too large")
+    if text_library():
+        return decode_in_c("bwt", coded, size)
+    walks = 1 if size < 65536 else 8
+    fields = Fields(coded)
+    rows = [fields.number(3, "bwt: row") for _ in range(walks)]
+    check(all(1 <= row <= size for row in rows), "bwt block has a row that is none")
+    coder = BitCoder(coded[3 * walks:])
+    column = bwt_column(coder, size)
+    check(coder.ended(), "bwt block's code has a wrong length")
+    column.insert(rows[0], 0)
+    # By byte, then by row: a stable sort. Row 0 of the sorted ones is the empty suffix.
+    order = sorted((row for row in range(size + 1) if row != rows[0]), key=column.__getitem__)
+    following = [0] * (size + 1)
+    for place, row in enumerate(order):
+        following[row] = place + 1
+    out = bytearray()
+    row = 0
+    for _ in range(size):
+        out.append(column[row])
+        row = following[row]
+    return bytes(out[::-1])
+
+
+Codec = collections.namedtuple("Codec", "name parse decode against shares", defaults=(False, False))
+TEXT_PRIORS = ["", "prose", "wiki", "html", "markup", "cards", "code", "json", "logs", "csv"]
+PRIOR_FOLDER = pathlib.Path(__file__).parent.parent / "src/codecs/text/prior"
+TextCm = collections.namedtuple("TextCm", "profile lines prior family records")
+
+
+def expand_log_text(text, shared):
+    """The text of a template, its copies replaced by what they are of."""
+    fields, out = Fields(text), bytearray()
+    while fields.left():
+        byte = fields.u8("log: text")
+        if byte == 2:
+            begin = fields.varint("log: place of a copy", 0, len(shared))
+            size = fields.varint("log: size of a copy", 0, len(shared) - begin)
+            out += shared[begin:begin + size]
+        else:
+            out.append(byte)
+            if byte == 1:
+                out.append(fields.u8("log: escaped byte"))
+    return out
+
+
+def log_templates(column, fields, size, shared):
+    """Each a list of literals and, between them, numbers of columns; how many columns."""
+    count = fields.varint("log: templates", 0, 65536)
+    texts = [expand_log_text(text, shared) for text in column(fields, count, 2 * size)]
+    check(sum(map(len, texts)) <= 2 * size, "log: templates longer than the block")
+    strings = column(fields, count, 3 * size)
+    templates, columns = [], 1
+    for text, string in zip(texts, strings):
+        slots = Fields(string)
+        template, literal = [], bytearray()
+        bytes_left = iter(text)
+        for byte in bytes_left:
+            if byte == 0:
+                number = slots.varint("log: column of a value", 0, columns - 1)
+                if number == 0:
+                    number, columns = columns, columns + 1
+                    check(number < 65536, "log: too many columns")
+                template += [bytes(literal), number]
+                literal = bytearray()
+                continue
+            if byte == 1:
+                byte = next(bytes_left, None)
+                check(byte is not None, "log: escape at the end")
+            literal.append(byte)
+        slots.end("log: columns of a template")
+        templates.append(template + [bytes(literal)])
+    return templates, columns
+
+
+def decode_log(coded, parameters, size, shared):
+    import spec_columns
+    spec = sys.modules[__name__]
+    check(size <= 1 << 24, "log block is too large")
+
+    def column(fields, count, most, beside=()):
+        return spec_columns.decode_column(spec, fields, count, most, list(beside))
+
+    fields = Fields(coded)
+    templates, count = log_templates(column, fields, size, shared)
+    records = fields.varint("log: records", 0, size)
+    width = 2 if len(templates) > 256 else 1
+    values = [column(fields, records, width * records)]
+    numbers = [int.from_bytes(number, "little") for number in values[0]]
+    for text, number in zip(values[0], numbers):
+        check(len(text) == width and number < len(templates), "log: template number")
+    # Where the values of each column stand, all counted through.
+    places, place = [[] for _ in range(count)], 0
+    for number in numbers:
+        for c in [0] + templates[number][1::2]:
+            places[c].append(place)
+            place += 1
+    check(place - records <= size, "log: too many values")
+    left = size
+    for c in range(1, count):
+        beside = []
+        for _ in range(fields.varint("log: columns beside", 0, 4)):
+            other = fields.varint("log: column beside", 0, c - 1)
+            check(0 < len(places[other]) <= 16 * len(places[c]) + 256, "log: column beside")
+            beside.append((values[other],
+                           [max(0, bisect.bisect_left(places[other], place) - 1)
+                            for place in places[c]]))
+        values.append(column(fields, len(places[c]), left, beside))
+        left -= sum(map(len, values[c]))
+    fields.end("log block")
+    following = [iter(column_values) for column_values in values]
+    out = bytearray()
+    for number in numbers:
+        for i, item in enumerate(templates[number]):
+            out += next(following[item]) if i % 2 else item
+    return bytes(out)
+
+
+def parse_text_cm(parameters):
+    check(len(parameters) == 4, "text_cm: parameters are not four bytes")
+    profile, lines, prior, flags = parameters
+    check(profile <= 2, "text_cm: profile")
+    check(1 <= lines <= 96 if profile == 1 else 10 <= lines <= 21, "text_cm: lines")
+    check(prior < len(TEXT_PRIORS), "text_cm: prior")
+    check(flags < (1 if profile == 2 else 4), "text_cm: flags")
+    return TextCm(profile, lines, prior, flags & 1, flags >> 1)
+
+
+def text_prior(number):
+    return (PRIOR_FOLDER / f"{TEXT_PRIORS[number]}.txt").read_bytes() if number else b""
+
+
+def cm_squash():
+    squash, exponential = {}, 1 << 32
+    for x in range(3072):
+        total = (1 << 32) + exponential
+        squash[x] = min(((1 << 48) + total // 2) // total, 65535)
+        squash[-x] = 65536 - squash[x]
+        exponential = (exponential * 4278222805 + (1 << 31)) >> 32
+    return squash
+
+
+def cm_stretch(squash):
+    stretch, x = [], -3071
+    for p in range(4096):
+        while squash[x] < p * 16 + 8:
+            x += 1
+        stretch.append(x)
+    return stretch
+
+
+def cm_histories():
+    """By state: the next after a zero and after a one; the first guess."""
+    most = [41, 40, 12, 8, 6, 5]
+
+    def exists(n):
+        return min(n) < 6 and max(n) <= most[min(n)]
+
+    def knows_last(n):
+        return min(n) > 0 and sum(n) <= 12
+
+    states = [(n, last) for total in range(82) for ones in range(total + 1)
+              for n in [(total - ones, ones)] if exists(n)
+              for last in range(1 + knows_last(n))]
+    numbers = {state: i for i, state in enumerate(states)}
+    after, guesses = [], []
+    for n, last in states:
+        follow = []
+        for bit in range(2):
+            m = list(n)
+            m[bit] += 1
+            other = m[1 - bit]
+            if other > 2:
+                m[1 - bit] = [2, 3, 3, 4, 4, 4, 5, 5, 5][other - 3] if other < 12 else 6
+            while not exists(m):
+                big = 0 if m[0] > m[1] else 1
+                small = m[1 - big]
+                if small <= 5 and m[big] > most[small]:
+                    m[big] -= 1
+                else:
+                    m[1 - big] -= 1
+            follow.append(numbers[tuple(m), bit if knows_last(m) else 0])
+        after.append(follow)
+        guess = (5 * n[1] + 2) * 65536 // (5 * sum(n) + 4)
+        guesses.append((7 * guess + 65536 * last) // 8 if knows_last(n) else guess)
+    return after, guesses
+
+
+CM_SQUASH = cm_squash()
+CM_STRETCH = cm_stretch(CM_SQUASH)
+CM_NEXT, CM_GUESSES = cm_histories()
+
+
+def cm_hash(a, b):
+    h = (a * 0x2F0B4C47 + b * 0x9E3779B1) & 0xFFFFFFFF
+    h ^= h >> 15
+    return h * 0x85EBCA6B & 0xFFFFFFFF
+
+
+class CmLines:
+    """Cache lines of four slots; a slot is a list of a check and 15 states."""
+
+    def __init__(self):
+        self._lines = {}
+
+    def find(self, line, check_byte):
+        slots = self._lines.setdefault(line, None)
+        if slots is None:
+            slots = self._lines[line] = [[0] * 16 for _ in range(4)]
+        for slot in slots:
+            if slot[0] == check_byte:
+                return slot
+        slot = min(slots, key=lambda s: s[1])
+        slot[:] = [check_byte] + [0] * 15
+        return slot
+
+
+class CmMatch:
+    """The model of long matches of the fast profile."""
+
+    def __init__(self, index_bits):
+        self._bits = index_bits
+        self._index = collections.defaultdict(int)
+        self._map = [[(65535 - 32768 // (2 + k)) * 64, 0] for k in range(32)]
+        self._place = self._length = 0
+        self.expected = None
+
+    def advance(self, text, c):
+        """`text` ends with the byte c."""
+        position = len(text)
+        c2, c3, c4, c5, c6 = text[-2:-7:-1]
+        h = cm_hash(c5 << 24 | c4 << 16 | c3 << 8 | c2, c6 * 256 + (c >> 1))
+        entry = 2 * (h >> 33 - self._bits) + (c & 1)
+        if self._length > 0 and text[self._place] == c:
+            self._place += 1
+            self._length = min(self._length + 1, 65535)
+        else:
+            self._place = self._index[entry]
+            self._length = 0
+            if self._place:
+                while (self._length < 32 and
+                       text[self._place - 1 - self._length] == text[position - 1 - self._length]):
+                    self._length += 1
+                if self._length < 6:
+                    self._length = 0
+        self._index[entry] = position
+        self.expected = None
+        if self._length > 0:
+            self.expected = text[self._place] if self._place < position else 0
+
+    def predict(self, bits):
+        """Input and how sure it is."""
+        if self.expected is None:
+            return 0, 0
+        n = self._length
+        k = (n if n < 16 else 16 + (n - 16) // 4 if n < 48 else
+             24 + (n - 48) // 64 if n < 496 else 31)
+        self._entry = self._map[k]
+        s = CM_STRETCH[self._entry[0] >> 10]
+        return (s if self.expected >> 7 - bits & 1 else -s), 1 if n < 12 else 2 if n < 24 else 3
+
+    def learn(self, bits, bit):
+        if self.expected is None:
+            return
+        hit = bit == self.expected >> 7 - bits & 1
+        p, count = self._entry
+        p += (((1 << 22) - 1 if hit else 0) - p) * (131072 // (2 * count + 3)) >> 16
+        self._entry[:] = p, min(count + 1, 1023)
+
+    def note(self, bits, bit):
+        if self.expected is not None and bit != self.expected >> 7 - bits & 1:
+            self.expected = None
+
+
+class CmFast:
+    def __init__(self, parameters, size):
+        self._lines, self._records = parameters.lines, parameters.records
+        self._count = 9 if self._records else 7
+        self._maps = [[guess << 16 for guess in CM_GUESSES] for _ in range(self._count)]
+        self._table = CmLines()
+        self._order1 = collections.defaultdict(lambda: [0] * 16)
+        self._match = CmMatch(clamp(size.bit_length(), 10, 20))
+        self._inputs = 16 if self._records else 8
+        first = [14000 if i <= self._count else 0 for i in range(self._inputs)]
+        self._weights = [collections.defaultdict(lambda: list(first)) for _ in range(2)]
+        self._final = collections.defaultdict(lambda: [32768, 32768])
+        points = [CM_SQUASH[128 * j - 1984] for j in range(32)]
+        self._refined = collections.defaultdict(lambda: list(points))
+        self.text = bytearray(64)
+        self._word = self._word_before = 0
+        self._line, self._above, self._column, self._field = 64, 0, 0, 0
+        self._age = 0
+        self._hashes = self._hash(1)
+        self._begin(0)
+
+    def _hash(self, six):
+        c2, c3, c4, c5, c6 = self.text[:-6:-1]
+        letter = six | 8 if six >= 16 else six
+        hashes = [None,
+                  cm_hash(c2 << 8 | six, 0x10000),
+                  cm_hash(c3 << 16 | c2 << 8 | six, 0x20000),
+                  cm_hash(c4 << 24 | c3 << 16 | c2 << 8 | six, 0x30000),
+                  cm_hash(c5 << 24 | c4 << 16 | c3 << 8 | c2, (c6 << 8 | six) + 0x40000),
+                  cm_hash(self._word, letter + 0x50000),
+                  cm_hash(self._word + letter * 0x2F0B4C47, self._word_before)]
+        if self._records:
+            place = self._above + 1
+            above = self.text[place] if place < len(self.text) else 0
+            hashes += [cm_hash(self._field, six + 0x60000),
+                       cm_hash(above << 16 | c2 << 8 | six, 0x70000)]
+        return hashes
+
+    def _begin(self, last):
+        """Finds the slots of a byte's first nibble."""
+        self._path = self._node = 1
+        self._slots = [self._order1[self.text[-1], 0]]
+        for h in self._hashes[1:]:
+            self._slots.append(self._table.find(h >> 32 - self._lines, (4 * h + last) & 255))
+        self._seconds = [None] + [(h + last * 0x3C6EF372) & 0xFFFFFFFF for h in self._hashes[1:]]
+        self._known = sum(slot[1] != 0 for slot in self._slots[1:5])
+
+    def _begin_second(self, nibble):
+        self._node = 1
+        self._slots = [self._order1[self.text[-1], 1 + nibble]]
+        for h in self._seconds[1:]:
+            self._slots.append(self._table.find(
+                cm_hash(h, 4 + (nibble >> 2)) >> 32 - self._lines,
+                (4 * (h >> 12) + (nibble & 3)) & 255))
+        self._known = sum(slot[1] != 0 for slot in self._slots[1:5])
+
+    def predict(self):
+        bits = self._path.bit_length() - 1
+        n = self._count
+        self._states = [slot[self._node] for slot in self._slots]
+        inputs = [0] * self._inputs
+        for i, state in enumerate(self._states):
+            inputs[i] = CM_STRETCH[self._maps[i][state] >> 20]
+            if self._records and 1 <= i <= 6:
+                inputs[n + i] = ((self._maps[i][state] >> 16) - 32768) >> 4
+        inputs[n], sure = self._match.predict(bits)
+        self._x = inputs
+        self._w = [self._weights[0][self._path],
+                   self._weights[1][(4 * self._known + sure) * 8 + bits]]
+        self._f = self._final[self._path]
+        self._m = [clamp(wrap32(sum(wrap32(x * w) >> 8 for x, w in zip(inputs, weights)) + 128)
+                         >> 8, -3071, 3071) for weights in self._w]
+        x = clamp((self._m[0] * self._f[0] + self._m[1] * self._f[1] + 32768) >> 16, -3071, 3071)
+        self._p = CM_SQUASH[x]
+        place = clamp(x, -1984, 1983) + 1984
+        j, w = place >> 7, place & 127
+        points = self._refined[self.text[-1] << 8 | self._path]
+        self._near = points, j + (w >> 6)
+        refined = (points[j] * (128 - w) + points[j + 1] * w) >> 7
+        return (self._p + 3 * refined + 2) >> 2
+
+    def learn(self, bit):
+        for i, state in enumerate(self._states):
+            m = self._maps[i][state]
+            self._maps[i][state] = m + ((1 << 32) - 1 - m >> 7) if bit else m - (m >> 7)
+        bits = self._path.bit_length() - 1
+        self._match.learn(bits, bit)
+        u = 80 + (65536 - self._age >> 10)
+        self._age = min(self._age + 1, 65536)
+        for m, weights in zip(self._m, self._w):
+            error = (65536 * bit - CM_SQUASH[m]) * u >> 8
+            for i, x in enumerate(self._x):
+                weights[i] = wrap32(weights[i] + (wrap32(x * error + 32768) >> 16))
+        error = (65536 * bit - self._p) * 12 >> 8
+        for s, m in enumerate(self._m):
+            self._f[s] = wrap32(self._f[s] + (m * error + 32768 >> 16))
+        points, near = self._near
+        points[near] += (65535 if bit else 1) - points[near] >> 5
+        self.note(bit)
+
+    def note(self, bit):
+        for slot in self._slots:
+            slot[self._node] = CM_NEXT[slot[self._node]][bit]
+        self._match.note(self._path.bit_length() - 1, bit)
+        self._path = self._path << 1 | bit
+        self._node = self._node << 1 | bit
+        if self._path >> 4 == 1:
+            self._begin_second(self._path & 15)
+        elif self._path >> 8:
+            self._take(self._path & 255)
+
+    def _take(self, c):
+        self._hashes = self._hash(c >> 2)
+        self.text.append(c)
+        self._match.advance(self.text, c)
+        small = c + 32 if 65 <= c <= 90 else c
+        if 97 <= small <= 122 or small >= 128:
+            self._word = cm_hash(self._word, small) + 1 & 0xFFFFFFFF
+        elif self._word:
+            self._word, self._word_before = 0, self._word
+        if c == 10:
+            self._above, self._line = self._line, len(self.text)
+            self._column = self._field = 0
+        else:
+            self._above += self._above + 1 < self._line
+            if c in b",;|\t":
+                self._column += 1
+                self._field = self._column * 0x9E3779B1 & 0xFFFFFFFF
+            else:
+                self._field = cm_hash(self._field, c)
+        self._begin(c & 3)
+
+
+class CmMaxLines:
+    """Cache lines of seven slots; a slot is a list of 7 numbers."""
+
+    def __init__(self, count):
+        self._count = count
+        self._lines = {}
+
+    def find(self, h, path):
+        product = (h + path * 0x9E3779B97F4A7C15) * 0xD6E8FEB86659FD93 % (1 << 64)
+        line = (product >> 32) * self._count >> 32
+        mark = product >> 16 & 65535
+        if line not in self._lines:
+            self._lines[line] = [[0] * 7, [[0] * 7 for _ in range(7)], 0, 0]
+        marks, slots, last, before = entry = self._lines[line]
+        if marks[last] == mark:
+            return slots[last]
+        if mark in marks:
+            found = marks.index(mark)
+        else:
+            found = min((i for i in range(7) if i not in (last, before)),
+                        key=lambda i: slots[i][0])
+            marks[found] = mark
+            slots[found][:] = [0] * 7
+        entry[2:] = found, last
+        return slots[found]
+
+
+def cm_certain():
+    """States that saw only zeros, or only ones."""
+    certain = set()
+    for bit in range(2):
+        s = CM_NEXT[0][bit]
+        while s not in certain:
+            certain.add(s)
+            s = CM_NEXT[s][bit]
+    return certain
+
+
+CM_CERTAIN = cm_certain()
+
+
+class CmMaxMatch:
+    def __init__(self):
+        self.place = self.length = self.misses = 0
+        self.expected = None
+
+
+def cm_move(entry, bit, limit):
+    """Entries are probabilities of 2^22 and counts."""
+    p, n = entry
+    p += (((1 << 22) - 1 if bit else 0) - p >> 7) * (131072 // (2 * n + 3)) >> 9
+    entry[:] = p, min(n + 1, limit)
+
+
+def cm_update(entry, bit, limit):
+    p, n = entry
+    p += (((1 << 22) - 1 if bit else 0) - p) * (131072 // (2 * n + 3)) >> 16
+    entry[:] = p, min(n + 1, limit)
+
+
+def cm_class(c):
+    if 97 <= c <= 122:
+        return 0
+    if 65 <= c <= 90:
+        return 1
+    if 48 <= c <= 57:
+        return 2
+    return 3 if c == 32 else 4 if c == 10 else 5 if c >= 128 else 6 if c < 65 else 7
+
+
+class CmMax:
+    CONTEXTS = 32
+
+    def __init__(self, lines, size):
+        self.text = bytearray()
+        self._table = CmMaxLines(65536 * lines)
+        self._bits = clamp(size.bit_length(), 10, 22)
+        self._index = [collections.defaultdict(int) for _ in range(2)]
+        self._histories = [[[guess << 6, 0] for guess in CM_GUESSES] for _ in range(32)]
+        self._runs = collections.defaultdict(dict)
+        self._match_maps = {}
+        self._byte_maps = {}
+        self._order = collections.defaultdict(lambda: [1 << 21, 0])
+        first = [655] * 140 + [0, 20000] + [0] * 18
+        self._weights = [collections.defaultdict(lambda: list(first)) for _ in range(8)]
+        self._final = [collections.defaultdict(lambda: [8192] * 8) for _ in range(2)]
+        points = [CM_SQUASH[128 * j - 1984] for j in range(32)]
+        self._refined = [collections.defaultdict(lambda: list(points)) for _ in range(3)]
+        self._followers = [collections.defaultdict(int) for _ in range(2)]
+        self._last4 = self._before4 = 0
+        self._words, self._word_length = [0] * 4, 0
+        self._classes = self._shape = 0
+        self._line = self._above = self._first = self._quoted = self._field = 0
+        self._fields, self._fields_above = [0] * 64, [0] * 64
+        self._nesting = [0] * 32
+        self._matches = [CmMaxMatch() for _ in range(3)]
+        self._kind = 0
+        self._rate = 1200
+        self._begin()
+
+    def _begin(self):
+        text, w = self.text, self._words
+        a, b, c = self._last4, self._before4, self._last4 & 255
+        column = len(text) - self._line
+        up = self._above + column
+        above = text[up] if up < self._line else 10
+        above1 = text[up + 1] if up + 1 < self._line else 10
+        top, below = self._nesting[-1], self._nesting[-2]
+        m0, m1, _ = self._matches
+        field, field_above = self._fields[self._field], self._fields_above[self._field]
+        f1, f2 = self._followers
+        byte0 = 0 if m0.expected is None else 256 + m0.expected
+        byte1 = 0 if m1.expected is None else 256 + m1.expected
+        sure = 3 if m0.length > 31 else 2 if m0.length > 15 else 1 if m0.length else 0
+        contexts = [
+            (c, 0, 0), (a & 0xFFFF, 0, 0), (a & 0xFFFFFF, 0, 0), (a, 0, 0),
+            (a, b & 0xFF, 0), (a, b & 0xFFFF, 0), (a, b, 0),
+            (w[0], c, 0), (w[0], w[1], 0), (w[0], w[1], w[2]), (w[0], w[2], 0),
+            (w[0], w[3], 0 if self._word_length else c), (w[1], a & 0xFFFF, 0),
+            (w[1], w[2], c), (w[0], c, self._first),
+            (a & 0xFFFF00, 0, 0), (a & 0xFF00FF, 0, 0), (a & 0xFFFF0000, 0, 0),
+            (a & 0xF0F0F0FF, b & 0xF0, 0), (self._shape, c, 0), (self._shape & 0xFFFF, w[0], 0),
+            (above | min(column, 255) << 8, c, 0), (above | above1 << 8, a & 0xFFFF, 0),
+            (self._field, field, self._first), (field_above, field, 0),
+            (top, a & 0xFFFF, 0), (top, w[0], below),
+            (f1[c] & 0xFFFF, c, 0), (f2[a & 0xFFFF] & 0xFFFF, a & 0xFFFF, 0),
+            (f1[c] & 0xFFFFFF, 0, 0), (byte0 | sure << 9, byte1, c), (a, 0, w[1])]
+        self._hashes = [cm_hash(cm_hash(x, y), z + i * 0x10001 & 0xFFFFFFFF)
+                        for i, (x, y, z) in enumerate(contexts)]
+        self._path, self._bit = 1, 0
+        self._find()
+        self._firsts = self._slots
+        self._run = [(slot[3], slot[4]) for slot in self._slots]
+        self._refine = [c << 8, cm_hash(a & 0xFFFF, 1) >> 8, cm_hash(w[0], 2) >> 8]
+
+    def _find(self):
+        self._slots = [self._table.find(h, self._path) for h in self._hashes]
+        self._node = 0
+
+    def _match_inputs(self):
+        inputs = []
+        self._expects, self._match_entries = [0] * 3, []
+        for k, m in enumerate(self._matches):
+            if m.expected is None or (256 + m.expected) >> 8 - self._bit != self._path:
+                inputs += [0, 0, 0]
+                continue
+            one = m.expected >> 7 - self._bit & 1
+            self._expects[k] = 1 + one
+            n = m.length
+            bucket = (n if n < 16 else 16 + (n - 16) // 4 if n < 32 else
+                      20 + (n - 32) // 8 if n < 64 else 24 + (n - 64) // 64 if n < 512 else 31)
+            misses = m.misses if k < 2 else bin(m.misses & 255).count("1")
+            level = min(bucket, 15)
+            e = self._match_maps.setdefault(
+                (k, bucket, min(misses, 3)), [(65535 - 32768 // (bucket + 2)) << 6, 0])
+            f = self._byte_maps.setdefault(
+                (k, level, m.expected, self._bit), [(65535 - 32768 // (level + 2)) << 6, 0])
+            self._match_entries += [(e, one, 1023), (f, one, 255)]
+            x = [CM_STRETCH[e[0] >> 10], (e[0] >> 6) - 32768 >> 5, CM_STRETCH[f[0] >> 10]]
+            inputs += x if one else [-v for v in x]
+        return inputs
+
+    def predict(self, extra=()):
+        path, bit = self._path, self._bit
+        self._states = [slot[self._node] for slot in self._slots]
+        x = [0] * 128
+        self._run_entries = []
+        for i, s in enumerate(self._states):
+            if s:
+                p = self._histories[i][s][0]
+                x[i] = CM_STRETCH[p >> 10]
+                x[32 + i] = (p >> 6) - 32768 >> 5
+                if s in CM_CERTAIN:
+                    x[64 + i] = x[i]
+            byte, count = self._run[i]
+            if count and (256 + byte) >> 8 - bit == path:
+                one = byte >> 7 - bit & 1
+                e = self._runs[i].setdefault((count, bit), [(65535 - 32768 // (count + 2)) << 6, 0])
+                self._run_entries.append((e, one))
+                x[96 + i] = CM_STRETCH[e[0] >> 10] * (1 if one else -1)
+        x += self._match_inputs()
+        c = self._last4 & 255
+        self._orders = [self._order[path], self._order[c, path]]
+        p0, p1 = (e[0] for e in self._orders)
+        x += [CM_STRETCH[p0 >> 10], CM_STRETCH[p1 >> 10], (p1 >> 6) - 32768 >> 5, 256]
+        x += extra
+        self._x = [(i, v) for i, v in enumerate(x) if v]  # 0 changes nothing
+        known = sum(s != 0 for s in self._states[:7])
+        part = [0, 1, 1, 2, 2, 3, 3, 3][bit]
+        e0, e1, e2 = self._expects
+        chosen = [(path, e0), (c, bit), (self._last4 >> 8 & 255, bit),
+                  (self._kind, e0, e1, bit, self._matches[0].misses & 3),
+                  (self._classes, part), (known, bit, self._classes & 7),
+                  (min(self._word_length, 7), self._nesting[-1] >> 3 & 7, bit),
+                  (min(len(self.text) - self._line, 15), e2, bit, self._quoted)]
+        self._w = [sets[key] for sets, key in zip(self._weights, chosen)]
+        # As wrap32(v * w[i]) >> 8, but for an offset.
+        offset = len(self._x) << 23
+        self._m = [clamp(wrap32(sum([(v * w[i] + 0x80000000 & 0xFFFFFFFF) >> 8
+                                     for i, v in self._x]) - offset + 128) >> 8,
+                         -2047, 2047) for w in self._w]
+        self._f = [self._final[0][self._kind, e0, bit], self._final[1][path]]
+        self._y = [clamp(wrap32(sum(wrap32(m * w) >> 8 for m, w in zip(self._m, f)) + 128) >> 8,
+                         -2815, 2815) for f in self._f]
+        y = sum(self._y) >> 1
+        total = 2 * CM_SQUASH[y] + 4
+        place = clamp(y, -1984, 1983) + 1984
+        j, v = place >> 7, place & 127
+        self._near = []
+        for refined, base in zip(self._refined, self._refine):
+            points = refined[(base + path * 0x9E35) & 65535]
+            total += 2 * (points[j] * (128 - v) + points[j + 1] * v >> 7)
+            self._near.append((points, j + (v >> 6)))
+        return clamp(total >> 3, 1, 65535)
+
+    def learn(self, bit):
+        for m, w in zip(self._m, self._w):
+            error = (65536 * bit - CM_SQUASH[m]) * self._rate >> 10
+            for i, v in self._x:
+                # As w[i] + (wrap32(v * error + 32768) >> 16), wrapped.
+                w[i] = (w[i] + ((v * error + 0x80008000 & 0xFFFFFFFF) >> 16) + 0x7FFF8000
+                        & 0xFFFFFFFF) - 0x80000000
+        for y, f in zip(self._y, self._f):
+            error = (65536 * bit - CM_SQUASH[y]) * 4 >> 5
+            for i, m in enumerate(self._m):
+                f[i] = wrap32(f[i] + (wrap32(m * error + 32768) >> 16))
+        for points, near in self._near:
+            points[near] += (65535 if bit else 1) - points[near] >> 6
+        for i, s in enumerate(self._states):
+            self._slots[i][self._node] = CM_NEXT[s][bit]
+            cm_move(self._histories[i][s], bit, 255)
+        for entry, one in self._run_entries:
+            cm_move(entry, one == bit, 255)
+        for entry, one, limit in self._match_entries:
+            cm_update(entry, one == bit, limit)
+        cm_update(self._orders[0], bit, 255)
+        cm_update(self._orders[1], bit, 127)
+        self._path = self._path << 1 | bit
+        self._bit += 1
+        if self._bit in (2, 5):
+            self._find()
+        elif self._bit == 8:
+            self._take(self._path & 255)
+        else:
+            self._node = 1 + bit if self._bit in (1, 3, 6) else 3 + (self._path & 3)
+
+    def _take(self, c):
+        for run in self._firsts:
+            run[4] = min(run[4] + 1, 63) if run[3] == c and run[4] else 1
+            run[3] = c
+        self.text.append(c)
+        for followers, key in zip(self._followers, (self._last4 & 255, self._last4 & 65535)):
+            followers[key] = (followers[key] << 8 | c) & 0xFFFFFFFF
+        self._before4 = (self._before4 << 8 | self._last4 >> 24) & 0xFFFFFFFF
+        self._last4 = (self._last4 << 8 | c) & 0xFFFFFFFF
+        self._note(c)
+        self._follow(c)
+        self._rate = 200 + 16000 // (16 + (len(self.text) >> 10))
+        self._begin()
+
+    def _note(self, c):
+        kind, position = cm_class(c), len(self.text)
+        self._classes = (self._classes << 3 | kind) & 511
+        if kind in (0, 1, 5):
+            self._words[0] = cm_hash(self._words[0], c + 32 if kind == 1 else c) + 1 & 0xFFFFFFFF
+            self._word_length += 1
+        elif self._words[0]:
+            self._words = [0] + self._words[:3]
+            self._word_length = 0
+        if kind not in (0, 2) or kind + 1 != self._shape & 15:
+            self._shape = (self._shape << 4 | kind + 1) & 0xFFFFFFFF
+        if c == 10:
+            self._above, self._line = self._line, position
+            self._fields_above, self._fields = self._fields, [0] * 64
+            self._field = self._first = self._quoted = 0
+        else:
+            if position - self._line == 1:
+                self._first = c
+            if c in b",\t ;|:":
+                self._field = min(self._field + 1, 63)
+                self._fields[self._field] = 0
+            else:
+                self._fields[self._field] = cm_hash(self._fields[self._field], c + 1)
+            self._quoted ^= c == 34
+        if c in b"([{<":
+            self._nesting = self._nesting[1:] + [(c | self._words[1] << 8) & 0xFFFFFFFF]
+        elif c in b")]}>":
+            self._nesting = [0] + self._nesting[:-1]
+
+    def _follow(self, c):
+        text, position = self.text, len(self.text)
+        for k, least in enumerate((20, 6)):
+            m = self._matches[k]
+            if m.length:
+                if text[m.place] == c:
+                    m.place += 1
+                    m.length = min(m.length + 1, 65535)
+                else:
+                    m.length = 0
+                    m.misses = min(m.misses + 1, 7)
+            if position < least:
+                continue
+            h = 0
+            for i in range(1, least + 1):
+                h = (h + text[position - i] + 1) * 0x9E3779B97F4A7C15 % (1 << 64)
+            h ^= h >> 32
+            h = h * 0xBF58476D1CE4E5B9 % (1 << 64) >> 64 - self._bits
+            noted = self._index[k][h]
+            if noted and m.length < (1, 16)[k]:
+                n = 0
+                while n < min(400, noted) and text[noted - 1 - n] == text[position - 1 - n]:
+                    n += 1
+                if n >= least and n > m.length:
+                    m.place, m.length = noted, n
+            self._index[k][h] = position
+        self._align(c)
+        m0, m1, m2 = self._matches
+        for m in (m0, m1):
+            m.expected = text[m.place] if m.length else None
+        m2.expected = text[m2.place] if m2.place else None
+        self._kind = (3 + (m0.length >= 32) + (m0.length >= 100) if m0.length else
+                      0 if not m1.length else 1 if m1.length < 12 else 2)
+
+    def _align(self, c):
+        text, position = self.text, len(self.text)
+        m0, m1, m = self._matches
+        if m.place:
+            at = m.place
+            if text[at] == c:
+                m.place, m.length = at + 1, min(m.length + 1, 65535)
+                m.misses = m.misses << 1 & 65535
+            else:
+                m.misses, m.length = (m.misses << 1 | 1) & 65535, 0
+                if c == 10:
+                    end = min(position - 1, at + 1024)
+                    while at < end and text[at] != 10:
+                        at += 1
+                    m.place = at + 1 if text[at] == 10 else 0
+                elif text[at] != 10:
+                    if at + 1 < position and text[at + 1] == c:
+                        m.place = at + 2
+                    elif c != 32:
+                        m.place = at + 1
+            if m.place >= position or bin(m.misses).count("1") > 8:
+                m.place = 0
+        if not m.place or (m0.length >= 32 and m.length < 16):
+            if m0.length:
+                m.place, m.length, m.misses = m0.place, m0.length, 0
+            elif not m.place and m1.length >= 8:
+                m.place, m.length, m.misses = m1.place, m1.length, 0x55
+        if not m.place:
+            m.length = 0
+
+
+def decode_text_cm_max(coded, parameters, size):
+    prior = text_prior(parameters.prior)[-4096:]
+    if text_library():
+        return decode_in_c("text_cm_max", coded, size, parameters.lines, prior,
+                           ctypes.c_size_t(len(prior)))
+    model = CmMax(parameters.lines, len(prior) + size)
+    for byte in prior:
+        for k in range(7, -1, -1):
+            model.predict()
+            model.learn(byte >> k & 1)
+    code = BitCoder(coded)
+    for _ in range(8 * size):
+        model.learn(code.code(model.predict()))
+    check(code.ended(), "text_cm: code is not as long as it says")
+    return bytes(model.text[len(prior):])
+
+
+def decode_text_cm_log(coded, parameters, size):
+    prior = text_prior(parameters.prior)
+    check(parameters.lines <= max(10, (len(prior) + size).bit_length()), "text_cm: lines")
+    check(text_library(), "text_cm, profile log, is decoded in C alone: there is no compiler")
+    return decode_in_c("text_cm_log", coded, size, parameters.lines, prior,
+                       ctypes.c_size_t(len(prior)), ctypes.c_size_t(min(8192, len(prior))))
+
+
+def decode_text_cm(coded, parameters, size):
+    check(parameters, "text_cm: no parameters")
+    if parameters.profile == 1:
+        return decode_text_cm_max(coded, parameters, size)
+    if parameters.profile == 2:
+        return decode_text_cm_log(coded, parameters, size)
+    priors = []
+    if parameters.prior:
+        half = range(1, 6) if parameters.prior < 6 else range(6, 10)
+        if parameters.family:
+            priors = [text_prior(i) for i in half if i != parameters.prior]
+        priors.append(text_prior(parameters.prior))
+    text = b"".join(priors)
+    learnt = min(8192, len(priors[-1])) if priors else 0
+    if text_library():
+        return decode_in_c("text_cm_fast", coded, size, parameters.lines, parameters.records, text,
+                           ctypes.c_size_t(len(text)), ctypes.c_size_t(learnt))
+    model = CmFast(parameters, len(text) + size)
+    for i, byte in enumerate(text):
+        for k in range(7, -1, -1):
+            if i >= len(text) - learnt:
+                model.predict()
+                model.learn(byte >> k & 1)
+            else:
+                model.note(byte >> k & 1)
+    code = BitCoder(coded)
+    for _ in range(8 * size):
+        model.learn(code.code(model.predict()))
+    check(code.ended(), "text_cm: code is not as long as it says")
+    return bytes(model.text[64 + len(text):])
+
+
+TEXT_WEIGHTS = pathlib.Path(__file__).parent.parent / "src/codecs/text/lm_weights.bin"
+LM_LINES, LM_CONTEXTS, LM_HIDDEN, LM_UNITS = 61440, 12, 32, 224
+TextLm = collections.namedtuple("TextLm", "profile lines prior")
+
+
+def parse_text_lm(parameters):
+    check(len(parameters) == 4, "text_lm: parameters are not four bytes")
+    number, profile, lines, prior = parameters
+    check(number == 1, "text_lm: weights")
+    check(profile <= 1, "text_lm: profile")
+    if profile == 0:
+        check(1 <= lines <= 96 and prior < len(TEXT_PRIORS), "text_lm: lines or prior")
+    else:
+        check(lines == 0 and prior == 0, "text_lm: lines or prior")
+    return TextLm(profile, lines, prior)
+
+
+@functools.lru_cache(maxsize=1)
+def text_lm_weights():
+    """Rows by line, hidden weights by unit and bias, output weights by node and bias."""
+    data = TEXT_WEIGHTS.read_bytes()
+    numbers = struct.Struct(f"<{LM_HIDDEN * 192}b{LM_HIDDEN}h{256 * LM_UNITS}h256h")
+    values = numbers.unpack(data[LM_LINES * 64:])
+    hidden, rest = values[:LM_HIDDEN * 192], values[LM_HIDDEN * 192:]
+    bias, rest = rest[:LM_HIDDEN], rest[LM_HIDDEN:]
+    output, output_bias = rest[:256 * LM_UNITS], rest[256 * LM_UNITS:]
+    return (data, [hidden[192 * h:192 * h + 192] for h in range(LM_HIDDEN)], bias,
+            [output[LM_UNITS * n:LM_UNITS * n + LM_UNITS] for n in range(256)], output_bias)
+
+
+def text_lm_mix(number, low, high):
+    x = ((high << 32 | low) + number * 0x9E3779B97F4A7C15) % (1 << 64)
+    x = x * 0xD6E8FEB86659FD93 % (1 << 64)
+    x ^= x >> 32
+    return x * 0xD6E8FEB86659FD93 % (1 << 64) >> 32
+
+
+def text_lm_kind(c):
+    if c >= 128:
+        return 6
+    for kind, some in ((1, b"\n"), (2, b" "), (7, b".,"), (8, b"<>&"), (9, b"()[]{}"), (10, b"\"'")):
+        if c in some:
+            return kind
+    return 4 if 97 <= c <= 122 else 5 if 65 <= c <= 90 else 3 if 48 <= c <= 57 else 11
+
+
+class LanguageModel:
+    def __init__(self):
+        self._data, self._hidden, self._bias, self._output, self._output_bias = text_lm_weights()
+        self._last = 0
+        self._word = self._word1 = self._word2 = self._shape = 0
+        self._begin()
+
+    def _begin(self):
+        last, w, w1, w2 = self._last, self._word, self._word1, self._word2
+        c1, last4, before4 = last & 255, last & 0xFFFFFFFF, last >> 32
+        pairs = [(c1, 0), (last4 & 0xFFFF, 0), (last4 & 0xFFFFFF, 0), (last4, 0),
+                 (last4, before4 & 255), (last4, before4 & 65535), (w, c1), (w, w1), (w, w2),
+                 (w, (w1 * 0x2F0B4C47 + w2) & 0xFFFFFFFF), (self._shape, 0),
+                 (last4 & 0xFFFF00, 0)]
+        self.units = []
+        for i, pair in enumerate(pairs):
+            h = text_lm_mix(i + 1, *pair)
+            at = (h * LM_LINES >> 32) * 64
+            unit = [0] * 16
+            for row in range(at, at + 64, 16):
+                if self._data[row] == h & 255 | 1:
+                    unit = [32] + [b - 256 if b > 127 else b for b in self._data[row + 1:row + 16]]
+                    break
+            self.units += unit
+        hidden = [clamp(bias + sum(map(operator.mul, weights, self.units)) >> 6, 0, 511)
+                  for weights, bias in zip(self._hidden, self._bias)]
+        self.units += hidden
+        self._path = 1
+
+    def scores(self):
+        weights = self._output[self._path]
+        products = list(map(operator.mul, weights, self.units))
+        parts = [sum(products[a:b]) >> 5 for a, b in ((0, 64), (64, 128), (128, 192), (192, 224))]
+        whole = sum(parts) + self._output_bias[self._path]
+        return [clamp(x, -2047, 2047) for x in [whole] + parts]
+
+    def learn(self, bit):
+        self._path = self._path << 1 | bit
+        if self._path < 256:
+            return
+        c = self._path & 255
+        kind = text_lm_kind(c)
+        self._last = (self._last << 8 | c) % (1 << 64)
+        self._shape = (self._shape << 4 | kind) & 0xFFFFFFFF
+        if 4 <= kind <= 6:
+            small = c + 32 if kind == 5 else c
+            self._word = (self._word + small + 1) * 0x2F0B4C47 & 0xFFFFFFFF
+            self._word ^= self._word >> 15
+        elif self._word:
+            self._word, self._word1, self._word2 = 0, self._word, self._word1
+        self._begin()
+
+
+class TextLmMixed:
+    def __init__(self, parameters, size):
+        self._model = CmMax(parameters.lines, size)
+        self._language = LanguageModel()
+
+    def predict(self):
+        return self._model.predict(self._language.scores())
+
+    def learn(self, bit):
+        self._model.learn(bit)
+        self._language.learn(bit)
+
+
+class TextLmAlone:
+    def __init__(self, parameters, size):
+        self._language = LanguageModel()
+        _, _, _, output, bias = text_lm_weights()
+        self._sets = [[w * 256 for w in (*ws, b)] for ws, b in zip(output, bias)]
+        self._path = 1
+
+    def predict(self):
+        self._inputs = [8 * x for x in self._language.units] + [256]
+        products = zip(self._inputs, self._sets[self._path])
+        mix = wrap32(sum(wrap32(x * w) >> 8 for x, w in products) + 128) >> 8
+        self._p = CM_SQUASH[clamp(mix, -3071, 3071)]
+        return self._p
+
+    def learn(self, bit):
+        error = ((bit << 16) - self._p) * 2560 >> 10
+        weights = self._sets[self._path]
+        self._sets[self._path] = [wrap32(w + (wrap32(x * error + 32768) >> 16))
+                                  for x, w in zip(self._inputs, weights)]
+        self._path = self._path << 1 | bit
+        if self._path >= 256:
+            self._path = 1
+        self._language.learn(bit)
+
+
+def decode_text_lm(coded, parameters, size):
+    check(parameters, "text_lm: no parameters")
+    check(parameters.profile == 1 or parameters.lines <= 1 + size // 32768, "text_lm: lines")
+    prior = text_prior(parameters.prior)[-4096:]
+    if text_library():
+        return decode_in_c("text_lm", coded, size, TEXT_WEIGHTS.read_bytes(), parameters.profile,
+                           parameters.lines, prior, ctypes.c_size_t(len(prior)))
+    model = (TextLmAlone if parameters.profile else TextLmMixed)(parameters, len(prior) + size)
+    for byte in prior:
+        for k in range(7, -1, -1):
+            model.predict()
+            model.learn(byte >> k & 1)
+    code, out = BitCoder(coded), bytearray()
+    for _ in range(size):
+        byte = 0
+        for _ in range(8):
+            bit = code.code(model.predict())
+            model.learn(bit)
+            byte = byte << 1 | bit
+        out.append(byte)
+    check(code.ended(), "text_lm: code is not as long as it says")
+    return bytes(out)
+
+
 CODECS = {
     0: Codec("stored", None, decode_stored),
     1: Codec("fill", None, decode_fill),
@@ -4000,6 +5661,11 @@ CODECS = {
     18: Codec("mixdelta", MixdeltaParameters, decode_mixdelta, against=True),
     19: Codec("derived", DerivedParameters, decode_derived, against=True),
     20: Codec("scaled", ScaledParameters, decode_scaled, against=True),
+    21: Codec("bwt", None, decode_bwt),
+    22: Codec("text_cm", parse_text_cm, decode_text_cm),
+    23: Codec("text_lm", parse_text_lm, decode_text_lm),
+    25: Codec("log", None, decode_log, shares=True),
+    26: Codec("table", None, decode_table),
 }
 
 # ---------------------------------------------------------------------------------------------
@@ -4086,8 +5752,8 @@ class Entry:
 Segment = collections.namedtuple("Segment", "dtype length name shape")
 Frame = collections.namedtuple("Frame", "offset type head data fields")
 
-# A block that later ones may refer to: its place in the spool, whether it is a duplicate or a
-# twin, and how many sources follow each other in it.
+# A block that later ones may refer to: its place in the spool (None: it was passed over), whether
+# it is a duplicate or a twin, and how many sources follow each other in it.
 Kept = collections.namedtuple("Kept", "offset size is_copy chain")
 
 # Head of a Blocks, Ahead or Shared frame. `rows`: for each block (decoded size, codec, coded size,
@@ -4260,7 +5926,7 @@ class Decoder:
     `events` yields ("entry", Entry) for each entry, then for a file ("bytes", decoded block) as
     often as needed and ("end", Entry); after each archive ("archive", [Entry]) with what the index
     adds. What has been yielded is checked but for what comes later: the bytes of a file are its
-    bytes for sure only after its "end".
+    bytes for sure only after its "end". Where a base raises Lacking, a file has no "end".
     """
 
     def __init__(self, stream, max_memory=512 << 20, trace=None, bases=None):
@@ -4420,13 +6086,16 @@ class Decoder:
         if entry.kind != FILE:
             return
         sha256 = hashlib.sha256()
+        whole = True
         self._shared = None  # (offset, bytes) of the last Shared frame
         while (frame := self._frame()).type in (BLOCKS, SHARED, AHEAD):
             if frame.type == SHARED:
                 self._shared = frame.offset, self._decode_shared(frame)
                 continue
             for block in self._decode_blocks(frame, entry):
-                if frame.type == BLOCKS:
+                if block is None:
+                    whole = False
+                elif frame.type == BLOCKS:
                     sha256.update(block)
                     yield "bytes", block
         check(frame.type == ENTRY_END, f"{FRAME_NAMES[frame.type]} frame inside a file")
@@ -4435,8 +6104,9 @@ class Decoder:
         frame.fields.end("EntryEnd frame")
         self._trace_data(frame)
         check(size == entry.size, f"size {size} of {entry.path!r} is not that of its blocks")
-        check(sha256.digest() == entry.sha256, f"wrong SHA-256 of {entry.path!r}")
-        yield "end", entry
+        if whole:
+            check(sha256.digest() == entry.sha256, f"wrong SHA-256 of {entry.path!r}")
+            yield "end", entry
 
     def _check_place(self, entry):
         """One file alone, or a tree: its root, then each directory before what is in it."""
@@ -4582,17 +6252,20 @@ class Decoder:
             where = f"block {self._blocks} (codec {codec})"
             coded = frame.data[begin:begin + coded_size]
             begin += coded_size
-            if codec == DUPLICATE:
-                block, chain = self._duplicate(coded, size, where)
-            elif codec == TWIN:
-                block, chain = self._twin(coded, size, where)
-            else:
-                block, chain = self._decode_block(head, codec, coded, size, done, where)
-            check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
+            try:
+                if codec == DUPLICATE:
+                    block, chain = self._duplicate(coded, size, where)
+                elif codec == TWIN:
+                    block, chain = self._twin(coded, size, where)
+                else:
+                    block, chain = self._decode_block(head, codec, coded, size, done, where)
+                check(xxh3_64(block) == checksum, f"{where}: wrong checksum")
+                place = self._spool.seek(0, os.SEEK_END)
+            except Lacking:
+                block, chain, place = None, 0, None
             if head.kept:
-                kept_blocks[self._blocks] = Kept(self._spool.seek(0, os.SEEK_END), size,
-                                                 codec in (DUPLICATE, TWIN), chain)
-                self._spool.write(block)
+                kept_blocks[self._blocks] = Kept(place, size, codec in (DUPLICATE, TWIN), chain)
+                self._spool.write(block or b"")
             self._blocks += 1
             done += size
             yield block
@@ -4608,6 +6281,8 @@ class Decoder:
             check(head.sources, f"{where}: a frame without sources")
             context, chain = self._context(head, done, size, where)
             context = (context,)
+        elif CODECS[codec].shares:
+            context = (self._shared[1] if head.distance else b"",)
         block = CODECS[codec].decode(coded, head.parameters.get(codec), size, *context)
         check(len(block) == size, f"{where}: wrong decoded size")
         return block, chain
@@ -4676,6 +6351,8 @@ class Decoder:
         kept = self._kept[source]
         check(kept.size == size, f"{where}: block {source} has another size")
         check(may_be_copy or not kept.is_copy, f"{where}: block {source} is itself a copy")
+        if kept.offset is None:
+            raise Lacking
         self._spool.seek(kept.offset)
         return self._spool.read(size), kept.chain
 

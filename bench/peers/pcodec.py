@@ -3,7 +3,8 @@ NAME = "pcodec"
 PACKAGES = ("pcodec", "numpy")
 THREADS = (1,)
 SLOW = ("level 12", "level 12, small pages")
-DTYPES = {"bf16": "uint16", "fp16": "float16", "fp32": "float32", "fp8": "uint8"}
+DTYPES = {"bf16": "uint16", "fp16": "float16", "fp32": "float32", "fp8": "uint8",
+          "int32": "int32", "float32": "float32", "float64": "float64"}
 
 
 def methods(dtype):
@@ -20,15 +21,20 @@ def load(method, dtype, threads):
                          paging_spec=PagingSpec.equal_pages_up_to(page))
 
     def compress(data):
-        """The numbers; then what is left of the file and its length."""
+        """The numbers; what is left of the file and its length; the head of .npy and its."""
+        head = data[:10 + int.from_bytes(data[8:10], "little")] if data[:6] == b"\x93NUMPY" else b""
+        data = data[len(head):]
         whole = len(data) // kind.itemsize * kind.itemsize
         numbers = numpy.frombuffer(data[:whole], kind)
         rest = data[whole:]
-        return standalone.simple_compress(numbers, config) + rest + bytes([len(rest)])
+        return (standalone.simple_compress(numbers, config) + rest + bytes([len(rest)]) + head +
+                len(head).to_bytes(2, "little"))
 
     def decompress(data):
+        size = int.from_bytes(data[-2:], "little")
+        head, data = data[len(data) - 2 - size:-2], data[:len(data) - 2 - size]
         rest = data[-1]
         numbers = standalone.simple_decompress(data[:len(data) - 1 - rest])
-        return numbers.tobytes() + data[len(data) - 1 - rest:-1]
+        return head + numbers.tobytes() + data[len(data) - 1 - rest:-1]
 
     return compress, decompress

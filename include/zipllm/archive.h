@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,6 +55,8 @@ struct CodecUse {
 struct TensorRef {
   size_t entry = 0;    ///< index into entries()
   size_t segment = 0;  ///< index into its layout
+
+  bool operator==(const TensorRef&) const = default;
 };
 
 /// A tensor that blocks are coded against.
@@ -70,6 +73,9 @@ struct SegmentCoding {
   uint64_t coded_bytes = 0;  ///< all of its frames, heads included
   std::vector<CodecUse> codecs;
   std::vector<CodingSource> sources;
+  /// Other segments of the archive whose blocks stand for some of its own, as
+  /// they are or seen otherwise (codecs duplicate and twin).
+  std::vector<TensorRef> repeats;
 };
 
 /// A tensor outside of the archive without which some of it cannot be decoded.
@@ -78,6 +84,52 @@ struct NeededBase {
   std::string model;    ///< the file that it was in
   uint64_t length = 0;  ///< in bytes
   std::array<uint8_t, 32> sha256{};
+  /// How many more archives it took to decode it; of an object of a store, its
+  /// depth (format-spec/store.md).
+  uint8_t depth = 0;
+};
+
+/// Lines `first` to `last` of a text, both included. 1 is the first line, -1
+/// the last one. What stands behind the last line end is a line too, if it is
+/// not empty.
+struct LineRange {
+  int64_t first = 1;
+  int64_t last = -1;
+};
+
+/// Times in nanoseconds since 1970 (UTC), both included; nullopt is open. A
+/// time of the year 1680 stands for one that names no year; where a line or a
+/// bound names none, all are compared within a year.
+struct TimeRange {
+  std::optional<int64_t> since;
+  std::optional<int64_t> until;
+};
+
+/// Bytes of a file that are decoded together.
+struct FileBlock {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  std::optional<uint64_t> line_ends;  ///< in it, if the archive tells
+};
+
+/// Strings of which at least one must be in what is looked for.
+struct Needles {
+  std::vector<std::string> any;  ///< empty: nothing is known
+  bool ignore_case = false;      ///< of ASCII letters
+};
+
+/// Is shown the blocks of a file.
+class ZIPLLM_EXPORT BlockVisitor {
+ public:
+  virtual ~BlockVisitor();
+  /// Called for each block that is decoded, by several threads at once and in
+  /// any order. What it returns is given to `Take`.
+  virtual std::shared_ptr<void> Look(ByteSpan plain) = 0;
+  /// Called for each block in order, by one thread. `plain` is null for a block
+  /// that was passed over. False: no more blocks are wanted.
+  virtual absl::StatusOr<bool> Take(const FileBlock& block,
+                                    const ByteSpan* plain,
+                                    const std::shared_ptr<void>& looked) = 0;
 };
 
 /// An open archive. Opening reads the trailer and the index only; reads touch
@@ -123,6 +175,25 @@ class ZIPLLM_EXPORT Archive {
   /// memory.
   absl::Status CopyRange(size_t entry, uint64_t offset, uint64_t length,
                          Sink& out) const;
+
+  /// The bytes of a file that are decoded together with the one at `offset`:
+  /// begin and end. OUT_OF_RANGE past its end. Reads the head of a frame.
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> BlockAt(size_t entry,
+                                                        uint64_t offset) const;
+
+  /// Decodes lines of a file to a sink. Where the archive does not tell how
+  /// many lines its blocks have, it decodes more than these. Lines that are not
+  /// there are left out.
+  absl::Status CopyLines(size_t entry, LineRange lines, Sink& out) const;
+  /// Decodes the lines of a file whose time is in the range: the time that is
+  /// found near a line's start, in any form that logs have. A line without one
+  /// belongs to the line before it; lines before the first time come before all
+  /// times.
+  absl::Status CopyTimes(size_t entry, const TimeRange& times, Sink& out) const;
+  /// Shows a file's blocks to `visitor`. Those whose whole lines contain none
+  /// of `needles` may be passed over.
+  absl::Status VisitBlocks(size_t entry, const Needles& needles,
+                           BlockVisitor& visitor) const;
 
   /// How a segment is coded; reads the heads of its frames.
   absl::StatusOr<SegmentCoding> Coding(TensorRef segment) const;

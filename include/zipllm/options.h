@@ -50,6 +50,9 @@ struct CompressOptions {
   /// are found by their contents, whatever their names. Not for pipes, which
   /// cannot be looked at beforehand.
   std::vector<std::string> bases = {};
+  /// A language model (GGUF file) that text is coded with: slow, and whoever
+  /// decompresses needs the same file. Empty: none.
+  std::string text_model = {};
   bool follow_symlinks = false;  ///< store what links point to (once: no links
                                  ///< inside) instead of links
   ProgressCallback progress = nullptr;
@@ -73,6 +76,9 @@ struct DecompressOptions {
   /// Folders (not what is below) that are looked into where `bases` do not have
   /// them all.
   std::vector<std::string> base_directories = {};
+  /// The language model (GGUF file) that text was coded with; another one is
+  /// refused. Empty: none.
+  std::string text_model = {};
   ProgressCallback progress = nullptr;
   WarningCallback warning = nullptr;
 };

@@ -137,6 +137,9 @@ typedef struct zipllm_compress_options {
   /// against where that is smaller, `base_count` of them (since 0.1.0).
   const char* const* bases;
   size_t base_count;
+  /// Path of a language model (GGUF file) that text is coded with, or NULL
+  /// (since 0.1.0).
+  const char* text_model;
 } zipllm_compress_options;
 
 /// Fills in the defaults. `struct_size` is `sizeof(zipllm_compress_options)`;
@@ -167,6 +170,8 @@ typedef struct zipllm_decompress_options {
   /// Folders that are looked into, not below, where those lack one.
   const char* const* base_directories;
   size_t base_directory_count;
+  /// Path of the language model that text was coded with, or NULL.
+  const char* text_model;
 } zipllm_decompress_options;
 
 /// Fills in the defaults, as `zipllm_compress_options_init` does.

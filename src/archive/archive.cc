@@ -13,7 +13,9 @@
 
 #include "archive/bases.h"
 #include "archive/block_store.h"
+#include "archive/lines.h"
 #include "archive/open_archive.h"
+#include "archive/salvage.h"
 #include "base/buffer_pool.h"
 #include "base/bytes.h"
 #include "base/executor.h"
@@ -63,11 +65,15 @@ struct Member {
   std::unique_ptr<archive::Outside> outside;  // null: it needs nothing
   size_t first_base = 0;                      // in needed_bases
   std::unique_ptr<BlockStore> store;
+  std::vector<uint64_t> lines_frames;  // where they stand
+  // What they hold; null: nobody asked.
+  std::unique_ptr<const std::vector<container::FileLines>> lines;
 };
 
 // Where the bytes of a file stand.
 struct File {
   size_t member = 0;
+  size_t number = 0;                 // of the entry in the member
   size_t first_frame = 0;            // in the member's store
   std::vector<uint64_t> frame_ends;  // plain offsets in the file
 };
@@ -131,10 +137,23 @@ class Archive::Impl {
  public:
   // `bases` null: those of `options`.
   absl::Status Open(std::unique_ptr<Source> source, DecompressOptions options,
-                    archive::Bases* bases = nullptr);
+                    archive::BaseFinder* bases = nullptr);
+  // The same for what is left of an archive of objects.
+  absl::Status OpenDamaged(std::unique_ptr<Source> source,
+                           DecompressOptions options,
+                           archive::BaseFinder* bases);
+  // Gives `take` the bytes in order. With `into` not empty, blocks that lie in
+  // the range whole are decoded there, and `take` gets none of them.
   absl::Status Read(size_t entry, uint64_t offset, uint64_t length,
-                    const std::function<absl::Status(ByteSpan)>& take);
+                    const std::function<absl::Status(uint64_t, ByteSpan)>& take,
+                    MutableByteSpan into = {});
   absl::StatusOr<SegmentCoding> Coding(TensorRef ref);
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> BlockAt(size_t entry,
+                                                        uint64_t offset);
+  absl::Status CopyLines(size_t entry, LineRange lines, Sink& out);
+  absl::Status CopyTimes(size_t entry, const TimeRange& times, Sink& out);
+  absl::Status VisitBlocks(size_t entry, const Needles& needles,
+                           BlockVisitor& visitor);
 
   std::vector<Entry> entries;
   std::vector<NeededBase> needed_bases;
@@ -145,7 +164,27 @@ class Archive::Impl {
  private:
   absl::StatusOr<uint64_t> OpenMember(uint64_t end);
   absl::Status ReadReferences(Member& member);
+  absl::Status AddReferences(
+      std::vector<container::OutsideReference> references, Member& member);
+  // Adds an entry whose frames are those of `item`, from number `first_frame`
+  // of the member's store on.
+  void AddEntry(container::IndexEntry item, size_t first_frame,
+                std::vector<Entry>* new_entries, std::vector<File>* new_files);
   absl::Status CheckRange(size_t entry, uint64_t offset, uint64_t length) const;
+  // A block of a file.
+  struct Block {
+    size_t frame = 0;
+    size_t index = 0;  // in the frame
+    uint64_t offset = 0;
+    uint64_t size = 0;
+    std::optional<container::BlockLines> lines;  // if the archive tells
+  };
+  absl::StatusOr<std::vector<Block>> BlocksOf(size_t entry);
+  // Those of the member's Lines frames.
+  absl::StatusOr<const std::vector<container::FileLines>*> LinesOf(
+      Member& member);
+  absl::StatusOr<uint64_t> CountLines(size_t entry,
+                                      const std::vector<Block>& blocks);
   // The segment that block `number` is of; nullopt if it is of none.
   absl::StatusOr<std::optional<TensorRef>> SegmentOfBlock(size_t member,
                                                           uint64_t number);
@@ -162,11 +201,12 @@ class Archive::Impl {
 
   std::unique_ptr<Source> source_;
   DecompressOptions options_;
+  archive::DecodeSettings settings_;
   std::unique_ptr<archive::Bases> own_bases_;
-  archive::Bases* bases_ = nullptr;
+  archive::BaseFinder* bases_ = nullptr;
   std::vector<Member> members_;
   std::vector<File> files_;  // by entry
-  std::mutex mutex_;         // of ahead_
+  std::mutex mutex_;         // of ahead_, and of `lines` of members
   // What was coded ahead, by member and frame: whose it is. Found once.
   std::optional<std::map<std::pair<size_t, size_t>, TensorRef>> ahead_;
 };
@@ -206,6 +246,9 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
                      container::ReadFrameAt(*member.source, offset));
     offset += frame.prefix.FrameSize();
     if (!frame.prefix.Is(container::FrameType::kIndex)) {
+      if (frame.prefix.Is(container::FrameType::kLines)) {
+        member.lines_frames.push_back(frame.offset);
+      }
       if (frame.prefix.optional) continue;
       return DataLoss("the frame at byte ", frame.offset,
                       " stands in the index and is none of it");
@@ -222,21 +265,17 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
   ASSIGN_OR_RETURN(std::vector<container::IndexEntry> indexed,
                    container::ParseIndex(index.span(), options_.max_memory));
   member.store = std::make_unique<BlockStore>(*member.source, header,
-                                              member.outside.get());
+                                              member.outside.get(), settings_);
   uint64_t block = 0;
   std::vector<Entry> new_entries;
   std::vector<File> new_files;
   for (container::IndexEntry& item : indexed) {
-    File file{members_.size(), member.store->frames(), {}};
-    uint64_t plain = 0;
+    const size_t first_frame = member.store->frames();
     for (const container::FrameRecord& frame : item.frames) {
       member.store->Add(block, frame.offset);
       block += frame.blocks;
-      plain += frame.size;
-      file.frame_ends.push_back(plain);
     }
-    new_entries.push_back(std::move(item.entry));
-    new_files.push_back(std::move(file));
+    AddEntry(std::move(item), first_frame, &new_entries, &new_files);
   }
   // Archives of a concatenation are opened last first.
   entries.insert(entries.begin(), std::make_move_iterator(new_entries.begin()),
@@ -245,6 +284,19 @@ absl::StatusOr<uint64_t> Archive::Impl::OpenMember(uint64_t end) {
                 std::make_move_iterator(new_files.end()));
   members_.push_back(std::move(member));
   return start;
+}
+
+void Archive::Impl::AddEntry(container::IndexEntry item, size_t first_frame,
+                             std::vector<Entry>* new_entries,
+                             std::vector<File>* new_files) {
+  File file{members_.size(), new_files->size(), first_frame, {}};
+  uint64_t plain = 0;
+  for (const container::FrameRecord& frame : item.frames) {
+    plain += frame.size;
+    file.frame_ends.push_back(plain);
+  }
+  new_entries->push_back(std::move(item.entry));
+  new_files->push_back(std::move(file));
 }
 
 // They stand right after the header, or nowhere.
@@ -259,11 +311,16 @@ absl::Status Archive::Impl::ReadReferences(Member& member) {
       container::ReadFrameAt(*member.source, container::kHeaderSize));
   ASSIGN_OR_RETURN(std::vector<container::OutsideReference> references,
                    container::ParseReferences(frame.head()));
+  return AddReferences(std::move(references), member);
+}
+
+absl::Status Archive::Impl::AddReferences(
+    std::vector<container::OutsideReference> references, Member& member) {
   member.first_base = needed_bases.size();
   for (const container::OutsideReference& reference : references) {
     depth = std::max<uint8_t>(depth, reference.depth + 1);
     needed_bases.push_back({reference.tensor, reference.model, reference.length,
-                            reference.sha256});
+                            reference.sha256, reference.depth});
   }
   if (bases_ == nullptr) {
     ASSIGN_OR_RETURN(own_bases_, archive::Bases::Open(options_));
@@ -276,9 +333,10 @@ absl::Status Archive::Impl::ReadReferences(Member& member) {
 
 absl::Status Archive::Impl::Open(std::unique_ptr<Source> source,
                                  DecompressOptions options,
-                                 archive::Bases* bases) {
+                                 archive::BaseFinder* bases) {
   source_ = std::move(source);
   options_ = std::move(options);
+  settings_ = archive::SettingsOf(options_);
   bases_ = bases;
   std::string name = source_->Name();
   if (!source_->Seekable()) {
@@ -293,6 +351,37 @@ absl::Status Archive::Impl::Open(std::unique_ptr<Source> source,
     if (!start.ok()) return Annotate(start.status(), name, ": ");
     end = *start;
   } while (end != 0);
+  return absl::OkStatus();
+}
+
+absl::Status Archive::Impl::OpenDamaged(std::unique_ptr<Source> source,
+                                        DecompressOptions options,
+                                        archive::BaseFinder* bases) {
+  source_ = std::move(source);
+  options_ = std::move(options);
+  settings_ = archive::SettingsOf(options_);
+  bases_ = bases;
+  size = source_->Size().value_or(0);
+  absl::StatusOr<archive::Salvaged> found =
+      archive::Salvage(*source_, options_);
+  RETURN_IF_ERROR(Annotate(found.status(), source_->Name(), ": "));
+  RETURN_IF_ERROR(container::CheckBounds(found->header, options_.max_memory));
+  Member member;
+  member.source =
+      std::make_unique<ArchiveSource>(*source_, 0, size, bytes_read);
+  if (!found->references.empty()) {
+    RETURN_IF_ERROR(AddReferences(std::move(found->references), member));
+  }
+  member.store = std::make_unique<BlockStore>(*member.source, found->header,
+                                              member.outside.get(), settings_);
+  for (const archive::Salvaged::Frame& frame : found->frames) {
+    member.store->Add(frame.first_block, frame.record.offset);
+  }
+  for (size_t i = 0; i < found->entries.size(); ++i) {
+    AddEntry(std::move(found->entries[i]), found->first_frames[i], &entries,
+             &files_);
+  }
+  members_.push_back(std::move(member));
   return absl::OkStatus();
 }
 
@@ -339,15 +428,17 @@ absl::Status Archive::Impl::ForEachFrame(
 
 absl::Status Archive::Impl::Read(
     size_t entry, uint64_t offset, uint64_t length,
-    const std::function<absl::Status(ByteSpan)>& take) {
+    const std::function<absl::Status(uint64_t, ByteSpan)>& take,
+    MutableByteSpan into) {
   RETURN_IF_ERROR(CheckRange(entry, offset, length));
   if (length == 0) return absl::OkStatus();
   const File& file = files_[entry];
   BlockStore& store = *members_[file.member].store;
   const uint64_t end = offset + length;
   struct Pending {
-    std::shared_ptr<Buffer> plain;
-    uint64_t start;  // in the file
+    MutableByteSpan plain;
+    std::shared_ptr<Buffer> buffer;  // null: it is decoded in place
+    uint64_t start;                  // in the file
     absl::Status status;
     Executor::TaskPtr task;
   };
@@ -359,9 +450,11 @@ absl::Status Archive::Impl::Read(
     window.pop_front();
     executor.Wait(block->task);
     RETURN_IF_ERROR(Annotate(block->status, entries[entry].path, ": "));
+    if (block->buffer == nullptr) return absl::OkStatus();
     uint64_t from = std::max(offset, block->start) - block->start;
-    uint64_t to = std::min(end - block->start, uint64_t{block->plain->size()});
-    return take(block->plain->span().subspan(from, to - from));
+    uint64_t to = std::min(end - block->start, uint64_t{block->plain.size()});
+    return take(block->start + from - offset,
+                block->plain.subspan(from, to - from));
   };
   auto add_blocks = [&](size_t frame, const archive::FrameDecoder& decoder,
                         uint64_t start) -> absl::Status {
@@ -374,10 +467,16 @@ absl::Status Archive::Impl::Read(
       while (window.size() > limit) RETURN_IF_ERROR(pop());
       auto block = std::make_shared<Pending>();
       block->start = start;
-      block->plain = pool.Get();
-      block->plain->Resize(head.blocks[i].size);
+      const uint64_t block_bytes = head.blocks[i].size;
+      if (!into.empty() && start >= offset && start + block_bytes <= end) {
+        block->plain = into.subspan(start - offset, block_bytes);
+      } else {
+        block->buffer = pool.Get();
+        block->buffer->Resize(block_bytes);
+        block->plain = block->buffer->mutable_span();
+      }
       block->task = executor.Submit([&store, block, frame, i] {
-        block->status = store.Decode(frame, i, block->plain->mutable_span());
+        block->status = store.Decode(frame, i, block->plain);
       });
       window.push_back(std::move(block));
     }
@@ -385,6 +484,254 @@ absl::Status Archive::Impl::Read(
   };
   RETURN_IF_ERROR(ForEachFrame(entry, offset, end, add_blocks));
   while (!window.empty()) RETURN_IF_ERROR(pop());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::pair<uint64_t, uint64_t>> Archive::Impl::BlockAt(
+    size_t entry, uint64_t offset) {
+  RETURN_IF_ERROR(CheckRange(entry, offset, 1));
+  std::pair<uint64_t, uint64_t> block;
+  RETURN_IF_ERROR(ForEachFrame(
+      entry, offset, offset + 1,
+      [&](size_t, const archive::FrameDecoder& decoder, uint64_t start) {
+        const uint64_t step = decoder.head().block_size;
+        block.first = start + (offset - start) / step * step;
+        block.second =
+            std::min(block.first + step, start + decoder.head().size);
+        return absl::OkStatus();
+      }));
+  return block;
+}
+
+absl::StatusOr<const std::vector<container::FileLines>*> Archive::Impl::LinesOf(
+    Member& member) {
+  std::lock_guard lock(mutex_);
+  if (member.lines == nullptr) {
+    Buffer joined;
+    for (const uint64_t offset : member.lines_frames) {
+      ASSIGN_OR_RETURN(const container::Frame frame,
+                       container::ReadFrameAt(*member.source, offset));
+      if (joined.size() > options_.max_memory / 4) {
+        return ResourceExhausted(
+            "what the archive tells of lines is larger than allowed: allow "
+            "more (--memory)");
+      }
+      Buffer data(frame.prefix.data_size);
+      RETURN_IF_ERROR(ReadAtExactly(
+          *member.source, offset + frame.start->size(), data.mutable_span()));
+      RETURN_IF_ERROR(container::AppendIndexPiece(frame, data.span(), &joined));
+    }
+    std::vector<container::FileLines> lines;
+    if (!joined.empty()) {
+      ASSIGN_OR_RETURN(
+          lines, container::ParseLines(joined.span(), options_.max_memory));
+    }
+    member.lines = std::make_unique<const std::vector<container::FileLines>>(
+        std::move(lines));
+  }
+  return member.lines.get();
+}
+
+absl::StatusOr<std::vector<Archive::Impl::Block>> Archive::Impl::BlocksOf(
+    size_t entry) {
+  RETURN_IF_ERROR(CheckRange(entry, 0, 0));
+  const File& file = files_[entry];
+  std::vector<Block> blocks;
+  RETURN_IF_ERROR(ForEachFrame(
+      entry, 0, entries[entry].size,
+      [&](size_t frame, const archive::FrameDecoder& decoder, uint64_t start) {
+        const container::BlocksHead& head = decoder.head();
+        for (size_t i = 0; i < head.blocks.size(); ++i) {
+          blocks.push_back({frame, i, start, head.blocks[i].size, {}});
+          start += head.blocks[i].size;
+        }
+        return absl::OkStatus();
+      }));
+  ASSIGN_OR_RETURN(const std::vector<container::FileLines>* lines,
+                   LinesOf(members_[file.member]));
+  const auto told = std::ranges::lower_bound(*lines, file.number, {},
+                                             &container::FileLines::entry);
+  if (told == lines->end() || told->entry != file.number) return blocks;
+  if (told->blocks.size() != blocks.size()) {
+    return DataLoss(entries[entry].path,
+                    ": what is told of its lines does not agree with it");
+  }
+  for (size_t i = 0; i < blocks.size(); ++i) blocks[i].lines = told->blocks[i];
+  return blocks;
+}
+
+absl::StatusOr<uint64_t> Archive::Impl::CountLines(
+    size_t entry, const std::vector<Block>& blocks) {
+  uint64_t count = 0;
+  if (!blocks.empty() && blocks.front().lines.has_value()) {
+    for (const Block& block : blocks) count += block.lines->line_ends;
+    return count + (blocks.back().lines->ends_line ? 0 : 1);
+  }
+  uint8_t last = '\n';
+  RETURN_IF_ERROR(
+      Read(entry, 0, entries[entry].size, [&](uint64_t, ByteSpan text) {
+        count += static_cast<uint64_t>(std::ranges::count(text, '\n'));
+        if (!text.empty()) last = text.back();
+        return absl::OkStatus();
+      }));
+  return count + (last == '\n' ? 0 : 1);
+}
+
+absl::Status Archive::Impl::CopyLines(size_t entry, LineRange lines,
+                                      Sink& out) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, BlocksOf(entry));
+  // From 0, the last one included.
+  uint64_t first = static_cast<uint64_t>(std::max<int64_t>(lines.first, 1)) - 1;
+  uint64_t last = static_cast<uint64_t>(std::max<int64_t>(lines.last, 1)) - 1;
+  if (lines.last == 0) return absl::OkStatus();
+  if (lines.last == -1) last = UINT64_MAX;
+  if (lines.first < 0 || lines.last < -1) {
+    ASSIGN_OR_RETURN(const uint64_t count, CountLines(entry, blocks));
+    const auto from_end = [&](int64_t line) {
+      return count - std::min(count, uint64_t{0} - static_cast<uint64_t>(line));
+    };
+    if (lines.first < 0) first = from_end(lines.first);
+    if (lines.last < -1) {
+      if (uint64_t{0} - static_cast<uint64_t>(lines.last) > count) {
+        return absl::OkStatus();
+      }
+      last = from_end(lines.last);
+    }
+  }
+  // The blocks that have them, as far as that is known.
+  uint64_t begin = 0, end = entries[entry].size;
+  uint64_t line = 0;  // that the text from `begin` on begins in
+  uint64_t line_ends = 0;
+  for (const Block& block : blocks) {
+    if (!block.lines.has_value()) break;
+    line_ends += block.lines->line_ends;
+    if (line_ends < first || (line_ends == first && block.lines->ends_line)) {
+      begin = block.offset + block.size;
+      line = line_ends;
+    }
+    if (line_ends > last) {
+      end = block.offset + block.size;
+      break;
+    }
+  }
+  if (first > last || begin >= end) return absl::OkStatus();
+  archive::NumberFilter filter(first, last, line,
+                               [&](ByteSpan text) { return out.Write(text); });
+  const absl::Status status =
+      Read(entry, begin, end - begin, [&](uint64_t, ByteSpan text) {
+        RETURN_IF_ERROR(filter.Add(text));
+        return filter.done() ? absl::AbortedError("") : absl::OkStatus();
+      });
+  return filter.done() && absl::IsAborted(status) ? absl::OkStatus() : status;
+}
+
+absl::Status Archive::Impl::CopyTimes(size_t entry, const TimeRange& times,
+                                      Sink& out) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, BlocksOf(entry));
+  archive::TimeFilter filter(times,
+                             [&](ByteSpan text) { return out.Write(text); });
+  const auto is_wanted = [&](const Block& block) {
+    return !block.lines.has_value() || archive::MayContain(times, *block.lines);
+  };
+  for (size_t i = 0; i < blocks.size();) {
+    size_t end = i;
+    while (end < blocks.size() && is_wanted(blocks[end])) ++end;
+    // What comes before may have a line that goes on, or others after it.
+    if (end == i && filter.NeedsMore()) ++end;
+    if (end == i) {
+      filter.Skip(blocks[i].lines->ends_line);
+      ++i;
+      continue;
+    }
+    const uint64_t bytes =
+        blocks[end - 1].offset + blocks[end - 1].size - blocks[i].offset;
+    RETURN_IF_ERROR(
+        Read(entry, blocks[i].offset, bytes,
+             [&](uint64_t, ByteSpan text) { return filter.Add(text); }));
+    i = end;
+  }
+  return filter.Finish();
+}
+
+absl::Status Archive::Impl::VisitBlocks(size_t entry, const Needles& needles,
+                                        BlockVisitor& visitor) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, BlocksOf(entry));
+  // What is passed over must have whole lines, and be no binary data, which is
+  // searched otherwise.
+  const auto may_skip = [&](size_t i) {
+    if (needles.any.empty()) return false;
+    if (blocks.size() == 1) return true;
+    return blocks[i].lines.has_value() && !blocks[i].lines->has_nul &&
+           (i == 0 || blocks[i - 1].lines->ends_line) &&
+           (i + 1 == blocks.size() || blocks[i].lines->ends_line);
+  };
+  BlockStore& store = *members_[files_[entry].member].store;
+  struct Pending {
+    std::shared_ptr<Buffer> plain;
+    std::shared_ptr<void> looked;
+    bool is_skipped = false;
+    absl::Status status;
+    Executor::TaskPtr task;  // null where nothing is read
+  };
+  BufferPool pool;
+  std::deque<std::shared_ptr<Pending>> window;
+  size_t tasks = 0;  // in the window: what is passed over waits for none
+  size_t next = 0;   // the block in front of the window
+  Executor executor(ThreadCount(options_.threads));
+  const auto pop = [&]() -> absl::StatusOr<bool> {
+    const std::shared_ptr<Pending> pending = std::move(window.front());
+    window.pop_front();
+    if (pending->task != nullptr) {
+      executor.Wait(pending->task);
+      --tasks;
+    }
+    RETURN_IF_ERROR(Annotate(pending->status, entries[entry].path, ": "));
+    const Block& block = blocks[next++];
+    FileBlock shown{block.offset, block.size, std::nullopt};
+    if (block.lines.has_value()) shown.line_ends = block.lines->line_ends;
+    if (pending->is_skipped) return visitor.Take(shown, nullptr, nullptr);
+    const ByteSpan plain = pending->plain->span();
+    return visitor.Take(shown, &plain, pending->looked);
+  };
+  constexpr size_t kMaxWindow = 256;
+  const size_t limit =
+      executor.threads() == 1 ? 0 : static_cast<size_t>(executor.threads()) + 1;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    while (tasks > limit || window.size() > kMaxWindow) {
+      ASSIGN_OR_RETURN(const bool more, pop());
+      if (!more) return absl::OkStatus();
+    }
+    const Block& block = blocks[i];
+    auto pending = std::make_shared<Pending>();
+    const bool skips = may_skip(i);
+    if (skips && block.lines.has_value() &&
+        !archive::MayContain(needles, block.lines->letters)) {
+      pending->is_skipped = true;
+    } else {
+      ++tasks;
+      pending->plain = pool.Get();
+      pending->task = executor.Submit([&, skips, pending] {
+        if (skips) {
+          const absl::StatusOr<bool> may_contain =
+              store.MayContain(block.frame, block.index, needles);
+          pending->status = may_contain.status();
+          pending->is_skipped = may_contain.ok() && !*may_contain;
+          if (!may_contain.ok() || !*may_contain) return;
+        }
+        pending->plain->Resize(block.size);
+        pending->status = store.Decode(block.frame, block.index,
+                                       pending->plain->mutable_span());
+        if (pending->status.ok()) {
+          pending->looked = visitor.Look(pending->plain->span());
+        }
+      });
+    }
+    window.push_back(std::move(pending));
+  }
+  while (!window.empty()) {
+    ASSIGN_OR_RETURN(const bool more, pop());
+    if (!more) break;
+  }
   return absl::OkStatus();
 }
 
@@ -541,11 +888,23 @@ absl::StatusOr<SegmentCoding> Archive::Impl::Coding(TensorRef ref) {
           ++use->blocks;
           use->plain_bytes += block.size;
           use->coded_bytes += block.coded_size;
+          ASSIGN_OR_RETURN(const std::optional<uint64_t> repeated,
+                           store.Repeated(frame, i));
+          if (!repeated.has_value()) continue;
+          ASSIGN_OR_RETURN(const std::optional<TensorRef> segment_of,
+                           SegmentOfBlock(member, *repeated));
+          if (!segment_of.has_value() || *segment_of == ref ||
+              std::ranges::count(coding.repeats, *segment_of) != 0) {
+            continue;
+          }
+          coding.repeats.push_back(*segment_of);
         }
         return absl::OkStatus();
       }));
   return coding;
 }
+
+BlockVisitor::~BlockVisitor() = default;
 
 Archive::Archive(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Archive::Archive(Archive&&) noexcept = default;
@@ -557,18 +916,31 @@ class ArchiveOpener {
  public:
   static absl::StatusOr<archive::OpenedArchive> Open(
       std::unique_ptr<Source> source, const DecompressOptions& options,
-      archive::Bases* bases) {
+      archive::BaseFinder* bases) {
     auto impl = std::make_unique<Archive::Impl>();
     RETURN_IF_ERROR(impl->Open(std::move(source), options, bases));
     const uint8_t depth = impl->depth;
     return archive::OpenedArchive{Archive(std::move(impl)), depth};
   }
+  static absl::StatusOr<Archive> OpenDamaged(std::unique_ptr<Source> source,
+                                             const DecompressOptions& options,
+                                             archive::BaseFinder* bases) {
+    auto impl = std::make_unique<Archive::Impl>();
+    RETURN_IF_ERROR(impl->OpenDamaged(std::move(source), options, bases));
+    return Archive(std::move(impl));
+  }
 };
 
 absl::StatusOr<archive::OpenedArchive> archive::OpenArchive(
     std::unique_ptr<Source> source, const DecompressOptions& options,
-    Bases* bases) {
+    BaseFinder* bases) {
   return ArchiveOpener::Open(std::move(source), options, bases);
+}
+
+absl::StatusOr<Archive> archive::OpenDamagedArchive(
+    std::unique_ptr<Source> source, const DecompressOptions& options,
+    BaseFinder* bases) {
+  return ArchiveOpener::OpenDamaged(std::move(source), options, bases);
 }
 
 absl::StatusOr<Archive> Archive::Open(std::unique_ptr<Source> source,
@@ -633,11 +1005,12 @@ absl::StatusOr<std::vector<uint8_t>> Archive::Read(const std::string& tensor,
     }
     // Grows as blocks arrive: a length is a claim until they do.
     std::vector<uint8_t> out;
-    RETURN_IF_ERROR(impl_->Read(
-        ref.entry, segment.offset, segment.length, [&](ByteSpan data) {
-          out.insert(out.end(), data.begin(), data.end());
-          return absl::OkStatus();
-        }));
+    RETURN_IF_ERROR(impl_->Read(ref.entry, segment.offset, segment.length,
+                                [&](uint64_t, ByteSpan data) {
+                                  out.insert(out.end(), data.begin(),
+                                             data.end());
+                                  return absl::OkStatus();
+                                }));
     return out;
   });
 }
@@ -645,21 +1018,48 @@ absl::StatusOr<std::vector<uint8_t>> Archive::Read(const std::string& tensor,
 absl::Status Archive::ReadRange(size_t entry, uint64_t offset,
                                 MutableByteSpan out) const {
   return CatchExceptions([&]() -> absl::Status {
-    size_t done = 0;
-    return impl_->Read(entry, offset, out.size(), [&](ByteSpan data) {
-      std::copy(data.begin(), data.end(),
-                out.begin() + static_cast<ptrdiff_t>(done));
-      done += data.size();
-      return absl::OkStatus();
-    });
+    return impl_->Read(
+        entry, offset, out.size(),
+        [&](uint64_t at, ByteSpan data) {
+          std::ranges::copy(data, out.subspan(at).begin());
+          return absl::OkStatus();
+        },
+        out);
   });
 }
 
 absl::Status Archive::CopyRange(size_t entry, uint64_t offset, uint64_t length,
                                 Sink& out) const {
   return CatchExceptions([&]() -> absl::Status {
-    return impl_->Read(entry, offset, length,
-                       [&](ByteSpan data) { return out.Write(data); });
+    return impl_->Read(entry, offset, length, [&](uint64_t, ByteSpan data) {
+      return out.Write(data);
+    });
+  });
+}
+
+absl::StatusOr<std::pair<uint64_t, uint64_t>> Archive::BlockAt(
+    size_t entry, uint64_t offset) const {
+  using Block = std::pair<uint64_t, uint64_t>;
+  return CatchExceptions(
+      [&]() -> absl::StatusOr<Block> { return impl_->BlockAt(entry, offset); });
+}
+
+absl::Status Archive::CopyLines(size_t entry, LineRange lines,
+                                Sink& out) const {
+  return CatchExceptions(
+      [&]() -> absl::Status { return impl_->CopyLines(entry, lines, out); });
+}
+
+absl::Status Archive::CopyTimes(size_t entry, const TimeRange& times,
+                                Sink& out) const {
+  return CatchExceptions(
+      [&]() -> absl::Status { return impl_->CopyTimes(entry, times, out); });
+}
+
+absl::Status Archive::VisitBlocks(size_t entry, const Needles& needles,
+                                  BlockVisitor& visitor) const {
+  return CatchExceptions([&]() -> absl::Status {
+    return impl_->VisitBlocks(entry, needles, visitor);
   });
 }
 

@@ -59,8 +59,7 @@ absl::StatusOr<PieceCache::Piece> BaseTensor::ReadPiece(uint64_t number) {
   if (PieceCache::Piece piece = pieces_->Find(this, number)) return piece;
   const uint64_t begin = number * kPiece;
   auto piece = std::make_shared<Buffer>(std::min(kPiece, length - begin));
-  RETURN_IF_ERROR(
-      archive_->ReadRange(entry_, offset_ + begin, piece->mutable_span()));
+  RETURN_IF_ERROR(read_coded_(begin, piece->mutable_span()));
   pieces_->Add(this, number, piece);
   return piece;
 }
@@ -70,12 +69,8 @@ absl::Status BaseTensor::Read(uint64_t offset, MutableByteSpan out) {
     return DataLoss("base tensor ", name, " of ", model, " has no ", out.size(),
                     " bytes from ", offset, " on");
   }
-  if (archive_ == nullptr) {
-    return ReadAtExactly(*file_, offset_ + offset, out);
-  }
-  if (out.size() >= kShort) {
-    return archive_->ReadRange(entry_, offset_ + offset, out);
-  }
+  if (!is_coded()) return ReadAtExactly(*file_, offset_ + offset, out);
+  if (out.size() >= kShort) return read_coded_(offset, out);
   while (!out.empty()) {
     ASSIGN_OR_RETURN(const PieceCache::Piece piece, ReadPiece(offset / kPiece));
     const ByteSpan from = piece->span().subspan(offset % kPiece);
@@ -123,9 +118,8 @@ absl::Status Bases::CheckUnchanged() {
 }
 
 absl::Status Bases::AddPath(const std::string& path) {
-  ASSIGN_OR_RETURN(
-      const std::vector<Input> inputs,
-      ListInputs(path, /*follow_symlinks=*/true, [](const std::string&) {}));
+  ASSIGN_OR_RETURN(const std::vector<Input> inputs,
+                   ListInputs(path, Links::kFollow, [](const std::string&) {}));
   for (const Input& input : inputs) {
     if (input.entry.kind != EntryKind::kFile) continue;
     RETURN_IF_ERROR(AddFile(input.path, input.entry.path));
@@ -149,8 +143,7 @@ absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
       tensor.shape = segment.shape;
       tensor.length = segment.length;
       tensor.model = name;
-      tensor.offset_ = segment.offset;
-      set_place(tensor);
+      set_place(tensor, segment.offset);
     }
   };
   std::array<uint8_t, container::kHeaderSize> start;
@@ -167,8 +160,10 @@ absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
       }
     }
     add(there, model,
-        [plain = std::shared_ptr<Source>(std::move(file))](BaseTensor& tensor) {
+        [plain = std::shared_ptr<Source>(std::move(file))](BaseTensor& tensor,
+                                                           uint64_t offset) {
           tensor.file_ = plain;
+          tensor.offset_ = offset;
         });
     return absl::OkStatus();
   }
@@ -181,10 +176,12 @@ absl::Status Bases::AddFile(const std::string& path, const std::string& model) {
     const Entry& entry = archive->entries()[i];
     if (entry.kind != EntryKind::kFile) continue;
     add(entry.layout, model + (entry.path.empty() ? "" : ":" + entry.path),
-        [&](BaseTensor& tensor) {
-          tensor.archive_ = archive;
-          tensor.pieces_ = pieces_;
-          tensor.entry_ = i;
+        [&](BaseTensor& tensor, uint64_t begin) {
+          tensor.SetCoded(
+              [archive, i, begin](uint64_t offset, MutableByteSpan out) {
+                return archive->ReadRange(i, begin + offset, out);
+              },
+              pieces_);
           tensor.depth = opened.depth;
         });
   }

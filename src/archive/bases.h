@@ -4,6 +4,7 @@
 #define ZIPLLM_ARCHIVE_BASES_H_
 
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,8 @@ class PieceCache {
 /// A tensor that others may be coded against. Thread-safe.
 class BaseTensor : public TensorBytes {
  public:
+  /// Reads bytes of a tensor that is coded somewhere; by several threads.
+  using ReadCoded = std::function<absl::Status(uint64_t, MutableByteSpan)>;
   std::string name;
   DType dtype = DType::kBytes;
   std::vector<uint64_t> shape;
@@ -55,8 +58,16 @@ class BaseTensor : public TensorBytes {
   std::string model;    ///< the file that it is in, for messages and hints
   uint8_t depth = 0;    ///< as in container::OutsideReference
 
+  /// It is coded, and `read` reads it: small pieces of it are kept in `pieces`.
+  /// With `digest` its SHA-256 is known.
+  void SetCoded(ReadCoded read, std::shared_ptr<PieceCache> pieces,
+                std::optional<Sha256Digest> digest = std::nullopt) {
+    read_coded_ = std::move(read);
+    pieces_ = std::move(pieces);
+    digest_ = digest;
+  }
   /// Whether it stands in an archive.
-  bool is_coded() const { return archive_ != nullptr; }
+  bool is_coded() const { return read_coded_ != nullptr; }
   absl::Status Read(uint64_t offset, MutableByteSpan out) override;
   /// SHA-256 of its bytes; reads them all, once.
   absl::StatusOr<Sha256Digest> Digest();
@@ -65,18 +76,27 @@ class BaseTensor : public TensorBytes {
   friend class Bases;
   absl::StatusOr<PieceCache::Piece> ReadPiece(uint64_t number);
 
-  // One of the two: a plain file, or a file of an archive.
+  // One of the two: a plain file, or what is coded.
   std::shared_ptr<Source> file_;
-  std::shared_ptr<const Archive> archive_;
-  std::shared_ptr<PieceCache> pieces_;  // with archive_
-  size_t entry_ = 0;
-  uint64_t offset_ = 0;
-  std::mutex mutex_;  // of digest_
+  uint64_t offset_ = 0;  // in file_
+  ReadCoded read_coded_;
+  std::shared_ptr<PieceCache> pieces_;  // with read_coded_
+  std::mutex mutex_;                    // of digest_
   std::optional<Sha256Digest> digest_;
 };
 
+/// Finds the tensors that archives were coded against. Thread-safe.
+class BaseFinder {
+ public:
+  virtual ~BaseFinder() = default;
+  /// The tensor with these bytes, which lives as long as this;
+  /// FAILED_PRECONDITION, naming it, where there is none.
+  virtual absl::StatusOr<BaseTensor*> Find(
+      const container::OutsideReference& reference) = 0;
+};
+
 /// Where bases are looked for. Thread-safe once made.
-class Bases {
+class Bases : public BaseFinder {
  public:
   /// `options.bases`: files, folders and archives, which must be there;
   /// `options.base_directories`: folders that are looked into, not below, where
@@ -91,10 +111,8 @@ class Bases {
   /// An error that names a file that has changed since this was made.
   absl::Status CheckUnchanged();
 
-  /// The tensor with these bytes; FAILED_PRECONDITION, naming it, where there
-  /// is none.
   absl::StatusOr<BaseTensor*> Find(
-      const container::OutsideReference& reference);
+      const container::OutsideReference& reference) override;
 
  private:
   explicit Bases(const DecompressOptions& options)
@@ -119,7 +137,8 @@ class Bases {
 class Outside : public OutsideTensors {
  public:
   /// `bases` must outlive it; null: there are none.
-  Outside(std::vector<container::OutsideReference> references, Bases* bases)
+  Outside(std::vector<container::OutsideReference> references,
+          BaseFinder* bases)
       : references_(std::move(references)),
         bases_(bases),
         found_(references_.size()) {}
@@ -130,7 +149,7 @@ class Outside : public OutsideTensors {
 
  private:
   const std::vector<container::OutsideReference> references_;
-  Bases* const bases_;
+  BaseFinder* const bases_;
   std::mutex mutex_;
   std::vector<BaseTensor*> found_;
 };

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "codecs/log/search.h"
 
 namespace zipllm::archive {
 
@@ -109,7 +110,8 @@ absl::Status BlockStore::DecodeFrom(const Frame& frame, size_t block,
                                 coded.mutable_span()));
   codecs::Scratch scratch;
   return decoder.Decode(block, number, coded.span(), out,
-                        {this, outside_, frame.shared.get()}, limits, scratch);
+                        {this, outside_, frame.shared.get(), &settings_},
+                        limits, scratch);
 }
 
 absl::Status BlockStore::Decode(size_t frame, size_t block,
@@ -122,6 +124,22 @@ absl::Status BlockStore::Decode(size_t frame, size_t block,
   }
   FetchLimits limits;
   return DecodeFrom(opened, block, first_block + block, out, limits);
+}
+
+absl::StatusOr<bool> BlockStore::MayContain(size_t frame, size_t block,
+                                            const Needles& needles) {
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
+  const container::BlockRecord& record = opened.decoder->head().blocks[block];
+  if (record.codec != codecs::log::kNumber) return true;
+  Buffer coded(record.coded_size);
+  RETURN_IF_ERROR(ReadAtExactly(
+      source_, opened.decoder->data_offset() + record.coded_offset,
+      coded.mutable_span()));
+  codecs::Scratch scratch;
+  const ByteSpan shared =
+      opened.shared == nullptr ? ByteSpan() : opened.shared->span();
+  return codecs::log::MayContain(coded.span(), record.size, shared, needles.any,
+                                 needles.ignore_case, scratch);
 }
 
 absl::StatusOr<std::pair<size_t, uint64_t>> BlockStore::FrameOf(
@@ -145,14 +163,26 @@ uint64_t BlockStore::FirstBlock(size_t frame) const {
 absl::StatusOr<std::optional<uint64_t>> BlockStore::Original(size_t frame,
                                                              size_t block) {
   ASSIGN_OR_RETURN(const Frame opened, Open(frame));
+  if (opened.decoder->head().blocks[block].codec != container::kDuplicate) {
+    return std::nullopt;
+  }
+  return Repeated(frame, block);
+}
+
+absl::StatusOr<std::optional<uint64_t>> BlockStore::Repeated(size_t frame,
+                                                             size_t block) {
+  ASSIGN_OR_RETURN(const Frame opened, Open(frame));
   const container::BlockRecord& record = opened.decoder->head().blocks[block];
-  if (record.codec != container::kDuplicate) return std::nullopt;
+  if (record.codec != container::kDuplicate &&
+      record.codec != container::kTwin) {
+    return std::nullopt;
+  }
   Buffer coded(record.coded_size);
   RETURN_IF_ERROR(ReadAtExactly(
       source_, opened.decoder->data_offset() + record.coded_offset,
       coded.mutable_span()));
   const uint64_t number = FirstBlock(frame) + block;
-  ByteReader reader(coded.span(), "duplicate block");
+  ByteReader reader(coded.span(), "block that repeats another");
   ASSIGN_OR_RETURN(const uint64_t distance, reader.Varint(number));
   return number - distance;
 }

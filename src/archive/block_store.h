@@ -10,6 +10,7 @@
 
 #include "archive/frame_decoder.h"
 #include "archive/spool.h"
+#include "zipllm/archive.h"
 #include "zipllm/io.h"
 
 namespace zipllm::archive {
@@ -21,8 +22,11 @@ class BlockStore : public BlockFetcher {
  public:
   /// `source` and `outside` (null: there is nothing outside) must outlive it.
   BlockStore(Source& source, const container::Header& header,
-             OutsideTensors* outside)
-      : source_(source), header_(header), outside_(outside) {}
+             OutsideTensors* outside, DecodeSettings settings = {})
+      : source_(source),
+        header_(header),
+        outside_(outside),
+        settings_(std::move(settings)) {}
 
   /// Adds a Blocks frame at `offset` of the source whose first block has the
   /// number `first_block`; frames come in ascending order. `shared`: where its
@@ -40,6 +44,9 @@ class BlockStore : public BlockFetcher {
   absl::StatusOr<Frame> Open(size_t frame);
   /// Reads and decodes one block; `out` has its size.
   absl::Status Decode(size_t frame, size_t block, MutableByteSpan out);
+  /// False: none of `needles` is in the block, as its coded form tells.
+  absl::StatusOr<bool> MayContain(size_t frame, size_t block,
+                                  const Needles& needles);
   /// How a block is coded: for a duplicate of one that was coded ahead, how
   /// that one is.
   absl::StatusOr<container::BlockRecord> Record(size_t frame, size_t block);
@@ -47,6 +54,9 @@ class BlockStore : public BlockFetcher {
   uint64_t FirstBlock(size_t frame) const;
   /// The block that a duplicate refers to; nullopt for another block.
   absl::StatusOr<std::optional<uint64_t>> Original(size_t frame, size_t block);
+  /// The first block that a duplicate or a twin is made of; nullopt for another
+  /// block.
+  absl::StatusOr<std::optional<uint64_t>> Repeated(size_t frame, size_t block);
   /// The frame that has block `number`, and its first block.
   absl::StatusOr<std::pair<size_t, uint64_t>> FrameOf(uint64_t number) const;
   absl::Status Fetch(uint64_t number, MutableByteSpan out, bool any,
@@ -72,6 +82,7 @@ class BlockStore : public BlockFetcher {
   Source& source_;
   const container::Header header_;
   OutsideTensors* const outside_;
+  const DecodeSettings settings_;
   mutable std::mutex mutex_;
   std::vector<Place> places_;
   std::array<Cached, 8> cache_;

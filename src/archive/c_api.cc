@@ -305,6 +305,7 @@ absl::StatusOr<CompressOptions> Convert(
   result.follow_symlinks = known.follow_symlinks != 0;
   RETURN_IF_ERROR(
       AddPaths(known.bases, known.base_count, "bases", &result.bases));
+  if (known.text_model != nullptr) result.text_model = known.text_model;
   result.progress = WrapProgress(known.progress, known.user_data);
   result.warning = WrapWarning(known.warning, known.user_data);
   return result;
@@ -326,6 +327,7 @@ absl::StatusOr<DecompressOptions> Convert(
       AddPaths(known.bases, known.base_count, "bases", &result.bases));
   RETURN_IF_ERROR(AddPaths(known.base_directories, known.base_directory_count,
                            "base_directories", &result.base_directories));
+  if (known.text_model != nullptr) result.text_model = known.text_model;
   result.progress = WrapProgress(known.progress, known.user_data);
   result.warning = WrapWarning(known.warning, known.user_data);
   return result;

@@ -11,12 +11,17 @@
 #include "archive/duplicates.h"
 #include "archive/frame_encoder.h"
 #include "archive/input_tree.h"
+#include "archive/lines.h"
+#include "archive/patience.h"
 #include "archive/ranges.h"
 #include "archive/references.h"
+#include "archive/text_model_file.h"
+#include "archive/write_entries.h"
 #include "base/buffer_pool.h"
 #include "base/executor.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "codecs/text/detect.h"
 #include "container/stream.h"
 
 namespace zipllm {
@@ -83,6 +88,34 @@ class SourceBlocks : public archive::BlockFetcher {
   const uint64_t block_size_;
 };
 
+// What each encoder makes of something by `learn`, where that may be stored.
+template <class Learn>
+void LearnModels(Learn learn, archive::TensorModels& models) {
+  for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
+    std::unique_ptr<const codecs::TensorModel> model = learn(*encoder);
+    if (model != nullptr && model->shared().size() <= archive::kMaxFrameBytes) {
+      models.emplace(encoder->id, std::move(model));
+    }
+  }
+}
+
+// What is known of the lines of each block of `job`, unless it is a tensor.
+void FindLines(bool begins_line, FrameJob& job) {
+  if (job.dtype != DType::kBytes || job.ahead) return;
+  const ByteSpan plain = job.plain->span();
+  // Where text is coded as anything else nobody has asked yet.
+  if (archive::TextBlockBytes(job.level, false) == 0) {
+    job.is_text = codecs::LooksLikeText(plain);
+  }
+  for (size_t pos = 0; pos < plain.size(); pos += job.block_size) {
+    job.lines.push_back(archive::LinesOf(
+        plain.subspan(pos,
+                      std::min<size_t>(job.block_size, plain.size() - pos)),
+        begins_line, job.is_text));
+    begins_line = job.lines.back().ends_line;
+  }
+}
+
 // Reads, encodes in parallel, writes in order. What is read goes through a
 // window of a few frames, so that memory does not depend on the input's size.
 class Compression {
@@ -90,11 +123,20 @@ class Compression {
   Compression(const CompressOptions& options, Sink& out)
       : options_(options),
         writer_(out),
-        executor_(ThreadCount(options.threads)) {}
+        text_model_(archive::OpenTextModel(options.text_model)),
+        patience_(options.progress, progress_),
+        executor_(ThreadCount(options.threads)) {
+    executor_.SetIdle([this] { (void)patience_.Report(); });
+  }
 
   absl::Status Begin() {
+    if (text_model_ != nullptr) {
+      ASSIGN_OR_RETURN(user_model_, text_model_->Get());
+    }
+    const uint32_t of_text = archive::TextBlockBytes(options_.level, true);
     RETURN_IF_ERROR(
-        writer_.Begin({archive::kMaxBlockBytes, archive::kMaxFrameBytes}));
+        writer_.Begin({std::max(archive::kMaxBlockBytes, of_text),
+                       std::max(archive::kMaxFrameBytes, of_text)}));
     if (references_.outside().empty()) return absl::OkStatus();
     return writer_.WriteReferences(references_.outside());
   }
@@ -104,8 +146,7 @@ class Compression {
   // What will be added, so that equal parts and references are found: not for
   // pipes. Before Begin.
   absl::Status Scan(Inputs& inputs) {
-    inputs_ = &inputs;
-    if (options_.deduplicate) duplicates_.Scan(inputs, options_.level);
+    std::deque<archive::BaseTensor>* tensors = nullptr;
     if (!options_.bases.empty()) {
       DecompressOptions bases;
       bases.bases = options_.bases;
@@ -114,10 +155,18 @@ class Compression {
         bases.base_directories.push_back(SplitPath(path).first);
       }
       ASSIGN_OR_RETURN(bases_, archive::Bases::Open(bases));
+      tensors = &bases_->tensors();
     }
-    if (!options_.deduplicate && bases_ == nullptr) return absl::OkStatus();
+    return Scan(inputs, tensors, false);
+  }
+  // The same against `bases` (null: none); see WriteEntries.
+  absl::Status Scan(Inputs& inputs, std::deque<archive::BaseTensor>* bases,
+                    bool prefer_first) {
+    inputs_ = &inputs;
+    if (options_.deduplicate) duplicates_.Scan(inputs, options_.level);
+    if (!options_.deduplicate && bases == nullptr) return absl::OkStatus();
     return references_.Scan(
-        inputs, bases_.get(), options_.deduplicate, options_.level, executor_,
+        inputs, bases, options_.deduplicate, options_.level, executor_,
         [this] { return Report(); },
         [this](const archive::References::Place& place) {
           const Family* family = duplicates_.Find(place.first, place.second);
@@ -125,17 +174,15 @@ class Compression {
                      ? place
                      : archive::References::Place(family->original.input,
                                                   family->original.offset);
-        });
+        },
+        prefer_first);
   }
   // `source` gives the contents of `entry`, input number `input`.
   absl::Status AddFile(Source& source, const Entry& entry, size_t input);
+  // All of what was scanned, from begin to end.
+  absl::StatusOr<Totals> AddAll(const std::vector<Input>& inputs);
   absl::StatusOr<Totals> Finish();
-  absl::Status Report() const {
-    if (options_.progress && !options_.progress(progress_)) {
-      return absl::CancelledError("interrupted");
-    }
-    return absl::OkStatus();
-  }
+  absl::Status Report() { return patience_.Report(); }
 
   void SetTotal(uint64_t bytes) { progress_.bytes_total = bytes; }
   void Warn(const std::string& message) {
@@ -155,7 +202,11 @@ class Compression {
     std::string path;
     Sha256 sha256;
     Executor::TaskPtr last_hash;
+    std::optional<uint64_t> expected_size;  // none: not known yet
     uint64_t size = 0;
+    uint64_t coded = 0;  // bytes of its blocks
+    archive::LineCollector lines;
+    bool begins_line = true;  // what is read next
   };
 
   // The segment being read.
@@ -173,6 +224,8 @@ class Compression {
     uint64_t part_begin = 0;  // in `size`
     std::shared_ptr<archive::TensorModels> models;
     Executor::TaskPtr learn;  // makes `models`
+    std::shared_ptr<archive::TensorModels> text_models;
+    Executor::TaskPtr learn_text;  // makes `text_models`
   };
 
   // Reads the next bytes; fewer only at the end.
@@ -182,6 +235,16 @@ class Compression {
                           const std::shared_ptr<File>& file,
                           const Segment& segment, size_t tensor, Place place,
                           uint64_t* read);
+  // Reads on while what comes is text, up to a block of `full` bytes and `end`;
+  // what came last and is none goes to `held`. Whether the input ends there.
+  absl::StatusOr<bool> ReadMoreText(const Read& read_next, size_t full,
+                                    uint64_t end, uint64_t* read, Buffer* plain,
+                                    Buffer* held);
+  bool IsText(ByteSpan bytes, DType dtype) const {
+    return dtype == DType::kBytes &&
+           archive::TextBlockBytes(options_.level, false) != 0 &&
+           codecs::LooksLikeText(bytes);
+  }
   // Codes the sources of a tensor that come only after it, ahead of their
   // place.
   absl::Status AddSourcesAhead(size_t tensor);
@@ -196,10 +259,13 @@ class Compression {
   void StartPart(size_t tensor, const Part& part, uint32_t block_size,
                  Place& place);
   void AddSources(FrameJob& job, const Place& place);
+  // Learns from `first`, a block of lines that others come after.
+  void LearnText(const FrameJob& first, Place& place);
   void MarkDuplicates(FrameJob& job, Place& place);
   void MarkTwins(FrameJob& job, const Place& place);
   absl::Status FinishFrame(const std::shared_ptr<File>& file, FrameJob& job);
   absl::Status WriteShared(const FrameJob& job);
+  static void AddLines(const FrameJob& job, File& file);
   void Push(Item item) { window_.push_back(std::move(item)); }
   absl::Status PopOne();
   absl::Status MakeRoom() {
@@ -228,6 +294,10 @@ class Compression {
   uint64_t next_block_ = 0;
   Totals totals_;
   Progress progress_;
+  std::shared_ptr<archive::TextModelFile> text_model_;  // null: none
+  const codecs::TextModel* user_model_ = nullptr;       // in it
+  archive::Patience patience_;
+  archive::MemoryGate memory_{archive::kSlowCodecs};
   // Last: its tasks use what stands above, and its destructor waits for them.
   Executor executor_;
 };
@@ -237,6 +307,7 @@ absl::Status Compression::PopOne() {
   window_.pop_front();
   if (item.encode != nullptr) executor_.Wait(item.encode);
   if (item.hash != nullptr) executor_.Wait(item.hash);
+  RETURN_IF_ERROR(patience_.Check());
   return item.finish();
 }
 
@@ -279,12 +350,27 @@ absl::Status Compression::FinishFrame(const std::shared_ptr<File>& file,
   RETURN_IF_ERROR(
       writer_.WriteBlocks(head.span(), job.data->span(), size,
                           static_cast<uint32_t>(job.head.blocks.size())));
+  AddLines(job, *file);
   totals_.plain_bytes += size;
   totals_.duplicate_bytes += job.duplicate_bytes;
   progress_.bytes_done += size;
   progress_.coded_bytes = writer_.offset();
   progress_.current = file->path;
   return Report();
+}
+
+void Compression::AddLines(const FrameJob& job, File& file) {
+  file.coded += job.data->size();
+  if (job.lines.empty()) file.lines.GiveUp();
+  if (job.is_text) file.lines.FoundText();
+  const ByteSpan plain = job.plain->span();
+  for (size_t i = 0; i < job.lines.size(); ++i) {
+    const size_t begin = i * job.block_size;
+    file.lines.Add(
+        job.lines[i],
+        plain.subspan(begin,
+                      std::min<size_t>(job.block_size, plain.size() - begin)));
+  }
 }
 
 void Compression::MarkDuplicates(FrameJob& job, Place& place) {
@@ -362,14 +448,12 @@ void Compression::StartPart(size_t tensor, const Part& part,
       [this, tensor, part = place.part, models = place.models] {
         codecs::Scratch scratch;
         const auto view = references_.View(tensor, *part, options_.level);
-        for (const codecs::Encoder* encoder : codecs::AllEncoders()) {
-          if (encoder->learn == nullptr) continue;
-          auto model = encoder->learn(*view, scratch);
-          if (model != nullptr &&
-              model->shared().size() <= archive::kMaxFrameBytes) {
-            models->emplace(encoder->id, std::move(model));
-          }
-        }
+        LearnModels(
+            [&](const codecs::Encoder& encoder) {
+              return encoder.learn == nullptr ? nullptr
+                                              : encoder.learn(*view, scratch);
+            },
+            *models);
       });
 }
 
@@ -428,6 +512,51 @@ absl::Status Compression::AddAhead(size_t tensor) {
       nullptr, segment, tensor, place, &read);
 }
 
+void Compression::LearnText(const FrameJob& first, Place& place) {
+  place.text_models = std::make_shared<archive::TensorModels>();
+  place.learn_text = executor_.Submit([plain = first.plain,
+                                       size = first.block_size,
+                                       level = options_.level,
+                                       models = place.text_models] {
+    codecs::Scratch scratch;
+    codecs::EncodeRequest request{plain->span(), size, DType::kBytes, level};
+    request.is_text = true;
+    request.is_lines = true;
+    LearnModels(
+        [&](const codecs::Encoder& encoder) {
+          return encoder.learn_text == nullptr
+                     ? nullptr
+                     : encoder.learn_text(request, scratch);
+        },
+        *models);
+  });
+}
+
+absl::StatusOr<bool> Compression::ReadMoreText(const Read& read_next,
+                                               size_t full, uint64_t end,
+                                               uint64_t* read, Buffer* plain,
+                                               Buffer* held) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  while (plain->size() < full && *read < end) {
+    const size_t begin = plain->size();
+    const size_t wanted =
+        std::min<uint64_t>({kPiece, full - begin, end - *read});
+    plain->Resize(begin + wanted);
+    ASSIGN_OR_RETURN(const size_t n,
+                     read_next(plain->mutable_span().subspan(begin)));
+    plain->Resize(begin + n);
+    *read += n;
+    const ByteSpan piece = plain->span().subspan(begin);
+    if (n != 0 && !codecs::LooksLikeText(piece)) {
+      held->Append(piece);
+      plain->Resize(begin);
+      return false;
+    }
+    if (n < wanted) return true;
+  }
+  return false;
+}
+
 absl::Status Compression::AddSegment(const Read& read_next,
                                      const std::shared_ptr<File>& file,
                                      const Segment& segment, size_t tensor,
@@ -469,8 +598,23 @@ absl::Status Compression::AddSegment(const Read& read_next,
     held.Clear();
     const uint64_t start = *read - (plain->size() - n);
     *read += n;
-    const bool ends = n < wanted || *read == segment.length;
+    bool ends = n < wanted || *read == segment.length;
     if (plain->empty()) break;
+    const bool is_text = IsText(plain->span(), segment.dtype);
+    const bool is_lines = is_text && codecs::LooksLikeLines(plain->span());
+    if (is_text && !ends) {
+      ASSIGN_OR_RETURN(
+          ends, ReadMoreText(read_next,
+                             archive::TextBlockBytes(options_.level, is_lines),
+                             part_end, read, plain.get(), &held));
+      ends = (ends || *read == segment.length) && held.empty();
+      // Lines that lie in one block can be found there.
+      const size_t cut = archive::LastLineEnd(plain->span());
+      if (!ends && held.empty() && cut != 0) {
+        held.Append(plain->span().subspan(cut));
+        plain->Resize(cut);
+      }
+    }
 
     auto job = std::make_shared<FrameJob>();
     job->plain = plain;
@@ -479,7 +623,9 @@ absl::Status Compression::AddSegment(const Read& read_next,
     if (info != nullptr) {
       job->position = start / info->block_bytes * info->block_elements;
     }
-    if (segment.dtype != DType::kBytes) {
+    job->is_text = is_text;
+    job->is_lines = is_lines;
+    if (segment.dtype != DType::kBytes || is_text) {
       AddFrame(file, std::move(job), place);
     } else {
       const std::vector<archive::Range> ranges =
@@ -497,6 +643,8 @@ absl::Status Compression::AddSegment(const Read& read_next,
           job->plain->Append(bytes);
         }
         job->dtype = range.dtype;
+        job->is_text = ranges.size() > 1 && IsText(bytes, range.dtype);
+        job->is_lines = job->is_text && codecs::LooksLikeLines(bytes);
         job->find_row = range.dtype != DType::kBytes;
         AddFrame(file, job, place);
       }
@@ -511,10 +659,26 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
   job->data = coded_pool_.Get();
   job->block_size = archive::BlockBytes(job->dtype, options_.level, job->row);
   job->level = options_.level;
+  if (job->is_text) {
+    job->block_size = archive::TextBlockBytes(options_.level, job->is_lines);
+    job->text_model = user_model_;
+    job->patience = &patience_;
+    job->memory = &memory_;
+  }
   job->verify = options_.verify;
   job->first_block = next_block_;
   job->kept = place.is_source;
   if (place.part != nullptr) AddSources(*job, place);
+  Executor::TaskPtr learn = place.learn;
+  if (job->is_lines && place.part == nullptr) {
+    // One block has no use for what is learnt.
+    if (place.learn_text == nullptr &&
+        job->plain->size() + archive::kMaxCutLine >= job->block_size) {
+      LearnText(*job, place);
+    }
+    job->models = place.text_models;
+    learn = place.learn_text;
+  }
   if (place.family != nullptr) MarkDuplicates(*job, place);
   if (place.twin != nullptr) MarkTwins(*job, place);
   const size_t size = job->plain->size();
@@ -529,8 +693,17 @@ void Compression::AddFrame(const std::shared_ptr<File>& file,
         file->last_hash);
     file->last_hash = item.hash;
   }
-  item.encode =
-      executor_.Submit([job] { archive::EncodeFrame(*job); }, place.learn);
+  const bool begins_line = file == nullptr || file->begins_line;
+  // LineCollector has no use for the lines of one block that is all of a file.
+  const bool is_file =
+      file != nullptr && size <= job->block_size && size == file->expected_size;
+  item.encode = executor_.Submit(
+      [job, begins_line, is_file] {
+        archive::EncodeFrame(*job);
+        if (!is_file) FindLines(begins_line, *job);
+      },
+      learn);
+  if (file != nullptr) file->begins_line = job->plain->span().back() == '\n';
   item.finish = [this, file, job] { return FinishFrame(file, *job); };
   Push(std::move(item));
 }
@@ -539,10 +712,18 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
                                   size_t input) {
   auto file = std::make_shared<File>();
   file->path = source.Name();
+  file->expected_size = source.Size();
   std::vector<uint8_t> prefix;
-  ASSIGN_OR_RETURN(Layout planned, archive::ReadLayout(source, &prefix));
-  if (source.Seekable())
-    prefix.clear();  // it was read without moving the position
+  Layout planned;
+  const Layout* known = source.Seekable() ? inputs_->LayoutOf(input) : nullptr;
+  if (known != nullptr) {
+    planned = *known;
+  } else {
+    ASSIGN_OR_RETURN(planned, archive::ReadLayout(source, &prefix));
+    if (source.Seekable()) {
+      prefix.clear();  // it was read without moving the position
+    }
+  }
   Prefixed in(std::move(prefix), source);
   AddEntry(entry);
 
@@ -585,11 +766,34 @@ absl::Status Compression::AddFile(Source& source, const Entry& entry,
   }
   ++totals_.files;
   Push({.hash = file->last_hash,
-        .finish = [this, file, layout = std::move(layout)]() mutable {
-          return writer_.EndFile({file->size, file->sha256.Finish()},
-                                 std::move(layout));
+        .finish = [this, file, expected = inputs_->DigestOf(input),
+                   layout = std::move(layout)]() mutable -> absl::Status {
+          const Sha256Digest digest = file->sha256.Finish();
+          if (expected.has_value() && digest != *expected) {
+            return absl::UnavailableError(
+                file->path + ": changed while it was read: try again");
+          }
+          return writer_.EndFile({file->size, digest}, std::move(layout),
+                                 file->lines.Finish(file->coded));
         }});
   return absl::OkStatus();
+}
+
+absl::StatusOr<Totals> Compression::AddAll(const std::vector<Input>& inputs) {
+  for (const Input& input : inputs) progress_.bytes_total += input.entry.size;
+  RETURN_IF_ERROR(Begin());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Input& input = inputs[i];
+    if (input.entry.kind != EntryKind::kFile) {
+      AddEntry(input.entry);
+      continue;
+    }
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<Source> source,
+        input.open != nullptr ? input.open() : OpenFileSource(input.path));
+    RETURN_IF_ERROR(AddFile(*source, input.entry, i));
+  }
+  return Finish();
 }
 
 absl::StatusOr<Totals> Compression::Finish() {
@@ -610,8 +814,9 @@ absl::Status CheckOptions(const CompressOptions& options) {
   return absl::OkStatus();
 }
 
-// Has `write` fill a file that appears at `path` when it is complete.
-absl::StatusOr<Totals> WriteArchive(
+}  // namespace
+
+absl::StatusOr<Totals> archive::WriteArchiveFile(
     const std::string& path, bool overwrite, bool sync,
     const std::function<absl::StatusOr<Totals>(Sink&)>& write) {
   return CatchExceptions([&]() -> absl::StatusOr<Totals> {
@@ -631,7 +836,17 @@ absl::StatusOr<Totals> WriteArchive(
   });
 }
 
-}  // namespace
+absl::StatusOr<Totals> archive::WriteEntries(const std::vector<Input>& inputs,
+                                             std::deque<BaseTensor>* bases,
+                                             bool prefer_first,
+                                             const CompressOptions& options,
+                                             Sink& out) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  Inputs opened(inputs);  // outlives the tasks of `compression`, which read it
+  Compression compression(options, out);
+  RETURN_IF_ERROR(compression.Scan(opened, bases, prefer_first));
+  return compression.AddAll(inputs);
+}
 
 Compressor::Compressor(CompressOptions options)
     : options_(std::move(options)) {}
@@ -658,44 +873,36 @@ absl::StatusOr<Totals> Compressor::CompressPath(const std::string& path,
                                                 Sink& out) const {
   return CatchExceptions([&]() -> absl::StatusOr<Totals> {
     RETURN_IF_ERROR(CheckOptions(options_));
+    // Before `compression`: its tasks may read them to its end.
+    std::vector<Input> inputs;
+    std::optional<Inputs> opened;
     Compression compression(options_, out);
-    ASSIGN_OR_RETURN(std::vector<Input> inputs,
-                     archive::ListInputs(path, options_.follow_symlinks,
-                                         [&](const std::string& text) {
-                                           compression.Warn(text);
-                                         }));
-    Inputs opened(inputs);
-    RETURN_IF_ERROR(compression.Scan(opened));
-    uint64_t total = 0;
-    for (const Input& input : inputs) total += input.entry.size;
-    compression.SetTotal(total);
-    RETURN_IF_ERROR(compression.Begin());
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const Input& input = inputs[i];
-      if (input.entry.kind != EntryKind::kFile) {
-        compression.AddEntry(input.entry);
-        continue;
-      }
-      ASSIGN_OR_RETURN(std::unique_ptr<Source> source,
-                       OpenFileSource(input.path));
-      RETURN_IF_ERROR(compression.AddFile(*source, input.entry, i));
-    }
-    return compression.Finish();
+    ASSIGN_OR_RETURN(
+        inputs, archive::ListInputs(
+                    path,
+                    options_.follow_symlinks ? archive::Links::kFollow
+                                             : archive::Links::kKeep,
+                    [&](const std::string& text) { compression.Warn(text); }));
+    opened.emplace(inputs);
+    RETURN_IF_ERROR(compression.Scan(*opened));
+    return compression.AddAll(inputs);
   });
 }
 
 absl::StatusOr<Totals> Compressor::CompressPathToFile(
     const std::string& path, const std::string& archive_path,
     bool overwrite) const {
-  return WriteArchive(archive_path, overwrite, options_.sync,
-                      [&](Sink& out) { return CompressPath(path, out); });
+  return archive::WriteArchiveFile(
+      archive_path, overwrite, options_.sync,
+      [&](Sink& out) { return CompressPath(path, out); });
 }
 
 absl::StatusOr<Totals> Compressor::CompressStreamToFile(
     Source& in, const std::string& name, const std::string& archive_path,
     bool overwrite) const {
-  return WriteArchive(archive_path, overwrite, options_.sync,
-                      [&](Sink& out) { return CompressStream(in, name, out); });
+  return archive::WriteArchiveFile(
+      archive_path, overwrite, options_.sync,
+      [&](Sink& out) { return CompressStream(in, name, out); });
 }
 
 }  // namespace zipllm

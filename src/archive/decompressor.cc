@@ -38,7 +38,11 @@ class Decompression {
         out_(out),
         reader_(in, options.max_memory),
         seen_budget_("the archive's index", options.max_memory),
-        executor_(ThreadCount(options.threads)) {}
+        settings_(archive::SettingsOf(options)),
+        patience_(options.progress, progress_),
+        executor_(ThreadCount(options.threads)) {
+    executor_.SetIdle([this] { (void)patience_.Report(); });
+  }
 
   absl::StatusOr<Totals> Run();
 
@@ -67,12 +71,7 @@ class Decompression {
   absl::Status DecodeBlock(Block& block);
   absl::Status FinishBlock(Block& block);
   absl::Status EndFile(const container::EntryEnd& end);
-  absl::Status Report() const {
-    if (options_.progress && !options_.progress(progress_)) {
-      return absl::CancelledError("interrupted");
-    }
-    return absl::OkStatus();
-  }
+  absl::Status Report() { return patience_.Report(); }
   absl::Status CheckIndex(ByteSpan index);
   absl::Status InFile(const absl::Status& status) const {
     return entry_.path.empty() ? status : Annotate(status, entry_.path, ": ");
@@ -114,6 +113,8 @@ class Decompression {
   MemoryBudget seen_budget_;
   Totals totals_;
   Progress progress_;
+  archive::DecodeSettings settings_;
+  archive::Patience patience_;
   Executor executor_;  // last: its tasks use what stands above
 };
 
@@ -121,6 +122,7 @@ absl::Status Decompression::PopOne() {
   Item item = std::move(window_.front());
   window_.pop_front();
   executor_.Wait(item.task);
+  RETURN_IF_ERROR(patience_.Check());
   return item.finish();
 }
 
@@ -141,9 +143,14 @@ absl::Status Decompression::DecodeBlock(Block& block) {
   }
   block.plain->Resize(record.size);
   archive::FetchLimits limits;
-  return block.decoder->Decode(
+  archive::Patience::Block watch(patience_, 1);
+  scratch.watch = &watch;
+  const absl::Status status = block.decoder->Decode(
       block.index, block.number, coded, block.plain->mutable_span(),
-      {block.store.get(), outside_.get(), block.shared.get()}, limits, scratch);
+      {block.store.get(), outside_.get(), block.shared.get(), &settings_},
+      limits, scratch);
+  scratch.watch = nullptr;
+  return status;
 }
 
 absl::Status Decompression::FinishBlock(Block& block) {
@@ -310,7 +317,7 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
   archive_start_ = reader_.offset() - container::kHeaderSize;
   Source& kept = in_.Seekable() ? in_ : spool_;
   outside_ = nullptr;
-  store_ = std::make_shared<BlockStore>(kept, header, nullptr);
+  store_ = std::make_shared<BlockStore>(kept, header, nullptr, settings_);
   next_block_ = 0;
   seen_.clear();
   seen_budget_ = MemoryBudget("the archive's index", options_.max_memory);
@@ -326,7 +333,8 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
         return DataLoss("the frame at byte ", frame.offset, " is out of place");
       }
       RETURN_IF_ERROR(AddReferences(frame));
-      store_ = std::make_shared<BlockStore>(kept, header, outside_.get());
+      store_ =
+          std::make_shared<BlockStore>(kept, header, outside_.get(), settings_);
       continue;
     }
     bool after_index = index_offset != 0;
@@ -392,6 +400,8 @@ absl::Status Decompression::ReadArchive(const container::Header& header) {
           RETURN_IF_ERROR(
               container::AppendIndexPiece(frame, data->span(), &index));
         }
+        break;
+      case FrameType::kLines:  // passed over by FrameReader
         break;
       case FrameType::kTrailer: {
         ASSIGN_OR_RETURN(container::Trailer trailer,

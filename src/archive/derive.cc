@@ -149,9 +149,10 @@ class Check {
       bases.base_directories.push_back(SplitPath(source).first);
     }
     ASSIGN_OR_RETURN(bases_, archive::Bases::Open(bases));
-    ASSIGN_OR_RETURN(tree_, archive::ListInputs(path_, true, nullptr));
+    ASSIGN_OR_RETURN(
+        tree_, archive::ListInputs(path_, archive::Links::kFollow, nullptr));
     inputs_ = std::make_unique<archive::Inputs>(tree_);
-    RETURN_IF_ERROR(references_.Scan(*inputs_, bases_.get(), false,
+    RETURN_IF_ERROR(references_.Scan(*inputs_, &bases_->tensors(), false,
                                      kDefaultLevel, executor_,
                                      [this] { return Report(); }));
     references_.TakeMadeAsCoded();
@@ -227,11 +228,9 @@ void Check::AddWork(size_t tensor, const Part& part, size_t place) {
 
 absl::Status Check::List() {
   for (size_t input = 0; input < tree_.size(); ++input) {
-    Source* in = inputs_->Open(input);
-    if (in == nullptr) continue;
-    std::vector<uint8_t> prefix;
-    ASSIGN_OR_RETURN(const Layout layout, archive::ReadLayout(*in, &prefix));
-    for (const Segment& segment : layout.segments) {
+    const Layout* layout = inputs_->LayoutOf(input);
+    if (layout == nullptr) continue;
+    for (const Segment& segment : layout->segments) {
       const size_t tensor = references_.Find(input, segment.offset);
       if (tensor == SIZE_MAX || segment.length == 0) continue;
       TensorDerivation& derivation = report_.tensors.emplace_back();

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <tuple>
+#include <unordered_set>
 
 #include "archive/frame_encoder.h"
 #include "base/file.h"
@@ -29,6 +31,41 @@ bool Sketch(Source& in, Candidate& candidate) {
   return true;
 }
 
+// Labels what begins at `begin` of a file of `size` bytes as if it were a file,
+// and what follows as far as parsers lead: instead of the end of `layout`.
+absl::Status LabelParts(Source& in, uint64_t size, uint64_t begin,
+                        Layout* layout) {
+  std::unordered_set<std::string> names;
+  std::vector<Segment>& segments = layout->segments;
+  for (const Segment& segment : segments) names.insert(segment.name);
+  std::vector<uint8_t> prefix;
+  uint64_t wanted = parsers::kFirstPrefix;
+  while (true) {
+    prefix.resize(std::min(wanted, size - begin));
+    RETURN_IF_ERROR(ReadAtExactly(in, begin, prefix));
+    parsers::Outcome part = parsers::Detect(prefix, size - begin);
+    wanted = part.need_prefix;
+    if (!part.layout.has_value()) continue;
+    std::vector<Segment>& more = part.layout->segments;
+    if (part.layout->format != layout->format ||
+        segments.size() + more.size() > parsers::kMaxSegments ||
+        !std::ranges::all_of(more, [&](const Segment& segment) {
+          return segment.name.empty() || names.insert(segment.name).second;
+        })) {
+      return absl::OkStatus();
+    }
+    segments.back().length = begin - segments.back().offset;
+    if (segments.back().length == 0) segments.pop_back();
+    for (Segment& segment : more) {
+      segment.offset += begin;
+      segments.push_back(std::move(segment));
+    }
+    if (part.next == 0) return absl::OkStatus();
+    begin += part.next;
+    wanted = parsers::kFirstPrefix;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix) {
@@ -46,7 +83,12 @@ absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix) {
     // The stream ended before a size was known: now it is.
     if (*n < rest.size()) size = prefix->size();
     parsers::Outcome outcome = parsers::Detect(*prefix, size);
-    if (outcome.layout.has_value()) return std::move(*outcome.layout);
+    if (outcome.layout.has_value()) {
+      if (outcome.next != 0 && in.Seekable() && size.has_value()) {
+        RETURN_IF_ERROR(LabelParts(in, *size, outcome.next, &*outcome.layout));
+      }
+      return std::move(*outcome.layout);
+    }
     wanted = outcome.need_prefix;
   }
 }
@@ -57,7 +99,21 @@ absl::StatusOr<std::unique_ptr<Source>> Inputs::OpenFile(size_t number) const {
   if (input.entry.kind != EntryKind::kFile || input.entry.size == 0) {
     return absl::NotFoundError("no file that can be read at offsets");
   }
-  return OpenFileSource(input.path);
+  return input.open != nullptr ? input.open() : OpenFileSource(input.path);
+}
+
+const Layout* Inputs::LayoutOf(size_t number) {
+  if (single_ == nullptr && (*inputs_)[number].has_layout) {
+    return &(*inputs_)[number].entry.layout;
+  }
+  const auto found = layouts_.find(number);
+  if (found != layouts_.end()) return &found->second;
+  Source* in = Open(number);
+  if (in == nullptr) return nullptr;
+  std::vector<uint8_t> prefix;
+  absl::StatusOr<Layout> layout = ReadLayout(*in, &prefix);
+  if (!layout.ok()) return nullptr;
+  return &layouts_.emplace(number, std::move(*layout)).first->second;
 }
 
 Source* Inputs::Open(size_t number) {
@@ -131,15 +187,12 @@ void Duplicates::Scan(Inputs& inputs, int level) {
   constexpr int kRowsFrom = 6;
   std::vector<Candidate> all;  // in the order in which they will be coded
   for (size_t i = 0; i < inputs.size(); ++i) {
-    Source* in = inputs.Open(i);
-    if (in == nullptr) continue;
-    std::vector<uint8_t> prefix;
-    absl::StatusOr<Layout> layout = ReadLayout(*in, &prefix);
-    if (!layout.ok()) continue;
-    for (Segment& segment : layout->segments) {
+    const Layout* layout = inputs.LayoutOf(i);
+    if (layout == nullptr) continue;
+    for (const Segment& segment : layout->segments) {
       if (segment.length < kMinLength) continue;
-      all.push_back({segment.dtype, std::move(segment.shape), segment.length, i,
-                     segment.offset});
+      all.push_back(
+          {segment.dtype, segment.shape, segment.length, i, segment.offset});
     }
   }
   Group(inputs, all);

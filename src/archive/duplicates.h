@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,20 @@ class Inputs {
   std::string PathOf(size_t number) const {
     return single_ != nullptr ? "" : (*inputs_)[number].entry.path;
   }
+  /// The path of the file that it is, or is a part of.
+  std::string FileOf(size_t number) const {
+    if (single_ != nullptr) return "";
+    const Input& input = (*inputs_)[number];
+    return input.file.value_or(input.entry.path);
+  }
+  /// What its SHA-256 must be, if that is known.
+  std::optional<Sha256Digest> DigestOf(size_t number) const {
+    if (single_ != nullptr) return std::nullopt;
+    return (*inputs_)[number].sha256;
+  }
+  /// The layout of input `number`, looked for once; null where it cannot be
+  /// read at offsets. Valid as long as this.
+  const Layout* LayoutOf(size_t number);
   size_t size() const { return single_ != nullptr ? 1 : inputs_->size(); }
   /// The source of input `number`; null where there is none that can be read at
   /// offsets: such an input is passed over, and the error shows when it is
@@ -50,6 +65,7 @@ class Inputs {
 
   const std::vector<Input>* inputs_ = nullptr;
   Source* single_ = nullptr;
+  std::map<size_t, Layout> layouts_;
   std::unique_ptr<Source> opened_;
   size_t opened_number_ = SIZE_MAX;
   std::mutex mutex_;

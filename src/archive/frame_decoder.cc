@@ -1,6 +1,7 @@
 #include "archive/frame_decoder.h"
 
 #include <array>
+#include <optional>
 
 #include "archive/gather.h"
 #include "archive/twin.h"
@@ -16,6 +17,12 @@ absl::Status UnknownCodec(int codec) {
 }
 
 }  // namespace
+
+DecodeSettings SettingsOf(const DecompressOptions& options) {
+  return {.max_memory = options.max_memory,
+          .text_model = OpenTextModel(options.text_model),
+          .memory = std::make_shared<MemoryGate>(kSlowCodecs)};
+}
 
 absl::StatusOr<std::shared_ptr<const FrameDecoder>> FrameDecoder::Create(
     const container::Frame& frame, const container::Header& header) {
@@ -101,6 +108,45 @@ absl::Status FrameDecoder::DecodeAgainst(const codecs::Decoder& decoder,
                   "block ", number, ": ");
 }
 
+absl::Status FrameDecoder::DecodeBlock(const codecs::Decoder& decoder,
+                                       const codecs::DecodeParams* params,
+                                       size_t i, uint64_t number,
+                                       ByteSpan coded, MutableByteSpan out,
+                                       const DecodeAids& aids,
+                                       FetchLimits& limits,
+                                       codecs::Scratch& scratch) const {
+  static const DecodeSettings defaults;
+  const DecodeSettings& settings =
+      aids.settings == nullptr ? defaults : *aids.settings;
+  std::optional<MemoryGate::Pass> pass;
+  if (decoder.memory != nullptr) {
+    const uint64_t needed = decoder.memory(params, out.size());
+    if (needed > settings.max_memory) {
+      return ResourceExhausted("block ", number, " takes ", needed,
+                               " bytes of memory to decode, more than the ",
+                               settings.max_memory,
+                               " allowed: allow more (--memory)");
+    }
+    if (settings.memory != nullptr) pass.emplace(*settings.memory, needed);
+  }
+  if (decoder.alone) {
+    codecs::BlockContext context;
+    if (aids.shared != nullptr) context.shared = aids.shared->span();
+    if (decoder.needs_text_model && settings.text_model != nullptr) {
+      ASSIGN_OR_RETURN(context.text_model, settings.text_model->Get());
+    }
+    return Annotate(
+        decoder.decode_against(params, context, coded, out, scratch), "block ",
+        number, ": ");
+  }
+  if (decoder.decode_against != nullptr) {
+    return DecodeAgainst(decoder, params, i, number, coded, out, aids, limits,
+                         scratch);
+  }
+  return Annotate(decoder.decode(params, coded, out, scratch), "block ", number,
+                  ": ");
+}
+
 absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
                                   MutableByteSpan out, const DecodeAids& aids,
                                   FetchLimits& limits,
@@ -129,13 +175,8 @@ absl::Status FrameDecoder::Decode(size_t i, uint64_t number, ByteSpan coded,
     for (size_t k = 0; k < params_.size(); ++k) {
       if (head_.params[k].codec == block.codec) params = params_[k].get();
     }
-    if (decoder->decode_against != nullptr) {
-      RETURN_IF_ERROR(DecodeAgainst(*decoder, params, i, number, coded, out,
-                                    aids, limits, scratch));
-    } else {
-      RETURN_IF_ERROR(Annotate(decoder->decode(params, coded, out, scratch),
-                               "block ", number, ": "));
-    }
+    RETURN_IF_ERROR(DecodeBlock(*decoder, params, i, number, coded, out, aids,
+                                limits, scratch));
   }
   if (Xxh3(out) != block.hash)
     return DataLoss("block ", number, " is damaged (checksum)");

@@ -5,10 +5,13 @@
 #include <vector>
 
 #include "archive/block_fetcher.h"
+#include "archive/patience.h"
+#include "archive/text_model_file.h"
 #include "base/status.h"
 #include "codecs/codec.h"
 #include "container/format.h"
 #include "container/stream.h"
+#include "zipllm/options.h"
 
 namespace zipllm::archive {
 
@@ -23,6 +26,16 @@ class OutsideTensors {
   virtual absl::StatusOr<TensorBytes*> Get(uint64_t number) = 0;
 };
 
+/// What all blocks of an archive are decoded with.
+struct DecodeSettings {
+  /// Refuse blocks whose codec needs more.
+  uint64_t max_memory = DecompressOptions{}.max_memory;
+  std::shared_ptr<TextModelFile> text_model = nullptr;  ///< null: none
+  /// For codecs that need much memory.
+  std::shared_ptr<MemoryGate> memory = nullptr;
+};
+DecodeSettings SettingsOf(const DecompressOptions& options);
+
 /// What a frame's blocks may need beside their coded bytes. What is null is
 /// refused where a block needs it.
 struct DecodeAids {
@@ -30,6 +43,7 @@ struct DecodeAids {
   OutsideTensors* outside = nullptr;
   /// What the frame's Shared frame holds, if it names one.
   const Buffer* shared = nullptr;
+  const DecodeSettings* settings = nullptr;  ///< null: the defaults
 };
 
 /// A Blocks frame with its tables ready: decodes its blocks. Immutable, so
@@ -57,6 +71,11 @@ class FrameDecoder {
 
  private:
   FrameDecoder() = default;
+  absl::Status DecodeBlock(const codecs::Decoder& decoder,
+                           const codecs::DecodeParams* params, size_t i,
+                           uint64_t number, ByteSpan coded, MutableByteSpan out,
+                           const DecodeAids& aids, FetchLimits& limits,
+                           codecs::Scratch& scratch) const;
   absl::Status DecodeAgainst(const codecs::Decoder& decoder,
                              const codecs::DecodeParams* params, size_t i,
                              uint64_t number, ByteSpan coded,

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <numeric>
+#include <optional>
 
 #include "archive/ranges.h"
 #include "base/bytes.h"
@@ -22,6 +23,14 @@ constexpr uint8_t kFloat = 5;
 constexpr uint8_t kCascade = 7;
 constexpr uint8_t kQuant = 9;
 constexpr uint8_t kCopy = 14;
+constexpr uint8_t kFirstOfText = 21;
+constexpr uint8_t kFirstOfMixing = 22;
+constexpr uint8_t kLastOfText = 24;  // by the user's language model
+constexpr uint8_t kLog = 25;
+// From here on models of text mix contexts.
+constexpr int kMixingLevel = 6;
+// Where it is not known which model of text learns fastest.
+constexpr size_t kSmallText = size_t{1} << 16;
 // Less than this is stored without asking a codec.
 constexpr size_t kMinPlanned = 32;
 constexpr uint32_t kElementsPerBlock = uint32_t{1} << 18;
@@ -30,6 +39,8 @@ constexpr uint32_t kCoarsestUnit = 256;
 // Of packed elements: what lies beside them in a source takes more bytes.
 constexpr uint32_t kMostWeights = uint32_t{1} << 23;
 constexpr uint32_t kPackedBlock = uint32_t{1} << 20;
+// What slow codecs of text take at most (limits.md), about.
+constexpr uint64_t kSlowMemory = uint64_t{512} << 20;
 
 struct Choice {
   uint8_t codec = kStored;
@@ -37,7 +48,12 @@ struct Choice {
 };
 
 bool NeedsReferences(uint8_t codec) {
-  return codecs::FindDecoder(codec)->decode_against != nullptr;
+  const codecs::Decoder* decoder = codecs::FindDecoder(codec);
+  return decoder->decode_against != nullptr && !decoder->alone;
+}
+
+bool IsForText(uint8_t codec) {
+  return codec >= kFirstOfText && codec <= kLastOfText;
 }
 
 bool IsForWeights(uint8_t codec) {
@@ -91,9 +107,22 @@ bool IsTypical(const codecs::EncodeRequest& request, uint8_t codec,
          LooksDiverse(request);
 }
 
-// In the order in which codecs are asked: those that may be enough first.
+// Whether lines are coded as columns alone, and not as they are too: that is
+// slower, and smaller as a rule.
+bool ColumnsAreEnough(const codecs::EncodeRequest& request) {
+  constexpr size_t kQuick = size_t{1} << 21;  // in a second
+  return request.level < kMixingLevel ||
+         (request.level == kMixingLevel && request.data.size() > kQuick);
+}
+
+// In the order in which codecs are asked: those that may be enough first, of
+// those for text the strongest.
 int RankOf(uint8_t codec) {
-  return NeedsReferences(codec) ? 0 : IsForWeights(codec) ? 1 : 2;
+  return NeedsReferences(codec) ? 0
+         : codec == kLog        ? 1
+         : IsForText(codec)     ? 2 + kLastOfText - codec
+         : IsForWeights(codec)  ? 2 + kLastOfText
+                                : 3 + kLastOfText;
 }
 
 // The plan that expects to need the fewest bytes; none if storing does.
@@ -108,6 +137,8 @@ Choice Plan(codecs::EncodeRequest request, const TensorModels* models,
     if (encoder->id == kStored || encoder->id == kFill || encoder->id == kCopy)
       continue;
     if (NeedsReferences(encoder->id) && request.references.empty()) continue;
+    if (IsForText(encoder->id) && !request.is_text) continue;
+    if (encoder->id == kLog && !request.is_lines) continue;
     candidates.push_back(encoder);
   }
   std::ranges::stable_sort(candidates, {}, [](const codecs::Encoder* encoder) {
@@ -119,10 +150,14 @@ Choice Plan(codecs::EncodeRequest request, const TensorModels* models,
       break;
     }
     request.model = nullptr;
-    if (models != nullptr && encoder->learn != nullptr) {
+    if (models != nullptr &&
+        (encoder->learn != nullptr || encoder->learn_text != nullptr)) {
       const auto model = models->find(encoder->id);
-      if (model == models->end()) continue;  // it found nothing to learn
-      request.model = model->second.get();
+      if (model != models->end()) {
+        request.model = model->second.get();
+      } else if (encoder->learn != nullptr) {
+        continue;  // it found nothing to learn
+      }
     }
     std::unique_ptr<codecs::EncodePlan> plan = encoder->plan(request, scratch);
     if (plan == nullptr) continue;
@@ -132,6 +167,15 @@ Choice Plan(codecs::EncodeRequest request, const TensorModels* models,
       best = {encoder->id, std::move(plan)};
     }
     if (IsTypical(request, encoder->id, size)) break;
+    // Others take their time too, for nothing. A language model that the user
+    // gave may know less of the text than what learns from it.
+    const bool is_enough = encoder->id == kLog ? ColumnsAreEnough(request)
+                                               : IsForText(encoder->id) &&
+                                                     encoder->id != kLastOfText;
+    if (is_enough &&
+        (request.data.size() > kSmallText || encoder->id == kFirstOfMixing)) {
+      break;
+    }
   }
   return best;
 }
@@ -168,6 +212,17 @@ class Verifier {
 };
 
 }  // namespace
+
+uint32_t TextBlockBytes(int level, bool lines) {
+  constexpr int kFirst = 3;
+  if (level < kFirst) return 0;
+  return level == kMaxLevel               ? uint32_t{1} << 24
+         : level >= kMixingLevel || lines ? uint32_t{1} << 23
+         : level == kFirst                ? uint32_t{1} << 21
+                                          : uint32_t{1} << 22;
+}
+
+bool TextIsSlow(int level) { return level >= kMixingLevel; }
 
 uint32_t BlockBytes(DType dtype, int level, uint64_t row) {
   const DTypeInfo* info = FindDType(dtype);
@@ -207,6 +262,7 @@ class ContextOfBlock {
     context_.references = references_;
     context_.row = against_.row;
     context_.shared = shared;
+    context_.text_model = request.text_model;
   }
   const codecs::BlockContext& At(size_t pos, size_t size) {
     for (size_t k = 0; k < references_.size(); ++k) {
@@ -320,6 +376,16 @@ void EncodeFrame(FrameJob& job) {
   // Kept from frame to frame: each thread encodes many.
   thread_local codecs::Scratch scratch;
   const ByteSpan plain = job.plain->span();
+  std::optional<Patience::Block> watch;
+  std::optional<MemoryGate::Pass> memory;
+  const bool is_slow =
+      job.is_text && (TextIsSlow(job.level) || job.text_model != nullptr);
+  if (is_slow && job.patience != nullptr) {
+    memory.emplace(*job.memory, kSlowMemory);
+    if (job.patience->stopped()) return;
+    watch.emplace(*job.patience, job.verify ? 2 : 1);
+  }
+  scratch.watch = watch.has_value() ? &*watch : nullptr;
   // Nothing is coded larger than it is, and a codec may need some room to see.
   job.data->Reserve(plain.size() + (plain.size() >> 3) + 4096);
   const bool all_duplicates =
@@ -333,6 +399,9 @@ void EncodeFrame(FrameJob& job) {
   }
   codecs::EncodeRequest request{plain,     job.block_size, job.dtype,
                                 job.level, job.row,        job.position};
+  request.is_text = job.is_text;
+  request.is_lines = job.is_lines;
+  request.text_model = job.text_model;
   // A complex number is two floats.
   if (job.dtype == DType::kC64 || job.dtype == DType::kC128) {
     request.dtype = job.dtype == DType::kC64 ? DType::kF32 : DType::kF64;
@@ -375,6 +444,7 @@ void EncodeFrame(FrameJob& job) {
     job.head = CodeBlocks(request, {}, fill.get(), copy.get(), scratch, job);
   }
   job.plan = std::move(chosen.plan);
+  scratch.watch = nullptr;
 }
 
 }  // namespace zipllm::archive

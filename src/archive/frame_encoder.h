@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "archive/patience.h"
 #include "base/buffer.h"
 #include "codecs/codec.h"
 #include "container/format.h"
@@ -13,7 +14,7 @@
 
 namespace zipllm::archive {
 
-/// Our writer's bounds (container.md, "Header").
+/// Our writer's bounds of what is no text (container.md, "Header").
 inline constexpr uint32_t kMaxBlockBytes = uint32_t{1} << 22;
 inline constexpr uint32_t kMaxFrameBytes = uint32_t{1} << 22;
 
@@ -26,6 +27,13 @@ inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
 /// of `row` elements where they fit; 0: it has none); 4 MiB of anything at
 /// level 9, where models learn as they go.
 uint32_t BlockBytes(DType dtype, int level, uint64_t row = 0);
+
+/// Bytes a block for text, a frame each: models of text learn as they go. More
+/// for `lines` that are alike. 0: text is as anything else at this level.
+uint32_t TextBlockBytes(int level, bool lines);
+
+/// Whether models of text may work on one block for seconds.
+bool TextIsSlow(int level);
 
 /// What encoders learnt of a tensor, by codec.
 using TensorModels =
@@ -44,6 +52,11 @@ struct FrameJob {
   uint64_t position = 0;  ///< likewise
   bool find_row = false;  ///< no one knows `row`: measure it
   bool verify = true;
+  bool is_text = false;                           ///< dtype `bytes` only
+  bool is_lines = false;                          ///< text only
+  const codecs::TextModel* text_model = nullptr;  ///< the user's
+  Patience* patience = nullptr;  ///< who waits for it; null: nobody
+  MemoryGate* memory = nullptr;  ///< with patience
   bool kept = false;
   bool ahead = false;  ///< of no file until duplicates say where
   uint64_t first_block = 0;
@@ -66,6 +79,8 @@ struct FrameJob {
   /// The model whose shared() the blocks need; null: none.
   const codecs::TensorModel* shared_model = nullptr;
   uint64_t duplicate_bytes = 0;
+  /// What is known of the lines of each block; the caller's to find.
+  std::vector<container::BlockLines> lines;
   /// A block did not decode to itself (and was stored as it is): a bug worth a
   /// report.
   bool verify_failed = false;

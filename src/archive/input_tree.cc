@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 
 #include "base/file.h"
@@ -48,6 +49,28 @@ absl::StatusOr<std::vector<std::string>> SortedNames(const std::string& path) {
   return names;
 }
 
+absl::StatusOr<std::string> RealPath(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> real(
+      realpath(path.c_str(), nullptr), free);
+  if (real == nullptr) return ErrnoStatus(errno, "cannot look at " + path);
+  return std::string(real.get());
+}
+
+// Whether the link `path` names something in the directory `root`: perhaps
+// another link that leads out.
+bool IsInside(const std::string& root, const std::string& path) {
+  const absl::StatusOr<std::string> target = ReadLink(path);
+  if (!target.ok()) return false;
+  const std::string named = target->starts_with('/')
+                                ? *target
+                                : SplitPath(path).first + "/" + *target;
+  const absl::StatusOr<std::string> folder = RealPath(SplitPath(named).first);
+  if (!folder.ok()) return false;
+  const std::string whole = *folder + "/" + SplitPath(named).second;
+  return root == "/" || *folder == root ||
+         whole.compare(0, root.size() + 1, root + "/") == 0;
+}
+
 // A directory or file still to be looked at.
 struct Pending {
   std::string path;
@@ -58,7 +81,7 @@ struct Pending {
 }  // namespace
 
 absl::StatusOr<std::vector<Input>> ListInputs(const std::string& path,
-                                              bool follow_symlinks,
+                                              Links links,
                                               const WarningCallback& warning) {
   struct stat root;
   if (stat(path.c_str(), &root) != 0)
@@ -75,7 +98,11 @@ absl::StatusOr<std::vector<Input>> ListInputs(const std::string& path,
     inputs.push_back(std::move(input));
     return inputs;
   }
-  std::vector<Pending> pending = {{path, "", follow_symlinks}};
+  std::string real_root;
+  if (links == Links::kFollowOutside) {
+    ASSIGN_OR_RETURN(real_root, RealPath(path));
+  }
+  std::vector<Pending> pending = {{path, "", links != Links::kKeep}};
   while (!pending.empty()) {
     Pending item = std::move(pending.back());
     pending.pop_back();
@@ -92,7 +119,9 @@ absl::StatusOr<std::vector<Input>> ListInputs(const std::string& path,
         return ErrnoStatus(errno, "cannot look at " + item.path);
       }
       followed = S_ISLNK(link.st_mode);
-      if (failed != 0 && followed) {  // a dangling link is kept as a link
+      // A dangling link is kept as a link.
+      if (followed && (failed != 0 || (links == Links::kFollowOutside &&
+                                       IsInside(real_root, item.path)))) {
         st = link;
         failed = 0;
       }

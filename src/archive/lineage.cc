@@ -26,6 +26,9 @@ constexpr size_t kCompared = 8;
 constexpr size_t kComparedFloats = 16;
 constexpr size_t kComparedQuants = 4;
 constexpr size_t kCandidates = 4;
+// What costs more, in 1/256 bit, may be less far from another in other ways: by
+// a product of low rank.
+constexpr uint32_t kFar = 8 * 256;
 // What was made of the last of a chain is no link of it.
 constexpr uint32_t kDeeper = 2;
 // Same for those of the same name.
@@ -55,6 +58,9 @@ constexpr uint32_t kOneFileNearGain = 256;
 // Sources whose costs differ by less are as good as each other: then that one
 // serves which serves other tensors of the same file.
 constexpr uint32_t kTie = 64;
+// With prefer_first: about what a source is worse that is twice as far in a
+// run.
+constexpr uint32_t kPreferredTie = 224;
 // Services that differ by less, over all tensors of a file, differ by chance.
 constexpr uint64_t kServiceTie = 16;
 // A quantized tensor that is nearer by so much, half of the variance, is tried
@@ -442,13 +448,26 @@ void Finder::Rank(size_t t) {
                 [&](const Relative& r) { return !Allowed(t, r.tensor); });
   std::ranges::sort(relatives);
   if (relatives.empty()) return;
+  const uint32_t tie = options_.prefer_first ? kPreferredTie : kTie;
   const auto ties = std::ranges::find_if(relatives, [&](const Relative& r) {
-    return r.cost - relatives[0].cost > kTie;
+    return r.cost - relatives[0].cost > tie;
   });
-  std::stable_sort(relatives.begin(), ties,
-                   [&](const Relative& a, const Relative& b) {
-                     return ServiceOf(t, a.tensor) > ServiceOf(t, b.tensor);
-                   });
+  uint64_t best = 0;
+  for (auto i = relatives.begin(); i != ties; ++i) {
+    best = std::max(best, ServiceOf(t, i->tensor));
+  }
+  // Of files that serve as well, what stands first: others were made of it.
+  const auto loss = [&](const Relative& relative) {
+    const uint64_t lost =
+        options_.prefer_first ? 0 : best - ServiceOf(t, relative.tensor);
+    return lost < kServiceTie + best / 128
+               ? std::tuple(uint64_t{0}, found_[relative.tensor].depth,
+                            relative.tensor)
+               : std::tuple(lost, uint32_t{0}, size_t{0});
+  };
+  std::stable_sort(
+      relatives.begin(), ties,
+      [&](const Relative& a, const Relative& b) { return loss(a) < loss(b); });
   if (MakesKeyframe(relatives[0].tensor)) {
     std::erase_if(relatives, [&](const Relative& r) {
       return r.tensor >= first_target_ || MakesKeyframe(r.tensor);
@@ -475,6 +494,17 @@ void Finder::Choose(size_t t, bool has_relatives) {
   } else if (!relatives.empty()) {
     lineage.base.push_back(Whole(t, relatives[0].tensor));
     structure_.AddRelative(t, relatives[0].tensor);
+    // Those of its own precision, whose sum may hit all its bits; what others
+    // were made of first.
+    std::vector<SourceView>& candidates = lineage.candidates;
+    for (const Relative& relative : relatives) {
+      if (relatives[0].cost > kFar && candidates.size() < kCandidates &&
+          tensors_[relative.tensor].dtype == tensors_[t].dtype) {
+        candidates.push_back(Whole(t, relative.tensor));
+      }
+    }
+    std::ranges::sort(candidates, {}, &SourceView::source);
+    if (candidates == lineage.base) candidates.clear();
   } else if (!has_relatives) {
     lineage.base = FindStructure(t, false);
   }

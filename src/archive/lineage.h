@@ -76,7 +76,8 @@ struct Lineage {
   std::vector<SourceView> merge;
   /// Of a quantized tensor: views of whole tensors that it may have been made
   /// of, up to four, the likeliest first, `base` (which then is one view of the
-  /// whole tensor) among them; trials decide.
+  /// whole tensor) among them; trials decide. Likewise of one that is far from
+  /// all that is like it.
   std::vector<SourceView> candidates;
   /// Of what seems to be the base and a multiple of a product B·A of two small
   /// matrices that are there too: A (rank x columns) and B (rows x rank).
@@ -96,6 +97,9 @@ struct LineageOptions {
   /// No tensor gets a greater depth: instead of a source that is as deep, one
   /// of what that is coded against serves.
   uint32_t max_depth = 4;
+  /// Of sources that are nearly as near (by about a bit), those that stand
+  /// first in the list serve.
+  bool prefer_first = false;
   /// If not 0: tensors that would get this depth or more are coded without
   /// sources that are coded themselves: of a running sequence, every so many
   /// checkpoints one stands alone.

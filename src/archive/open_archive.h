@@ -8,7 +8,7 @@
 
 namespace zipllm::archive {
 
-class Bases;
+class BaseFinder;
 
 struct OpenedArchive {
   Archive archive;
@@ -19,7 +19,13 @@ struct OpenedArchive {
 /// outlive it.
 absl::StatusOr<OpenedArchive> OpenArchive(std::unique_ptr<Source> source,
                                           const DecompressOptions& options,
-                                          Bases* bases);
+                                          BaseFinder* bases);
+
+/// Opens what is left of a pack (salvage.h): entries that are not whole are
+/// missing, of others damaged blocks cannot be read.
+absl::StatusOr<Archive> OpenDamagedArchive(std::unique_ptr<Source> source,
+                                           const DecompressOptions& options,
+                                           BaseFinder* bases);
 
 }  // namespace zipllm::archive
 

@@ -180,7 +180,7 @@ absl::Status PathOutput::Begin(const Entry& entry) {
   } else if (single_) {
     return MakeStatus(absl::StatusCode::kFailedPrecondition,
                       "the archive holds more than one file: name a directory "
-                      "(with a / at its end) as target");
+                      "that is there as target");
   }
   if (entry.path.empty() && entry.kind == EntryKind::kDirectory) {
     directories_.push_back(entry);

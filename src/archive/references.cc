@@ -356,9 +356,9 @@ std::unique_ptr<TensorBytes> References::Open(size_t tensor,
 }
 
 absl::Status References::Scan(
-    Inputs& inputs, Bases* bases, bool inside, int level, Executor& executor,
-    const std::function<absl::Status()>& check,
-    const std::function<Place(const Place&)>& original) {
+    Inputs& inputs, std::deque<BaseTensor>* bases, bool inside, int level,
+    Executor& executor, const std::function<absl::Status()>& check,
+    const std::function<Place(const Place&)>& original, bool prefer_first) {
   inputs_ = &inputs;
   const auto add = [&](LineageTensor info, uint64_t length, Tensor place) {
     place.dtype = info.dtype;
@@ -383,31 +383,39 @@ absl::Status References::Scan(
     return path.substr(0, path.find_last_of("/:") + 1);
   };
   if (bases != nullptr) {
-    for (BaseTensor& base : bases->tensors()) {
+    for (BaseTensor& base : *bases) {
       if (!IsEligible(base.dtype, base.length)) continue;
-      const size_t file = files.emplace(base.model, files.size()).first->second;
+      const size_t file =
+          files.emplace("base " + base.model, files.size()).first->second;
       folders["base " + folder_of(base.model)].push_back(info_.size());
-      add({base.name, base.dtype, base.shape, 0, file, 0}, base.length,
-          {.base = &base, .shape = {}, .runs = {}});
+      add({.name = base.name,
+           .dtype = base.dtype,
+           .shape = base.shape,
+           .file = file},
+          base.length, {.base = &base, .shape = {}, .runs = {}});
     }
   }
   const size_t first_target = info_.size();
   for (size_t i = 0; i < inputs.size(); ++i) {
     Source* in = inputs.Open(i);
     if (in == nullptr) continue;
-    std::vector<uint8_t> prefix;
-    absl::StatusOr<Layout> layout = ReadLayout(*in, &prefix);
-    if (!layout.ok()) continue;
     const uint64_t size = in->Size().value_or(0);
-    for (Segment& segment : layout->segments) {
+    const Layout* layout = inputs.LayoutOf(i);
+    if (layout == nullptr) continue;
+    const std::string path = inputs.FileOf(i);
+    const size_t file =
+        files.emplace("input " + path, files.size()).first->second;
+    for (const Segment& segment : layout->segments) {
       if (!IsEligible(segment.dtype, segment.length) ||
           segment.offset + segment.length > size) {
         continue;
       }
       by_place_[{i, segment.offset}] = info_.size();
-      folders["input " + folder_of(inputs.PathOf(i))].push_back(info_.size());
-      add({std::move(segment.name), segment.dtype, std::move(segment.shape), 0,
-           files.size() + i, 0},
+      folders["input " + folder_of(path)].push_back(info_.size());
+      add({.name = segment.name,
+           .dtype = segment.dtype,
+           .shape = segment.shape,
+           .file = file},
           segment.length,
           {.input = i, .offset = segment.offset, .shape = {}, .runs = {}});
     }
@@ -415,7 +423,7 @@ absl::Status References::Scan(
   std::vector<std::vector<size_t>> models;
   for (auto& [folder, tensors] : folders) models.push_back(std::move(tensors));
   FindScaled(models);
-  FindBases(first_target, inside);
+  FindBases(first_target, inside, prefer_first);
   DropCostly();
   beside_.resize(info_.size());
   AddMoments(first_target, models);
@@ -694,12 +702,36 @@ double References::Try(size_t tensor, const SourceView& view,
   return bits / kSamples;
 }
 
+bool References::IsSumOf(size_t tensor, const SourceView& view,
+                         int level) const {
+  Part part = {.begin = view.target_begin,
+               .elements = view.target_elements,
+               .row = view.columns,
+               .sources = {}};
+  part.sources.push_back({codecs::Role::kBase, view.source, 0, view});
+  if (!InWholeUnits(tensor, part)) return false;
+  codecs::Scratch scratch;
+  const auto seen = View(tensor, part, level);
+  return std::ranges::any_of(codecs::AllEncoders(),
+                             [&](const codecs::Encoder* encoder) {
+                               return encoder->name == "sum" &&
+                                      encoder->learn(*seen, scratch) != nullptr;
+                             });
+}
+
 void References::ChooseSources(int level) {
   for (size_t tensor = 0; tensor < lineage_.size(); ++tensor) {
     Lineage& lineage = lineage_[tensor];
-    if (lineage.candidates.size() < 2 || !IsPacked(tensors_[tensor].seen)) {
+    if (!IsPacked(tensors_[tensor].seen)) {
+      const auto sum = std::ranges::find_if(
+          lineage.candidates,
+          [&](const SourceView& view) { return IsSumOf(tensor, view, level); });
+      if (sum != lineage.candidates.end() && lineage.merge.empty()) {
+        lineage.base = {*sum};
+      }
       continue;
     }
+    if (lineage.candidates.size() < 2) continue;
     double least = HUGE_VAL;
     const SourceView* best = nullptr;
     for (const SourceView& view : lineage.candidates) {
@@ -713,7 +745,8 @@ void References::ChooseSources(int level) {
   }
 }
 
-void References::FindBases(size_t first_target, bool inside) {
+void References::FindBases(size_t first_target, bool inside,
+                           bool prefer_first) {
   // Mean bits of the weights of each file that has quantized tensors.
   struct Size {
     uint64_t bits = 0;
@@ -746,7 +779,8 @@ void References::FindBases(size_t first_target, bool inside) {
   for (const size_t tensor : order) ordered.push_back(info_[tensor]);
   Reader reader(*this, order);
   std::vector<Lineage> found =
-      FindLineage(ordered, first_target, reader, {.inside = inside});
+      FindLineage(ordered, first_target, reader,
+                  {.inside = inside, .prefer_first = prefer_first});
   lineage_.resize(info_.size());
   for (size_t k = 0; k < order.size(); ++k) {
     Lineage& lineage = found[k];

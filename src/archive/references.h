@@ -3,6 +3,7 @@
 #define ZIPLLM_ARCHIVE_REFERENCES_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,12 +41,14 @@ class References {
   /// `bases`.
   /// `check` is asked now and then whether to go on. `level` is that of
   /// compression. `original` (or null) says which segment, if any, is coded in
-  /// the stead of one that seems to equal it.
+  /// the stead of one that seems to equal it. `prefer_first`: as of
+  /// LineageOptions.
   using Place = std::pair<size_t, uint64_t>;  // input, offset
   absl::Status Scan(
-      Inputs& inputs, Bases* bases, bool inside, int level, Executor& executor,
-      const std::function<absl::Status()>& check,
-      const std::function<Place(const Place&)>& original = nullptr);
+      Inputs& inputs, std::deque<BaseTensor>* bases, bool inside, int level,
+      Executor& executor, const std::function<absl::Status()>& check,
+      const std::function<Place(const Place&)>& original = nullptr,
+      bool prefer_first = false);
 
   /// What the archive must say that it needs.
   const std::vector<container::OutsideReference>& outside() const {
@@ -133,18 +136,19 @@ class References {
   void FindScaled(const std::vector<std::vector<size_t>>& models);
   void AddScales();
   // Takes those with less loss before those that are made of them.
-  void FindBases(size_t first_target, bool inside);
+  void FindBases(size_t first_target, bool inside, bool prefer_first);
   void DropCostly();
   // Of equal tensors takes that which is coded for a source.
   void TakeOriginals(const std::function<Place(const Place&)>& original);
   // Of what a quantized tensor may have been made of, leaves that which tells
-  // most.
+  // most; of what others are far from, that from which a sum leads to them.
   void ChooseSources(int level);
   // Gives quantized tensors the importance that they were made with: that of
   // an imatrix file, or one that is found back.
   absl::Status AddImportance(int level, Executor& executor,
                              const std::function<absl::Status()>& check);
   std::vector<float> ReadImportance(size_t sums, size_t counts) const;
+  bool IsSumOf(size_t tensor, const SourceView& view, int level) const;
   double Try(size_t tensor, const SourceView& view,
              std::span<const float> importance, int level) const;
   // Takes the sources from tensors that would end too long a chain.

@@ -3,8 +3,14 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 
 namespace zipllm {
+namespace {
+
+constexpr std::chrono::milliseconds kIdlePeriod(100);
+
+}  // namespace
 
 Executor::Executor(int threads) {
   for (int i = 1; i < threads; ++i) {
@@ -70,7 +76,14 @@ void Executor::Wait(const TaskPtr& task) {
   std::unique_lock lock(mutex_);
   while (!task->done_) {
     if (queue_.empty()) {
-      changed_.wait(lock);
+      if (idle_ == nullptr) {
+        changed_.wait(lock);
+      } else if (changed_.wait_for(lock, kIdlePeriod) ==
+                 std::cv_status::timeout) {
+        lock.unlock();
+        idle_();
+        lock.lock();
+      }
       continue;
     }
     TaskPtr other = std::move(queue_.front());

@@ -39,12 +39,15 @@ class Executor {
   TaskPtr Submit(std::function<void()> run, const TaskPtr& after = nullptr);
   /// Returns when `task` is done; runs queued tasks meanwhile.
   void Wait(const TaskPtr& task);
+  /// What `Wait` calls some times a second where it has nothing to run.
+  void SetIdle(std::function<void()> idle) { idle_ = std::move(idle); }
   static bool Done(const TaskPtr& task);
 
  private:
   void Work(std::stop_token stop);
   void RunAndUnlock(std::unique_lock<std::mutex>& lock, TaskPtr task);
 
+  std::function<void()> idle_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<TaskPtr> queue_;

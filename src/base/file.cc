@@ -136,9 +136,12 @@ absl::StatusOr<std::unique_ptr<Source>> OpenFileSource(
   if (fstat(fd.get(), &st) != 0)
     return ErrnoStatus(errno, "cannot look at " + path);
   if (S_ISDIR(st.st_mode)) return InvalidArgument(path, " is a directory");
-  return std::make_unique<FileSource>(std::move(fd), path);
+  return MakeFileSource(std::move(fd), path);
 }
 
+std::unique_ptr<Source> MakeFileSource(UniqueFd fd, const std::string& name) {
+  return std::make_unique<FileSource>(std::move(fd), name);
+}
 std::unique_ptr<Source> MakeDescriptorSource(int fd, std::string name) {
   return std::make_unique<DescriptorSource>(fd, std::move(name));
 }
@@ -261,6 +264,12 @@ absl::Status AtomicFile::Commit(bool overwrite, bool sync) {
                     AT_SYMLINK_FOLLOW);
   } else {
     failed = linkat(dir_fd_, temporary_.c_str(), dir_fd_, name_.c_str(), 0);
+    // A file system without hard links, as exFAT.
+    if (failed != 0 && (errno == EPERM || errno == EOPNOTSUPP)) {
+      failed = renameat2(dir_fd_, temporary_.c_str(), dir_fd_, name_.c_str(),
+                         RENAME_NOREPLACE);
+      if (failed == 0) temporary_.clear();
+    }
   }
   if (failed != 0)
     return ErrnoStatus(errno, "cannot name the finished file " + display_);

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,8 @@ class UniqueFd {
   int get() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
   void Reset(int fd = -1);
+  /// The descriptor is the caller's now.
+  int Release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_ = -1;
@@ -46,6 +49,9 @@ struct FileState {
   bool operator==(const FileState&) const = default;
 };
 FileState StateOfFile(const std::string& path);
+
+/// As OpenFileSource, of a descriptor that becomes the source's.
+std::unique_ptr<Source> MakeFileSource(UniqueFd fd, const std::string& name);
 
 /// Writes all of `data` to a descriptor; `name` is for messages.
 absl::Status WriteAll(int fd, ByteSpan data, const std::string& name);

@@ -3,6 +3,9 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "zipllm/types.h"
 
@@ -28,6 +31,11 @@ class Sha256 {
 };
 
 Sha256Digest Sha256Of(ByteSpan data);
+
+/// Two digits of 0-9 and a-f for each byte.
+std::string Hex(ByteSpan bytes);
+/// 64 such digits; nullopt for anything else.
+std::optional<Sha256Digest> ParseSha256(std::string_view hex);
 
 }  // namespace zipllm
 

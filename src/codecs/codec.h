@@ -16,6 +16,8 @@
 
 namespace zipllm::codecs {
 
+class TextModel;  // codecs/text/text_model.h
+
 using CodecId = uint8_t;
 
 /// Limits that decoders rely on (format-spec/limits.md). The container checks
@@ -23,11 +25,26 @@ using CodecId = uint8_t;
 inline constexpr size_t kMaxBlockBytes = size_t{1} << 26;
 inline constexpr size_t kMaxParamsBytes = size_t{1} << 16;
 
+/// Who waits for a codec that takes long.
+class Watch {
+ public:
+  virtual ~Watch() = default;
+  /// Told by the thread that codes, some times a second, of how many plain
+  /// bytes more are done. False: nobody wants the result any more.
+  virtual bool Advance(uint64_t bytes) = 0;
+};
+
 /// Memory that one thread keeps from block to block, so that hot paths do not
 /// allocate. Codecs use the buffers for what they like; contents do not survive
 /// a call.
 struct Scratch {
   Buffer buffers[4];
+  Watch* watch = nullptr;  ///< null: nobody
+  /// As Watch::Advance. A codec that is told false gives up: `plan` returns
+  /// null, `Encode` false, decoding CANCELLED.
+  bool Advance(uint64_t bytes) const {
+    return watch == nullptr || watch->Advance(bytes);
+  }
   /// A ZSTD_DCtx, made by the first block that needs one; it carries nothing to
   /// the next.
   std::shared_ptr<void> zstd_decoder;
@@ -80,6 +97,8 @@ struct BlockContext {
   uint64_t position = 0;  ///< elements of the tensor before the block
   /// What the tensor's model shares among its blocks (TensorModel::shared).
   ByteSpan shared;
+  /// The language model that the archive names; null where it names none.
+  const TextModel* text_model = nullptr;
 };
 
 /// Decoding half. Stateless; the functions may be called by several threads at
@@ -96,14 +115,23 @@ struct Decoder {
   /// nothing outside the spans.
   absl::Status (*decode)(const DecodeParams* params, ByteSpan coded,
                          MutableByteSpan out, Scratch& scratch) = nullptr;
-  /// Instead of `decode` where blocks are coded against references: the arrays
-  /// of `context` are untrusted too, and may lack what the codec needs.
+  /// Instead of `decode` where blocks need more than `coded`: the arrays of
+  /// `context` are untrusted too, and may lack what the codec needs.
   absl::Status (*decode_against)(const DecodeParams* params,
                                  const BlockContext& context, ByteSpan coded,
                                  MutableByteSpan out,
                                  Scratch& scratch) = nullptr;
   /// Whether it takes longer to decode a block again than to keep it in a file.
   bool is_slow = false;
+  /// Whether `decode_against` is called without references: `context` has
+  /// `shared` and `text_model` alone.
+  bool alone = false;
+  /// Whether it needs BlockContext::text_model; then it is `alone`.
+  bool needs_text_model = false;
+  /// Bytes that decoding a block of `size` plain bytes takes beside `coded` and
+  /// `out`, at most; null where that is no more than a few times `size`. The
+  /// reader refuses what is above its limit before it decodes.
+  uint64_t (*memory)(const DecodeParams* params, uint64_t size) = nullptr;
 };
 
 /// A tensor that is to be coded against others, as a whole.
@@ -132,13 +160,13 @@ class TensorView {
                             MutableByteSpan out) const = 0;
 };
 
-/// What an encoder learnt of a tensor and its references before it codes their
-/// frames. Immutable; shared by threads.
+/// What an encoder learnt of a tensor and its references, or of a text, before
+/// it codes their frames. Immutable; shared by threads.
 class TensorModel {
  public:
   virtual ~TensorModel() = default;
-  /// Elements that every block of the tensor is decoded with, empty if none;
-  /// stored once, up to kMaxSharedBytes.
+  /// Elements that every block is decoded with, empty if none; stored once, up
+  /// to kMaxSharedBytes.
   virtual ByteSpan shared() const { return {}; }
   virtual DType shared_dtype() const { return DType::kBytes; }
 };
@@ -158,6 +186,12 @@ struct EncodeRequest {
   std::span<const Reference> references = {};
   /// What this encoder's `learn` returned, or null.
   const TensorModel* model = nullptr;
+  /// Whether `data` is text, by its content (codecs/text/detect.h).
+  bool is_text = false;
+  /// Whether it is text in lines that are alike, as those of logs and tables.
+  bool is_lines = false;
+  /// The user's language model; null if there is none.
+  const TextModel* text_model = nullptr;
 };
 
 /// A codec's decision for a frame. Immutable; `Encode` may be called by several
@@ -190,6 +224,10 @@ struct Encoder {
   /// has nothing to offer.
   std::unique_ptr<const TensorModel> (*learn)(const TensorView& tensor,
                                               Scratch& scratch) = nullptr;
+  /// The same for a long text, all of whose blocks may use what is learnt from
+  /// its first block.
+  std::unique_ptr<const TensorModel> (*learn_text)(
+      const EncodeRequest& first_block, Scratch& scratch) = nullptr;
 };
 
 /// The registered decoder with this number; null if there is none.

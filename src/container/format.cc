@@ -10,9 +10,13 @@
 #include "base/memory_budget.h"
 #include "codecs/codec.h"
 #include "container/xxh3.h"
+#include "entropy/bits.h"
 
 namespace zipllm::container {
 namespace {
+
+using entropy::UnZigZag64;
+using entropy::ZigZag64;
 
 constexpr uint64_t kBlocksKept = 1;
 constexpr uint64_t kBlocksSources = 2;
@@ -27,21 +31,13 @@ constexpr uint64_t kMaxName = 65535;
 // too.
 constexpr uint64_t kMaxModelNames = uint64_t{1} << 26;
 
-uint64_t ZigZag(int64_t value) {
-  return (static_cast<uint64_t>(value) << 1) ^
-         static_cast<uint64_t>(value >> 63);
-}
-int64_t UnZigZag(uint64_t value) {
-  return static_cast<int64_t>((value >> 1) ^ (0 - (value & 1)));
-}
-
 void WriteEntryFields(const Entry& entry, ByteWriter& writer) {
   writer.Varint(static_cast<uint64_t>(entry.kind));
   writer.String(entry.path);
   writer.Varint(entry.has_metadata ? 1 : 0);
   if (entry.has_metadata) {
     writer.Varint(entry.mode);
-    writer.Varint(ZigZag(entry.mtime_seconds));
+    writer.Varint(ZigZag64(entry.mtime_seconds));
     writer.Varint(entry.mtime_nanoseconds);
   }
   if (entry.kind == EntryKind::kSymlink) writer.String(entry.link_target);
@@ -59,7 +55,7 @@ absl::StatusOr<Entry> ReadEntryFields(ByteReader& reader) {
     ASSIGN_OR_RETURN(uint64_t mode, reader.Varint(07777));
     entry.mode = static_cast<uint32_t>(mode);
     ASSIGN_OR_RETURN(uint64_t seconds, reader.Varint());
-    entry.mtime_seconds = UnZigZag(seconds);
+    entry.mtime_seconds = UnZigZag64(seconds);
     ASSIGN_OR_RETURN(uint64_t nanoseconds, reader.Varint(kMaxNanoseconds));
     entry.mtime_nanoseconds = static_cast<uint32_t>(nanoseconds);
   }
@@ -138,41 +134,37 @@ absl::Status ReadFrames(ByteReader& reader, MemoryBudget& budget,
   return absl::OkStatus();
 }
 
-// One file, or a tree whose directories come before what is in them; no path
-// twice.
-absl::Status CheckTree(const std::vector<IndexEntry>& entries,
-                       MemoryBudget& budget) {
-  if (entries.empty()) return DataLoss("the archive has no entry");
-  if (!MayComeFirst(entries[0].entry) ||
-      (entries.size() > 1 && entries[0].entry.kind == EntryKind::kFile)) {
-    return DataLoss("the archive is neither one file nor a tree with a root");
-  }
-  constexpr size_t kBytesPerPath = 64;  // a node and its place in the table
-  RETURN_IF_ERROR(budget.Reserve(entries.size() * kBytesPerPath));
-  std::unordered_map<std::string_view, EntryKind> kinds;
-  for (const IndexEntry& indexed : entries) {
-    const std::string_view path = indexed.entry.path;
-    if (!kinds.empty()) {
-      const size_t slash = path.rfind('/');
-      auto parent = kinds.find(
-          path.substr(0, slash == std::string_view::npos ? 0 : slash));
-      if (parent == kinds.end() || parent->second != EntryKind::kDirectory) {
-        return DataLoss("the archive's entry \"", path,
-                        "\" comes before its directory");
-      }
-    }
-    if (!kinds.emplace(path, indexed.entry.kind).second) {
-      return DataLoss("the archive has the path \"", path, "\" twice");
-    }
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 bool MayComeFirst(const Entry& entry) {
   return entry.kind == EntryKind::kFile ||
          (entry.kind == EntryKind::kDirectory && entry.path.empty());
+}
+
+absl::Status CheckTree(std::string_view what, size_t count,
+                       const std::function<const Entry&(size_t)>& entry) {
+  if (count == 0) return DataLoss(what, " has no entry");
+  if (!MayComeFirst(entry(0)) ||
+      (count > 1 && entry(0).kind == EntryKind::kFile)) {
+    return DataLoss(what, " is neither one file nor a tree with a root");
+  }
+  std::unordered_map<std::string_view, EntryKind> kinds;
+  for (size_t i = 0; i < count; ++i) {
+    const std::string_view path = entry(i).path;
+    if (!kinds.empty()) {
+      const size_t slash = path.rfind('/');
+      auto parent = kinds.find(
+          path.substr(0, slash == std::string_view::npos ? 0 : slash));
+      if (parent == kinds.end() || parent->second != EntryKind::kDirectory) {
+        return DataLoss(what, " has the entry \"", path,
+                        "\" before its directory");
+      }
+    }
+    if (!kinds.emplace(path, entry(i).kind).second) {
+      return DataLoss(what, " has the path \"", path, "\" twice");
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::array<uint8_t, kHeaderSize> WriteHeader(const Header& header) {
@@ -253,11 +245,12 @@ absl::Status CheckHead(ByteSpan bytes, uint64_t offset) {
                   " of the archive is damaged (checksum of its head)");
 }
 
-Buffer WriteFrameStart(FrameType type, ByteSpan head, uint32_t data_size) {
+Buffer WriteFrameStart(FrameType type, ByteSpan head, uint32_t data_size,
+                       bool optional) {
   Buffer out;
   ByteWriter writer(&out);
   writer.Le<uint8_t>(static_cast<uint8_t>(type));
-  writer.Le<uint8_t>(0);
+  writer.Le<uint8_t>(optional ? kFrameOptional : 0);
   writer.Le<uint16_t>(0);
   writer.Le<uint32_t>(static_cast<uint32_t>(head.size()));
   writer.Le<uint32_t>(data_size);
@@ -653,7 +646,7 @@ void WriteIndexPiece(const IndexPiece& piece, Buffer* out) {
 }
 
 absl::StatusOr<IndexPiece> ParseIndexPiece(ByteSpan head) {
-  ByteReader reader(head, "Index frame");
+  ByteReader reader(head, "Index or Lines frame");
   IndexPiece piece;
   ASSIGN_OR_RETURN(uint64_t size, reader.Varint(kMaxIndexPiece));
   if (size == 0) return reader.Error("a piece of no bytes");
@@ -717,8 +710,103 @@ absl::StatusOr<std::vector<IndexEntry>> ParseIndex(ByteSpan bytes,
     entries.push_back(std::move(indexed));
   }
   RETURN_IF_ERROR(reader.ExpectEnd());
-  RETURN_IF_ERROR(CheckTree(entries, budget));
+  constexpr size_t kBytesPerPath = 64;  // a node and its place in the table
+  RETURN_IF_ERROR(budget.Reserve(entries.size() * kBytesPerPath));
+  RETURN_IF_ERROR(CheckTree(
+      "the archive", entries.size(),
+      [&entries](size_t i) -> const Entry& { return entries[i].entry; }));
   return entries;
+}
+
+void WriteLines(const std::vector<FileLines>& files, Buffer* out) {
+  ByteWriter writer(out);
+  writer.Varint(files.size());
+  uint64_t next_entry = 0;
+  for (const FileLines& file : files) {
+    writer.Varint(file.entry - next_entry);
+    next_entry = file.entry + 1;
+    writer.Varint(file.blocks.size());
+    int64_t previous = 0;
+    for (const BlockLines& block : file.blocks) {
+      writer.Varint(uint64_t{block.line_ends} << 2 | (block.has_nul ? 2 : 0) |
+                    (block.ends_line ? 1 : 0));
+      writer.Le<uint8_t>(static_cast<uint8_t>(block.times));
+      if (block.times != BlockLines::Times::kSome) continue;
+      writer.Varint(ZigZag64(block.earliest - previous));
+      writer.Varint(static_cast<uint64_t>(block.latest - block.earliest));
+      previous = block.latest;
+    }
+    const bool has_letters =
+        !file.blocks.empty() && !file.blocks.front().letters.empty();
+    writer.Le<uint8_t>(has_letters ? 1 : 0);
+    if (!has_letters) continue;
+    // Blocks have much the same ones.
+    std::array<uint8_t, kLetterBytes> before{};
+    for (const BlockLines& block : file.blocks) {
+      for (size_t i = 0; i < kLetterBytes; ++i) {
+        writer.Le<uint8_t>(block.letters[i] ^ before[i]);
+        before[i] = block.letters[i];
+      }
+    }
+  }
+}
+
+absl::StatusOr<std::vector<FileLines>> ParseLines(ByteSpan bytes,
+                                                  uint64_t max_memory) {
+  MemoryBudget budget("what the archive tells of lines", max_memory);
+  ByteReader reader(bytes, "Lines frame");
+  // A file takes at least 2 bytes, a block too.
+  ASSIGN_OR_RETURN(const uint64_t count, reader.Varint(reader.remaining() / 2));
+  RETURN_IF_ERROR(budget.Reserve(count * sizeof(FileLines)));
+  std::vector<FileLines> files(count);
+  uint64_t next_entry = 0;
+  for (FileLines& file : files) {
+    ASSIGN_OR_RETURN(const uint64_t gap, reader.Varint(kMaxFileSize));
+    file.entry = next_entry + gap;
+    next_entry = file.entry + 1;
+    if (next_entry > kMaxFileSize) return reader.Error("no such entry");
+    ASSIGN_OR_RETURN(const uint64_t blocks,
+                     reader.Varint(reader.remaining() / 2));
+    RETURN_IF_ERROR(budget.Reserve(blocks * sizeof(BlockLines)));
+    file.blocks.resize(blocks);
+    int64_t previous = 0;
+    for (BlockLines& block : file.blocks) {
+      ASSIGN_OR_RETURN(const uint64_t ends,
+                       reader.Varint(uint64_t{kMaxBlock} << 2 | 3));
+      block.line_ends = static_cast<uint32_t>(ends >> 2);
+      block.has_nul = (ends & 2) != 0;
+      block.ends_line = (ends & 1) != 0;
+      ASSIGN_OR_RETURN(const uint8_t times, reader.Le<uint8_t>());
+      if (times > static_cast<uint8_t>(BlockLines::Times::kUnknown)) {
+        return reader.Error("times are neither known nor unknown");
+      }
+      block.times = static_cast<BlockLines::Times>(times);
+      if (block.times != BlockLines::Times::kSome) continue;
+      ASSIGN_OR_RETURN(const uint64_t moved, reader.Varint());
+      ASSIGN_OR_RETURN(const uint64_t span, reader.Varint(INT64_MAX));
+      if (__builtin_add_overflow(previous, UnZigZag64(moved),
+                                 &block.earliest) ||
+          __builtin_add_overflow(block.earliest, static_cast<int64_t>(span),
+                                 &block.latest)) {
+        return reader.Error("a time is out of range");
+      }
+      previous = block.latest;
+    }
+    ASSIGN_OR_RETURN(const uint8_t has_letters, reader.Le<uint8_t>());
+    if (has_letters > 1)
+      return reader.Error("letters are neither told nor not");
+    const BlockLines* before = nullptr;
+    for (size_t i = 0; i < blocks && has_letters == 1; ++i) {
+      ASSIGN_OR_RETURN(const ByteSpan changed, reader.Bytes(kLetterBytes));
+      file.blocks[i].letters.assign(changed.begin(), changed.end());
+      for (size_t k = 0; k < kLetterBytes && before != nullptr; ++k) {
+        file.blocks[i].letters[k] ^= before->letters[k];
+      }
+      before = &file.blocks[i];
+    }
+  }
+  RETURN_IF_ERROR(reader.ExpectEnd());
+  return files;
 }
 
 Buffer WriteTrailer(const Trailer& trailer) {

@@ -4,7 +4,9 @@
 #define ZIPLLM_CONTAINER_FORMAT_H_
 
 #include <array>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/buffer.h"
@@ -60,7 +62,8 @@ enum class FrameType : uint8_t {
   kTrailer = 5,
   kShared = 6,
   kReferences = 7,
-  kAhead = 8
+  kAhead = 8,
+  kLines = 9,  ///< optional: FrameReader skips it
 };
 
 /// First 12 bytes of a frame.
@@ -70,7 +73,7 @@ struct FramePrefix {
   uint32_t head_size = 0;
   uint32_t data_size = 0;
 
-  /// One of FrameType.
+  /// One that every reader must know.
   bool Known() const {
     return type >= static_cast<uint8_t>(FrameType::kEntry) &&
            type <= static_cast<uint8_t>(FrameType::kAhead);
@@ -88,7 +91,8 @@ absl::StatusOr<FramePrefix> ParsePrefix(ByteSpan bytes, uint64_t offset);
 /// hash.
 absl::Status CheckHead(ByteSpan bytes, uint64_t offset);
 /// Prefix, head and hash: what stands before the data of a frame.
-Buffer WriteFrameStart(FrameType type, ByteSpan head, uint32_t data_size);
+Buffer WriteFrameStart(FrameType type, ByteSpan head, uint32_t data_size,
+                       bool optional = false);
 
 /// The fields of an Entry frame go to and from zipllm::Entry; the others of it
 /// stay untouched.
@@ -99,6 +103,11 @@ absl::StatusOr<Entry> ParseEntryHead(ByteSpan head);
 absl::Status CheckPath(const std::string& path, EntryKind kind);
 /// True of a file, which is then alone, and of the root of a tree.
 bool MayComeFirst(const Entry& entry);
+/// OK if the entries 0 to `count` - 1 are one file, or a tree whose directories
+/// come before what is in them; no path twice. Takes about 64 bytes an entry
+/// meanwhile. `what` has them, for messages: "the archive".
+absl::Status CheckTree(std::string_view what, size_t count,
+                       const std::function<const Entry&(size_t)>& entry);
 
 struct BlockRecord {
   uint8_t codec = 0;
@@ -216,7 +225,7 @@ struct IndexEntry {
   std::vector<FrameRecord> frames;
 };
 
-/// Head of an Index frame.
+/// Head of an Index or Lines frame.
 struct IndexPiece {
   uint32_t size = 0;
   uint8_t codec = 0;
@@ -233,6 +242,43 @@ void WriteIndexEntry(const IndexEntry& entry, uint64_t* previous_offset,
 /// RESOURCE_EXHAUSTED where the result would take more than `max_memory` bytes.
 absl::StatusOr<std::vector<IndexEntry>> ParseIndex(ByteSpan bytes,
                                                    uint64_t max_memory);
+
+/// What is known of the lines of one block. A line belongs to the block that it
+/// begins in.
+struct BlockLines {
+  enum class Times : uint8_t {
+    kNone = 0,     ///< no line has a time
+    kSome = 1,     ///< those that have one are of `earliest` to `latest`
+    kUnknown = 2,  ///< nobody looked
+  };
+  uint32_t line_ends = 0;
+  bool ends_line = false;  ///< its last byte is a line end
+  bool has_nul = false;    ///< a byte of it is 0
+  Times times = Times::kUnknown;
+  /// Milliseconds since 1970, rounded down and up (base/timestamp.h).
+  int64_t earliest = 0;
+  int64_t latest = 0;
+  /// A set of bits by LetterBit, of four letters each that follow each other in
+  /// it; empty: not told.
+  std::vector<uint8_t> letters;
+};
+/// Bytes of BlockLines::letters, and the bit of four letters that are numbers
+/// from 0 to 25.
+inline constexpr size_t kLetterBytes = size_t{1} << 10;
+constexpr uint32_t LetterBit(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return (((a * 26 + b) * 26 + c) * 26 + d) * 2654435761u >> 19;
+}
+/// Of all blocks of a file, in order.
+struct FileLines {
+  uint64_t entry = 0;  ///< its number in the archive
+  std::vector<BlockLines> blocks;
+};
+/// What the Lines frames of an archive join to; files come in ascending order,
+/// and have `letters` in all blocks or in none.
+void WriteLines(const std::vector<FileLines>& files, Buffer* out);
+/// RESOURCE_EXHAUSTED where the result would take more than `max_memory` bytes.
+absl::StatusOr<std::vector<FileLines>> ParseLines(ByteSpan bytes,
+                                                  uint64_t max_memory);
 
 struct Trailer {
   uint64_t index_offset = 0;

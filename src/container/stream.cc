@@ -162,9 +162,10 @@ absl::Status ArchiveWriter::Write(ByteSpan bytes) {
 }
 
 absl::Status ArchiveWriter::WriteFrame(FrameType type, ByteSpan head,
-                                       ByteSpan data) {
+                                       ByteSpan data, bool optional) {
   RETURN_IF_ERROR(Write(
-      WriteFrameStart(type, head, static_cast<uint32_t>(data.size())).span()));
+      WriteFrameStart(type, head, static_cast<uint32_t>(data.size()), optional)
+          .span()));
   return data.empty() ? absl::OkStatus() : Write(data);
 }
 
@@ -209,13 +210,15 @@ absl::Status ArchiveWriter::WriteAhead(ByteSpan head, ByteSpan data,
   return WriteFrame(FrameType::kAhead, head, data);
 }
 
-absl::Status ArchiveWriter::EndFile(const EntryEnd& end, Layout layout) {
+absl::Status ArchiveWriter::EndFile(const EntryEnd& end, Layout layout,
+                                    std::vector<BlockLines> lines) {
   Buffer head;
   WriteEntryEnd(end, &head);
   RETURN_IF_ERROR(WriteFrame(FrameType::kEntryEnd, head.span(), {}));
   current_.entry.size = end.size;
   current_.entry.sha256 = end.sha256;
   current_.entry.layout = std::move(layout);
+  if (!lines.empty()) lines_.push_back({entries_, std::move(lines)});
   AppendToIndex();
   return absl::OkStatus();
 }
@@ -226,16 +229,12 @@ void ArchiveWriter::AppendToIndex() {
   current_ = {};
 }
 
-absl::Status ArchiveWriter::Finish() {
-  Trailer trailer;
-  trailer.index_offset = offset_;
-  Buffer index;
-  ByteWriter(&index).Varint(entries_);
-  index.Append(index_.span());
+absl::Status ArchiveWriter::WritePieces(FrameType type, ByteSpan bytes,
+                                        bool optional) {
   Buffer coded;
-  for (size_t pos = 0; pos < index.size();) {
+  for (size_t pos = 0; pos < bytes.size();) {
     ByteSpan plain =
-        index.span().subspan(pos, std::min(index.size() - pos, kMaxIndexPiece));
+        bytes.subspan(pos, std::min(bytes.size() - pos, kMaxIndexPiece));
     pos += plain.size();
     IndexPiece piece{.size = static_cast<uint32_t>(plain.size()),
                      .codec = kZstd,
@@ -249,7 +248,23 @@ absl::Status ArchiveWriter::Finish() {
     }
     Buffer head;
     WriteIndexPiece(piece, &head);
-    RETURN_IF_ERROR(WriteFrame(FrameType::kIndex, head.span(), data));
+    RETURN_IF_ERROR(WriteFrame(type, head.span(), data, optional));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ArchiveWriter::Finish() {
+  Trailer trailer;
+  trailer.index_offset = offset_;
+  Buffer index;
+  ByteWriter(&index).Varint(entries_);
+  index.Append(index_.span());
+  RETURN_IF_ERROR(WritePieces(FrameType::kIndex, index.span()));
+  if (!lines_.empty()) {
+    Buffer lines;
+    WriteLines(lines_, &lines);
+    RETURN_IF_ERROR(
+        WritePieces(FrameType::kLines, lines.span(), /*optional=*/true));
   }
   trailer.archive_size = offset_ + kTrailerSize;
   return Write(WriteTrailer(trailer).span());

@@ -69,7 +69,8 @@ absl::StatusOr<Frame> ReadFrameAt(Source& in, uint64_t offset);
 /// Refuses a header whose bounds need more than `max_memory`.
 absl::Status CheckBounds(const Header& header, uint64_t max_memory);
 
-/// Decodes the data of an Index frame and appends its piece to `*index`.
+/// Decodes the data of an Index or Lines frame and appends its piece to
+/// `*index`.
 absl::Status AppendIndexPiece(const Frame& frame, ByteSpan data, Buffer* index);
 
 /// Writes one archive: Begin, then for each entry Entry, Blocks..., EndFile;
@@ -92,15 +93,21 @@ class ArchiveWriter {
                            uint32_t blocks);
   /// The same for blocks that are in no file until duplicates say where.
   absl::Status WriteAhead(ByteSpan head, ByteSpan data, uint32_t blocks);
-  /// Ends a file; `layout` must tile its `end.size` bytes.
-  absl::Status EndFile(const EntryEnd& end, Layout layout);
+  /// Ends a file; `layout` must tile its `end.size` bytes. `lines`: of all its
+  /// blocks, or of none.
+  absl::Status EndFile(const EntryEnd& end, Layout layout,
+                       std::vector<BlockLines> lines = {});
   absl::Status Finish();
 
   /// Bytes written so far.
   uint64_t offset() const { return offset_; }
 
  private:
-  absl::Status WriteFrame(FrameType type, ByteSpan head, ByteSpan data);
+  absl::Status WriteFrame(FrameType type, ByteSpan head, ByteSpan data,
+                          bool optional = false);
+  // Cut into frames of this type.
+  absl::Status WritePieces(FrameType type, ByteSpan bytes,
+                           bool optional = false);
   absl::Status Write(ByteSpan bytes);
   void AppendToIndex();
 
@@ -108,6 +115,7 @@ class ArchiveWriter {
   uint64_t offset_ = 0;
   IndexEntry current_;
   Buffer index_;
+  std::vector<FileLines> lines_;
   uint64_t entries_ = 0;
   uint64_t previous_offset_ = 0;
 };

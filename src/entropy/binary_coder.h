@@ -76,6 +76,8 @@ class BinaryDecoder {
 
   /// Whether the code is as long as an encoder of the same bits makes it.
   bool IsAtEnd() const { return next_ == size_ + 3; }
+  /// Whether it is shorter already.
+  bool IsPastEnd() const { return next_ > size_ + 3; }
 
  private:
   uint32_t NextByte() {

@@ -1,35 +1,46 @@
-// Bits, lowest first, for what is small: tables of parameters.
+// Bits, lowest first.
 #ifndef ZIPLLM_ENTROPY_BITS_H_
 #define ZIPLLM_ENTROPY_BITS_H_
 
-#include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/buffer.h"
+#include "base/bytes.h"
 #include "zipllm/types.h"
 
 namespace zipllm::entropy {
 
-/// Appends bits to a Buffer it does not own; `Finish` fills the last byte with
-/// zeros. Thread-compatible.
+/// Appends bits to a Buffer it does not own, which has all of them after
+/// `Finish` only: that fills the last byte with zeros. Thread-compatible.
 class BitWriter {
  public:
   explicit BitWriter(Buffer* out) : out_(out) {}
-  /// The lowest `count` (at most 32) bits of `value`, which has no others.
-  void Put(uint32_t value, int count) {
-    held_ |= uint64_t{value} << held_bits_;
-    for (held_bits_ += count; held_bits_ >= 8; held_bits_ -= 8) {
-      *out_->Extend(1) = static_cast<uint8_t>(held_);
-      held_ >>= 8;
+  /// The lowest `count` (at most 64) bits of `value`, which has no others.
+  void Put(uint64_t value, int count) {
+    if (count > 32) {
+      Put(value & UINT32_MAX, 32);
+      value >>= 32;
+      count -= 32;
+    }
+    held_ |= value << held_bits_;
+    held_bits_ += count;
+    if (held_bits_ >= 32) {
+      StoreLe(out_->Extend(4), static_cast<uint32_t>(held_));
+      held_ >>= 32;
+      held_bits_ -= 32;
     }
   }
   void Finish() {
-    if (held_bits_ > 0) Put(0, 8 - held_bits_);
+    for (; held_bits_ > 0; held_bits_ -= 8, held_ >>= 8) {
+      *out_->Extend(1) = static_cast<uint8_t>(held_);
+    }
+    held_bits_ = 0;
   }
 
  private:
   Buffer* out_;
-  uint64_t held_ = 0;
+  uint64_t held_ = 0;  // below 32 bits between calls
   int held_bits_ = 0;
 };
 
@@ -40,26 +51,38 @@ class BitReader {
   explicit BitReader(ByteSpan data) : data_(data) {}
   /// The next `count` (at most 32) bits.
   uint32_t Get(int count) {
-    while (held_bits_ < count) {
-      held_ |= uint64_t{next_ < data_.size() ? data_[next_] : uint8_t{0}}
-               << held_bits_;
-      ++next_;
-      held_bits_ += 8;
-    }
-    const uint64_t value = held_ & ((uint64_t{1} << count) - 1);
-    held_ >>= count;
-    held_bits_ -= count;
-    return static_cast<uint32_t>(value);
+    const uint64_t mask = (uint64_t{1} << count) - 1;
+    const auto value = static_cast<uint32_t>(Next() & mask);
+    bit_ += static_cast<size_t>(count);
+    return value;
+  }
+  /// The next `count` (at most 64) bits.
+  uint64_t Get64(int count) {
+    if (count <= 32) return Get(count);
+    const uint64_t low = Get(32);
+    return low | uint64_t{Get(count - 32)} << 32;
   }
   /// Whether all bytes were read, nothing beyond, and what is left of the last
   /// one is zeros.
-  bool AtEnd() const { return next_ == data_.size() && held_ == 0; }
+  bool AtEnd() const { return (bit_ + 7) / 8 == data_.size() && Next() == 0; }
 
  private:
+  /// What comes next, in at least 57 bits.
+  uint64_t Next() const {
+    const size_t byte = bit_ / 8;
+    uint64_t word = 0;
+    if (byte + 8 <= data_.size()) {
+      word = LoadLe<uint64_t>(data_.data() + byte);
+    } else {
+      for (size_t i = byte; i < data_.size(); ++i) {
+        word |= uint64_t{data_[i]} << (8 * (i - byte));
+      }
+    }
+    return word >> (bit_ % 8);
+  }
+
   ByteSpan data_;
-  size_t next_ = 0;
-  uint64_t held_ = 0;
-  int held_bits_ = 0;
+  size_t bit_ = 0;
 };
 
 /// Integers in a Rice code whose parameter follows their mean (as in JPEG-LS,
@@ -119,6 +142,13 @@ inline uint32_t ZigZag(int32_t value) {
 }
 inline int32_t UnZigZag(uint32_t value) {
   return static_cast<int32_t>(value >> 1) ^ -static_cast<int32_t>(value & 1);
+}
+/// The same for any of 64 bits.
+constexpr uint64_t ZigZag64(int64_t value) {
+  return static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63);
+}
+constexpr int64_t UnZigZag64(uint64_t value) {
+  return static_cast<int64_t>(value >> 1 ^ (0 - (value & 1)));
 }
 
 }  // namespace zipllm::entropy

@@ -120,7 +120,7 @@ absl::StatusOr<ClassFrequencies> ParseClassFrequencies(ByteReader& reader) {
   bool in_use = false;
   for (size_t s = 0; s < used.size(); in_use = !in_use) {
     const uint32_t run = runs.Read(&bits);
-    if (run > used.size() - s || (run == 0 && s > 0)) {
+    if (run > used.size() - s || (run == 0 && (s > 0 || in_use))) {
       return reader.Error("a run of ", run, " symbols after ", s);
     }
     std::fill_n(used.begin() + static_cast<std::ptrdiff_t>(s), run, in_use);

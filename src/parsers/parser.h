@@ -35,6 +35,10 @@ struct Outcome {
   /// file, whichever is shorter. More than the prefix it was called with and at
   /// most kMaxPrefix.
   uint64_t need_prefix = 0;
+  /// If not 0 (and a layout): what of the file begins there is of the same
+  /// format, and can be labelled as if it were a file. That is done where the
+  /// file can be read at offsets; the layout is complete without.
+  uint64_t next = 0;
   // Neither: not this parser's format, or malformed.
 };
 

@@ -11,9 +11,6 @@
 namespace zipllm::quantizers {
 
 /// Numbers, or the steps between them. False where the type is not known.
-using DequantizeFn = bool (*)(DType dtype, bool steps, const uint8_t* blocks,
-                              size_t count, float* out);
-
 bool DequantizeScalar(DType dtype, bool steps, const uint8_t* blocks,
                       size_t count, float* out);
 bool DequantizeAvx2(DType dtype, bool steps, const uint8_t* blocks,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/by_target.h"
+
 namespace zipllm::quantizers {
 namespace {
 
@@ -76,25 +78,14 @@ const GridCandidates* CandidatesOf(const Grid& grid) {
   }
 }
 
-const GridKernels* FindGridKernels(kernels::Target target) {
-  switch (target) {
-    case kernels::Target::kScalar:
-      return &kGridKernelsScalar;
-#if defined(__x86_64__)
-    case kernels::Target::kAvx2:
-      return kernels::Find(target) != nullptr ? &kGridKernelsAvx2 : nullptr;
-    case kernels::Target::kAvx512:
-      return kernels::Find(target) != nullptr ? &kGridKernelsAvx512 : nullptr;
-#endif
-    default:
-      return nullptr;
-  }
-}
+namespace {
+constexpr kernels::ByTarget<GridKernels> kByTarget =
+    ZIPLLM_BY_TARGET(kGridKernels);
+}  // namespace
 
-const GridKernels& BestGridKernels() {
-  static const GridKernels* const best =
-      FindGridKernels(kernels::Best().target);
-  return best != nullptr ? *best : kGridKernelsScalar;
+const GridKernels* FindGridKernels(kernels::Target target) {
+  return kByTarget.Find(target);
 }
+const GridKernels& BestGridKernels() { return kByTarget.Best(); }
 
 }  // namespace zipllm::quantizers

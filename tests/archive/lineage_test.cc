@@ -186,7 +186,7 @@ Model Renamed(Model model, uint64_t seed) {
 }
 
 std::string DataPath(const std::string& path) {
-  return std::string(ZIPLLM_SOURCE_DIR) + "/../shared/data/" + path;
+  return ZIPLLM_SOURCE_DIR "/../shared/data/" + path;
 }
 
 bool HasData() { return std::filesystem::exists(DataPath("family")); }

@@ -231,8 +231,7 @@ TEST(Tree, ALinkInTheWayIsNotFollowed) {
 }
 
 TEST(RealData, WholeFolderRoundTrips) {
-  const std::string data =
-      std::string(ZIPLLM_SOURCE_DIR) + "/../shared/data/family";
+  const std::string data = ZIPLLM_SOURCE_DIR "/../shared/data/family";
   if (!fs::exists(data)) GTEST_SKIP() << "../shared/data is not here";
   TempDir dir;
   Bytes archive;

@@ -17,9 +17,7 @@ namespace fs = std::filesystem;
 using namespace testing;
 using nlohmann::json;
 
-std::string Folder() {
-  return std::string(ZIPLLM_SOURCE_DIR) + "/format-spec/vectors/";
-}
+std::string Folder() { return ZIPLLM_SOURCE_DIR "/format-spec/vectors/"; }
 
 json Manifest(const char* group) {
   std::ifstream in(Folder() + "MANIFEST.json");

@@ -147,7 +147,7 @@ std::optional<Bytes> DecodeBlock(const Decoder& decoder, ByteSpan params,
     references.push_back(reference);
   }
   const BlockContext exact = {references, context.row, context.position,
-                              exact_shared.span()};
+                              exact_shared.span(), context.text_model};
   std::optional<Bytes> first;
   for (const uint8_t before : {uint8_t{0x00}, uint8_t{0xA5}}) {
     Scratch scratch;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "quantizers/quantizer.h"
 
@@ -125,6 +126,25 @@ std::vector<uint8_t> MakeText(size_t size, Random& random) {
   return text;
 }
 
+std::vector<uint8_t> MakeLines(size_t size, Random& random) {
+  static constexpr std::string_view kMessages[] = {
+      "INFO scheduler: job ", "DEBUG cache: evicted entry ",
+      "WARN net.Peer: no answer from 10.0.0.7, attempt "};
+  std::string text;
+  uint64_t time = 1000;
+  for (uint64_t job = 4711; text.size() < size; ++job) {
+    time += random.Below(3);
+    text += "2026-11-22 12:" + std::to_string(100 + time / 60 % 60).substr(1) +
+            ":" + std::to_string(100 + time % 60).substr(1) + " [worker-" +
+            std::to_string(job % 4) + "] ";
+    text += kMessages[random.Below(std::size(kMessages))];
+    text += std::to_string(job) + " took 0." +
+            std::to_string(random.Below(1000)) + " s\n";
+  }
+  text.resize(size);
+  return {text.begin(), text.end()};
+}
+
 /// The value of `bits`; of NaN and infinity what they would be as numbers.
 double FromBits(uint64_t bits, FloatFormat format) {
   const int bias = (1 << (format.exponent_bits - 1)) - 1;
@@ -240,8 +260,9 @@ std::vector<uint8_t> Cast(Random& random, const Numbers& numbers, DType to) {
 }  // namespace
 
 std::string_view KindName(Kind kind) {
-  static constexpr std::string_view kNames[] = {
-      "random", "text", "gaussian", "constant", "ramp", "sparse", "special"};
+  static constexpr std::string_view kNames[] = {"random",   "text", "gaussian",
+                                                "constant", "ramp", "sparse",
+                                                "special",  "lines"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -253,6 +274,7 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
   const size_t width = ElementBytes(dtype);
   const size_t size = width * elements;
   if (kind == Kind::kText) return MakeText(size, random);
+  if (kind == Kind::kLines) return MakeLines(size, random);
 
   const FloatFormat format = FormatOf(dtype);
   const size_t float_bytes =
@@ -297,6 +319,7 @@ std::vector<uint8_t> MakeInput(Kind kind, DType dtype, size_t elements,
            [&](size_t) { return random.Below(50) == 0 ? random.Next() : 0; });
       break;
     case Kind::kText:
+    case Kind::kLines:
       break;
   }
   if (IsBigEndian(dtype)) {
@@ -320,7 +343,8 @@ EncodeRequest Input::Request(size_t block_size, int level) const {
           .dtype = dtype,
           .level = level,
           .row = row,
-          .references = references};
+          .references = references,
+          .is_text = dtype == DType::kBytes};
 }
 
 Input PutBeside(Beside beside, DType dtype, std::vector<uint8_t> data,

@@ -37,6 +37,7 @@ enum class Kind {
   kRamp,      ///< integers counting up
   kSparse,    ///< one element in 50 is not zero
   kSpecial,   ///< NaN payloads, infinities, denormals, -0 and a few weights
+  kLines,     ///< lines of a log; not among kKinds
 };
 inline constexpr std::array kKinds = {
     Kind::kRandom, Kind::kText,   Kind::kGaussian, Kind::kConstant,
@@ -173,6 +174,16 @@ inline constexpr std::array kHomes = {
     Home{"scaled", Kind::kGaussian, DType::kI8, 1, Beside::kScales},
     Home{"scaled", Kind::kRandom, DType::kU8, 3, Beside::kScales},
     Home{"scaled", Kind::kRandom, DType::kI32, 6, Beside::kScales},
+    Home{"bwt", Kind::kText, DType::kBytes, 3},
+    Home{"bwt", Kind::kSparse, DType::kBytes, 5},
+    Home{"text_cm", Kind::kText, DType::kBytes, 6},
+    Home{"text_cm", Kind::kSparse, DType::kBytes, 8},
+    Home{"text_lm", Kind::kText, DType::kBytes, 9},
+    Home{"log", Kind::kLines, DType::kBytes, 3},
+    Home{"log", Kind::kLines, DType::kBytes, 6},
+    Home{"table", Kind::kRamp, DType::kI32, 3},
+    Home{"table", Kind::kRamp, DType::kU16, 6},
+    Home{"table", Kind::kRamp, DType::kF64, 9},
     Home{"derived", Kind::kGaussian, DType::kGgmlQ40, 3, Beside::kWeights},
     Home{"derived", Kind::kGaussian, DType::kGgmlIQ4NL, 1, Beside::kWeights},
     Home{"derived", Kind::kGaussian, DType::kGgmlMXFP4, 3, Beside::kWeights},

@@ -18,25 +18,34 @@ using Random = std::mt19937;
 
 TEST(Bits, RoundTrip) {
   Random random(3);
-  std::vector<std::pair<uint32_t, int>> fields;
+  std::vector<std::pair<uint64_t, int>> fields;
   Buffer buffer;
   BitWriter writer(&buffer);
   for (int i = 0; i < 5000; ++i) {
-    const int count = static_cast<int>(random() % 33);
-    const auto value =
-        static_cast<uint32_t>(random() & ((uint64_t{1} << count) - 1));
+    const int count = static_cast<int>(random() % 65);
+    const uint64_t value =
+        count == 0 ? 0 : (uint64_t{random()} << 32 | random()) >> (64 - count);
     fields.emplace_back(value, count);
     writer.Put(value, count);
   }
   writer.Finish();
   BitReader reader(buffer.span());
   for (const auto& [value, count] : fields) {
-    ASSERT_EQ(reader.Get(count), value);
+    ASSERT_EQ(reader.Get64(count), value);
   }
   EXPECT_TRUE(reader.AtEnd());
   reader.Get(32);
   EXPECT_FALSE(reader.AtEnd());
   EXPECT_FALSE(BitReader(buffer.span()).AtEnd());
+}
+
+TEST(Bits, BitsLeftOverAreZeros) {
+  const uint8_t bytes[] = {0x12, 0x21};
+  BitReader reader(bytes);
+  EXPECT_EQ(reader.Get(12), 0x112u);
+  EXPECT_FALSE(reader.AtEnd());
+  reader.Get(2);
+  EXPECT_TRUE(reader.AtEnd());
 }
 
 TEST(Bits, AdaptiveRiceRoundTripsAnyValues) {
@@ -63,7 +72,12 @@ TEST(Bits, ZigZagIsSmallForSmallNumbers) {
   for (int32_t value = -5000; value < 5000; ++value) {
     EXPECT_EQ(UnZigZag(ZigZag(value)), value);
     EXPECT_LE(ZigZag(value), static_cast<uint32_t>(2 * std::abs(value)));
+    EXPECT_EQ(ZigZag64(value), ZigZag(value));
+    EXPECT_EQ(UnZigZag64(ZigZag(value)), value);
   }
+  EXPECT_EQ(ZigZag64(INT64_MIN), UINT64_MAX);
+  EXPECT_EQ(UnZigZag64(UINT64_MAX), INT64_MIN);
+  EXPECT_EQ(UnZigZag64(ZigZag64(INT64_MAX)), INT64_MAX);
 }
 
 /// Bell-shaped counts around 128, wider by class.

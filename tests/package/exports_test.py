@@ -13,7 +13,7 @@ declared = set()
 for header in headers:
     with open(header, encoding="utf-8") as f:
         text = re.sub(r"//[^\n]*|/\*.*?\*/|#define[^\n]*", "", f.read(), flags=re.S)
-    declared.update(re.findall(r"class\s+ZIPLLM_EXPORT\s+(\w+)", text))
+    declared.update(re.findall(r"(?:class|struct)\s+ZIPLLM_EXPORT\s+(\w+)", text))
     declared.update(re.findall(r"ZIPLLM_EXPORT\s[^;{(]*?(\w+)\s*\(", text))
 
 exported, foreign = set(), []

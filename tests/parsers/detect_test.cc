@@ -12,7 +12,8 @@ using ::testing::ElementsAre;
 TEST(DetectTest, RegisteredParsers) {
   std::vector<std::string_view> names;
   for (const Parser* parser : AllParsers()) names.push_back(parser->name);
-  EXPECT_THAT(names, ElementsAre("safetensors", "gguf", "imatrix"));
+  EXPECT_THAT(names,
+              ElementsAre("safetensors", "gguf", "imatrix", "npy", "npz"));
 }
 
 TEST(DetectTest, EmptyFileHasNoSegments) {

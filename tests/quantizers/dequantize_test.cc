@@ -6,9 +6,9 @@
 #include <cstring>
 #include <initializer_list>
 #include <iterator>
-#include <map>
 #include <set>
 
+#include "kernels/by_target.h"
 #include "quantizers/dequantize_loops.h"
 #include "quantizers/inputs.h"
 
@@ -121,13 +121,8 @@ TEST(Dequantize, KnowsAllQuantizedTypesAndNoOthers) {
 }
 
 TEST(Dequantize, TargetsAgree) {
-  const std::map<kernels::Target, DequantizeFn> functions = {
-    {kernels::Target::kScalar, DequantizeScalar},
-#if defined(__x86_64__)
-    {kernels::Target::kAvx2, DequantizeAvx2},
-    {kernels::Target::kAvx512, DequantizeAvx512},
-#endif
-  };
+  constexpr kernels::ByTarget<decltype(DequantizeScalar)> kFunctions =
+      ZIPLLM_BY_TARGET(Dequantize);
   for (const DType dtype : kAll) {
     // Grid types have one function for all targets.
     if (!DequantizeScalar(dtype, false, nullptr, 0, nullptr)) continue;
@@ -137,8 +132,8 @@ TEST(Dequantize, TargetsAgree) {
           steps ? blocks.StepsOfNumbers() : blocks.Numbers();
       for (const kernels::Target target : Targets()) {
         std::vector<float> numbers(blocks.elements());
-        functions.at(target)(dtype, steps, blocks.bytes.data(), blocks.count,
-                             numbers.data());
+        (*kFunctions.Find(target))(dtype, steps, blocks.bytes.data(),
+                                   blocks.count, numbers.data());
         EXPECT_EQ(BytesOf(numbers), BytesOf(expected))
             << FindDType(dtype)->name;
       }

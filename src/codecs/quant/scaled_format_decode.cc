@@ -5,25 +5,14 @@
 
 #include "base/dtype.h"
 #include "codecs/quant/scaled_format.h"
+#include "codecs/reference/sum_format.h"
 #include "entropy/bits.h"
 
 namespace zipllm::codecs::scaled {
 namespace {
 
 using kernels::FloatType;
-
-std::optional<FloatType> FloatTypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return FloatType::kBF16;
-    case DType::kF16:
-      return FloatType::kF16;
-    case DType::kF32:
-      return FloatType::kF32;
-    default:
-      return std::nullopt;
-  }
-}
+using sum_format::FloatTypeOf;
 
 /// Facts of the types of codes that are floats.
 struct FloatCode {

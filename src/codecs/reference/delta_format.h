@@ -126,7 +126,7 @@ class ContextCursor {
       column_ += run;
       if (column_ < scales_.row) continue;
       column_ = 0;
-      ++rows_;
+      if (scales_.flags & kByRows) ++rows_;
     }
     if ((scales_.flags & kByRests) == 0) return;
     for (size_t i = 0; i < count; ++i) {

@@ -9,6 +9,7 @@
 #include "codecs/tensor/mix_blocks.h"
 #include "codecs/tensor/mix_models.h"
 #include "entropy/binary_coder.h"
+#include "entropy/bits.h"
 
 namespace zipllm::codecs {
 namespace mix {
@@ -108,7 +109,7 @@ absl::StatusOr<std::unique_ptr<const DecodeParams>> Parse(ByteSpan bytes) {
 }
 
 void DecodeNumbers(const mix::Params& params, uint64_t phase,
-                   entropy::BinaryDecoder& coder, mix::BitReader& bits,
+                   entropy::BinaryDecoder& coder, entropy::BitReader& bits,
                    MutableByteSpan out) {
   const size_t size = params.kind->element_size;
   const mix::Grid grid(params.row, phase, out.size() / size);
@@ -117,7 +118,7 @@ void DecodeNumbers(const mix::Params& params, uint64_t phase,
                   uint32_t element = models.Code(coder, column, 0);
                   if (const int tail = params.tail_bits(); tail > 0) {
                     const int zeros = models.CodeZeros(coder, column, 0);
-                    element |= bits.Take(tail - zeros) << zeros;
+                    element |= bits.Get(tail - zeros) << zeros;
                   }
                   std::memcpy(out.data() + i * size, &element, size);
                 });
@@ -159,13 +160,13 @@ absl::Status Decode(const DecodeParams* decode_params, ByteSpan coded,
   ASSIGN_OR_RETURN(const ByteSpan tails, reader.Bytes(reader.remaining()));
 
   entropy::BinaryDecoder coder(code.data(), code.size());
-  mix::BitReader bits(tails);
+  entropy::BitReader bits(tails);
   if (params.blocks != nullptr) {
     DecodeBlocks(params, phase, coder, out);
   } else {
     DecodeNumbers(params, phase, coder, bits, out);
   }
-  if (!coder.IsAtEnd() || !bits.IsAtEnd()) {
+  if (!coder.IsAtEnd() || !bits.AtEnd()) {
     return reader.Error("the code does not end where the block does");
   }
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include "codecs/tensor/mix_blocks.h"
 #include "codecs/tensor/mix_models.h"
 #include "entropy/binary_coder.h"
+#include "entropy/bits.h"
 
 namespace zipllm::codecs {
 namespace {
@@ -34,26 +35,6 @@ const Kind* KindOf(DType dtype) {
       return nullptr;
   }
 }
-
-class BitWriter {
- public:
-  explicit BitWriter(Buffer* out) : out_(out) {}
-  void Put(uint32_t bits, int count) {
-    held_ |= bits << held_bits_;
-    held_bits_ += count;
-    for (; held_bits_ >= 8; held_bits_ -= 8, held_ >>= 8) {
-      *out_->Extend(1) = static_cast<uint8_t>(held_);
-    }
-  }
-  void Finish() {
-    if (held_bits_ > 0) *out_->Extend(1) = static_cast<uint8_t>(held_);
-  }
-
- private:
-  Buffer* out_;
-  uint32_t held_ = 0;
-  int held_bits_ = 0;
-};
 
 uint32_t LoadElement(const Kind& kind, ByteSpan block, uint64_t i) {
   uint32_t element = 0;
@@ -149,7 +130,7 @@ uint8_t UnitOf(const quant::BlockType& type, ByteSpan data) {
 }
 
 void EncodeNumbers(const mix::Params& params, uint64_t phase, ByteSpan block,
-                   entropy::BinaryEncoder& coder, BitWriter& bits) {
+                   entropy::BinaryEncoder& coder, entropy::BitWriter& bits) {
   const Kind& kind = *params.kind;
   const mix::Grid grid(params.row, phase, block.size() / kind.element_size);
   mix::CodeGrid(params, grid, coder,
@@ -181,7 +162,7 @@ void AppendBlock(const mix::Params& params, uint64_t phase, ByteSpan block,
                  Buffer* out) {
   Buffer code, tails;
   entropy::BinaryEncoder coder(&code);
-  BitWriter bits(&tails);
+  entropy::BitWriter bits(&tails);
   if (params.blocks != nullptr) {
     EncodeBlocks(params, phase, block, coder);
   } else {

@@ -585,33 +585,6 @@ int Models<Coder>::CodeZeros(Coder& coder, size_t column, uint32_t element) {
   return zeros;
 }
 
-/// Reads bits that BitWriter wrote; zeros past the end.
-class BitReader {
- public:
-  explicit BitReader(ByteSpan data) : data_(data) {}
-  /// The next `count` bits, at most 24.
-  uint32_t Take(int count) {
-    while (held_bits_ < count) {
-      const uint32_t byte = next_ < data_.size() ? data_[next_] : 0;
-      ++next_;
-      held_ |= byte << held_bits_;
-      held_bits_ += 8;
-    }
-    const uint32_t bits = held_ & ((uint32_t{1} << count) - 1);
-    held_ >>= count;
-    held_bits_ -= count;
-    return bits;
-  }
-  /// Whether all was read, and only zeros are left of the last byte.
-  bool IsAtEnd() const { return next_ == data_.size() && held_ == 0; }
-
- private:
-  ByteSpan data_;
-  size_t next_ = 0;
-  uint32_t held_ = 0;
-  int held_bits_ = 0;
-};
-
 /// Codes all elements of a grid: `code(i, models, column)` for each, in order.
 template <class Coder, class CodeElement>
 void CodeGrid(const Params& params, const Grid& grid, Coder&,

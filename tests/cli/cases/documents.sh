@@ -13,9 +13,11 @@ if command -v man >/dev/null; then
   err_empty
   out_has "EXIT STATUS"
 fi
-for command in compress decompress list info test cat bench; do
+store=(init add ls show get rm gc fsck stats repack export)
+for command in compress decompress list info test cat grep derive bench mount "${store[@]/#/store }"; do
   grep -q "^\.SS $command" "$page" || fail "$command is not in the man page"
   # Each option of --help, too.
+  # shellcheck disable=SC2086  # one word a command
   zipllm $command --help | grep -oE '^  -[^ ]+|, --[a-z0-9-]+' | grep -oE -- '-.*' | tr -d , |
     while read -r option; do
       grep -qF -- "${option//-/\\-}" "$page" || fail "$option is not in the man page"
@@ -33,9 +35,16 @@ complete_() {
 [[ $(complete_ zipllm comp) == compress ]] || fail "subcommand"
 [[ $(complete_ zipllm compress --no-v) == --no-verify ]] || fail "option"
 [[ $(complete_ zipllm d --sh) == --sha256 ]] || fail "alias"
+[[ $(complete_ zipllm stor) == store ]] || fail "group"
+[[ $(complete_ zipllm store fs) == fsck ]] || fail "nested subcommand"
+[[ $(complete_ zipllm store add --repl) == --replace ]] || fail "nested option"
+[[ $(complete_ zipllm store add --ba) == --base ]] || fail "nested option"
+[[ -z $(complete_ zipllm store nothing --r) ]] || fail "unknown subcommand"
 touch 'a model.zllm' other
 [[ $(complete_ zipllm list 'a ') == 'a model.zllm' ]] || fail "file with a space"
 [[ $(complete_ zipllm compress -o o) == other ]] || fail "file after -o"
+[[ $(complete_ zipllm store export s m -o oth) == other ]] || fail "file after a nested -o"
+[[ -z $(complete_ zipllm store gc --grace '') ]] || fail "duration"
 [[ -z $(complete_ zipllm compress -T '') ]] || fail "number"
 if command -v zsh >/dev/null; then
   expect 0 zsh -n "$share/zsh/vendor-completions/_zipllm"
@@ -47,5 +56,10 @@ if command -v fish >/dev/null; then
   export HOME=$work XDG_CONFIG_HOME=$work XDG_DATA_HOME=$work
   expect 0 fish -c "source '$share/fish/vendor_completions.d/zipllm.fish'; complete -C 'zipllm decompress --sha'"
   out_has "--sha256"
+  err_empty
+  expect 0 fish -c "source '$share/fish/vendor_completions.d/zipllm.fish'; complete -C 'zipllm store '"
+  out_has fsck
+  expect 0 fish -c "source '$share/fish/vendor_completions.d/zipllm.fish'; complete -C 'zipllm store add --rep'"
+  out_has "--replace"
   err_empty
 fi

@@ -5,7 +5,7 @@ out_has 'Exit codes: 0 done'
 err_empty
 expect 0 zipllm --version
 grep -qE '^zipllm [0-9]+\.[0-9]+\.[0-9]+$' "$capture/out" || fail "version"
-for command in compress decompress list info test cat derive bench; do
+for command in compress decompress list info test cat derive bench mount store; do
   expect 0 zipllm $command --help
   out_has "Usage: zipllm $command"
   err_empty
