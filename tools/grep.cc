@@ -336,6 +336,7 @@ class FileSearch : public BlockVisitor {
 
   // Lines after one that was selected.
   void PrintPending(size_t end) {
+    if (pending_ > 0 && !printed_.has_value()) printed_ = offset_;
     for (; pending_ > 0 && Printed() < end; --pending_) {
       PrintLine(Printed(), NextLine(Printed()), '-');
     }
@@ -472,27 +473,130 @@ std::string OriginalName(const std::string& input) {
   return input;
 }
 
-}  // namespace
-
-void RunGrep(const CommandOptions& command, Console& console) {
-  GrepOptions options = command.grep;
+// Works out what options come to that change each other or PATTERN's place.
+bool Settle(CommandOptions& settings, Console& console) {
+  GrepOptions& options = settings.grep;
   if (options.before < 0) options.before = options.context;
   if (options.after < 0) options.after = options.context;
-  CommandOptions settings = command;
+  if (options.silent) options.list = List::kNone;
+  if (options.silent || options.list != List::kNone) options.count = false;
   if (options.patterns.empty() && options.pattern_files.empty()) {
     if (!options.pattern.has_value()) {
       console.FailUsage("no PATTERN: give one, or -e or -f");
-      return;
+      return false;
     }
     options.patterns.push_back(*options.pattern);
   } else if (options.pattern.has_value()) {
     settings.inputs.insert(settings.inputs.begin(), *options.pattern);
   }
-  if (!CheckInputs(settings, console)) return;
-  const absl::StatusOr<std::vector<std::string>> patterns =
+  return true;
+}
+
+// Whether it is plain that no line is selected: then GNU grep reads no file,
+// prints nothing, not even a count, and does not mind a pattern that is none.
+bool SelectsNothing(const GrepOptions& options,
+                    const std::vector<std::string>& patterns) {
+  if (options.list == List::kNonMatching) return false;
+  const GrepSyntax& syntax = options.syntax;
+  const bool all_match = patterns == std::vector<std::string>{""} &&
+                         !syntax.whole_lines && !syntax.whole_words;
+  return options.max_count == 0 || (options.invert && all_match);
+}
+
+// Searches archives, one after the other.
+class Search {
+ public:
+  Search(const CommandOptions& settings, const GrepMatcher& matcher,
+         Console& console)
+      : settings_(settings),
+        options_(settings.grep),
+        matcher_(matcher),
+        console_(console),
+        inputs_(InputsOf(settings)),
+        out_(console.OpenOutput(false)) {}
+
+  void Run() {
+    for (const std::string& input : inputs_) {
+      const absl::Status status = SearchArchive(input);
+      if (!status.ok()) console_.FailToAnswer(DisplayName(input), status);
+      if (IsAnswered()) break;
+    }
+    if (!any_) console_.AnswerNo();
+  }
+
+ private:
+  bool IsAnswered() const { return any_ && options_.silent; }
+
+  absl::Status SearchArchive(const std::string& input) {
+    ASSIGN_OR_RETURN(const Archive archive,
+                     OpenArchive(input, settings_, console_));
+    const std::vector<Entry>& entries = archive.entries();
+    const bool is_file =
+        entries.size() == 1 && entries.front().kind == EntryKind::kFile;
+    options_.with_filename =
+        options_.show_filename.value_or(inputs_.size() > 1 || !is_file);
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].kind != EntryKind::kFile) continue;
+      std::string name = OriginalName(input);
+      if (!is_file) name += "/" + entries[i].path;
+      RETURN_IF_ERROR(SearchFile(name, archive, i));
+      if (IsAnswered()) return absl::OkStatus();
+    }
+    console_.Detail(Format(
+        "%s: read %llu of %llu bytes", Printable(DisplayName(input)).c_str(),
+        static_cast<unsigned long long>(archive.bytes_read()),
+        static_cast<unsigned long long>(archive.size())));
+    return absl::OkStatus();
+  }
+
+  absl::Status SearchFile(const std::string& name, const Archive& archive,
+                          size_t entry) {
+    static const Needles everything;
+    FileSearch search(options_, matcher_, name, archive, entry, out_);
+    RETURN_IF_ERROR(archive.VisitBlocks(
+        entry, search.MaySkip() ? matcher_.needles() : everything, search));
+    any_ = any_ || search.selected() > 0;
+    if (options_.count) {
+      if (options_.with_filename) out_ << name << ":";
+      out_ << std::to_string(search.selected()) << "\n";
+    }
+    if (options_.list ==
+        (search.selected() > 0 ? List::kMatching : List::kNonMatching)) {
+      out_ << name << "\n";
+    }
+    RETURN_IF_ERROR(out_.Flush());
+    if (search.HidesLines()) console_.Tell(name + ": binary file matches");
+    return absl::OkStatus();
+  }
+
+  const CommandOptions& settings_;
+  GrepOptions options_;
+  const GrepMatcher& matcher_;
+  Console& console_;
+  const std::vector<std::string> inputs_;
+  Printer out_;
+  bool any_ = false;  // whether a line was selected
+};
+
+}  // namespace
+
+void RunGrep(const CommandOptions& command, Console& console) {
+  CommandOptions settings = command;
+  GrepOptions& options = settings.grep;
+  if (!Settle(settings, console) || !CheckInputs(settings, console)) return;
+  absl::StatusOr<std::vector<std::string>> patterns =
       Patterns(options, console);
   if (!patterns.ok()) {
     console.FailToAnswer("-f", patterns.status());
+    return;
+  }
+  if (patterns->empty()) {  // nothing matches: the contrary of all
+    *patterns = {""};
+    options.invert = !options.invert;
+    options.syntax.whole_words = options.syntax.whole_lines = false;
+  }
+  if (SelectsNothing(options, *patterns)) {
+    console.AnswerNo();
     return;
   }
   const absl::StatusOr<std::unique_ptr<GrepMatcher>> matcher =
@@ -501,53 +605,7 @@ void RunGrep(const CommandOptions& command, Console& console) {
     console.FailToAnswer("PATTERN", matcher.status());
     return;
   }
-  Printer out(console.OpenOutput(false));
-  bool any = false;
-  const std::vector<std::string> inputs = InputsOf(settings);
-  for (const std::string& input : inputs) {
-    if (options.max_count == 0 && options.list != List::kNonMatching) break;
-    const absl::Status status = [&]() -> absl::Status {
-      ASSIGN_OR_RETURN(const Archive archive,
-                       OpenArchive(input, settings, console));
-      const std::vector<Entry>& entries = archive.entries();
-      const bool is_file =
-          entries.size() == 1 && entries.front().kind == EntryKind::kFile;
-      GrepOptions shown = options;
-      shown.with_filename =
-          options.show_filename.value_or(inputs.size() > 1 || !is_file);
-      for (size_t i = 0; i < entries.size(); ++i) {
-        if (entries[i].kind != EntryKind::kFile) continue;
-        std::string name = OriginalName(input);
-        if (!is_file) name += "/" + entries[i].path;
-        FileSearch search(shown, **matcher, name, archive, i, out);
-        static const Needles everything;
-        RETURN_IF_ERROR(archive.VisitBlocks(
-            i, search.MaySkip() ? (*matcher)->needles() : everything, search));
-        any = any || search.selected() > 0;
-        if (any && options.silent) return absl::OkStatus();
-        if (options.count && options.list == List::kNone) {
-          if (shown.with_filename) out << name << ":";
-          out << std::to_string(search.selected()) << "\n";
-        }
-        if (options.list ==
-            (search.selected() > 0 ? List::kMatching : List::kNonMatching)) {
-          out << name << "\n";
-        }
-        RETURN_IF_ERROR(out.Flush());
-        if (search.HidesLines()) {
-          console.Tell(name + ": binary file matches");
-        }
-      }
-      console.Detail(Format(
-          "%s: read %llu of %llu bytes", Printable(DisplayName(input)).c_str(),
-          static_cast<unsigned long long>(archive.bytes_read()),
-          static_cast<unsigned long long>(archive.size())));
-      return absl::OkStatus();
-    }();
-    if (!status.ok()) console.FailToAnswer(DisplayName(input), status);
-    if (any && options.silent) break;
-  }
-  if (!any) console.AnswerNo();
+  Search(settings, **matcher, console).Run();
 }
 
 }  // namespace zipllm::tools

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <cwchar>
 #include <deque>
+#include <optional>
 
 #include "base/status.h"
 
@@ -32,6 +33,100 @@ class LocaleScope {
  private:
   locale_t before_;
 };
+
+// Behind the set of characters whose '[' stands before `at`.
+size_t SetEnd(std::string_view pattern, size_t at) {
+  if (at < pattern.size() && pattern[at] == '^') ++at;
+  if (at < pattern.size() && pattern[at] == ']') ++at;
+  while (at < pattern.size() && pattern[at] != ']') {
+    const char kind = at + 1 < pattern.size() ? pattern[at + 1] : '\0';
+    if (pattern[at] != '[' || (kind != ':' && kind != '.' && kind != '=')) {
+      ++at;
+      continue;
+    }
+    const size_t end = pattern.find(std::string{kind, ']'}, at + 2);
+    at = end == std::string_view::npos ? pattern.size() : end + 2;
+  }
+  return std::min(at + 1, pattern.size());
+}
+
+// What begins at `at`: a set, something escaped, or a byte.
+std::string_view TokenAt(std::string_view pattern, size_t at) {
+  if (pattern[at] == '[') {
+    return pattern.substr(at, SetEnd(pattern, at + 1) - at);
+  }
+  return pattern.substr(at, pattern[at] == '\\' ? 2 : 1);
+}
+
+// Whether "[:space:]" stands where "[[:space:]]" is meant.
+bool HasBareClass(std::string_view pattern) {
+  for (size_t at = 0; at < pattern.size();) {
+    std::string_view token = TokenAt(pattern, at);
+    at += token.size();
+    if (!token.starts_with('[') || !token.ends_with(":]")) continue;
+    token.remove_prefix(token.starts_with("[^") ? 2 : 1);
+    if (token.size() > 3 && token.front() == ':' &&
+        token.find_first_of("[-") == std::string_view::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// The length of '*', '+', '?' or an interval at `at`, 0 where there is none;
+// and whether it allows for nothing.
+std::pair<size_t, bool> RepetitionAt(std::string_view pattern, size_t at) {
+  if (pattern[at] != '{') {
+    const bool is_one =
+        std::strchr("*+?", pattern[at]) != nullptr && pattern[at] != '\0';
+    return {is_one ? 1 : 0, pattern[at] != '+'};
+  }
+  const size_t end = pattern.find('}', at);
+  if (end == std::string_view::npos) return {0, false};
+  const std::string_view inner = pattern.substr(at + 1, end - at - 1);
+  const size_t comma = inner.find(',');
+  if (inner.empty() ||
+      inner.find_first_not_of("0123456789,") != std::string_view::npos ||
+      (comma != std::string_view::npos &&
+       inner.find(',', comma + 1) != std::string_view::npos)) {
+    return {0, false};
+  }
+  const std::string_view least = inner.substr(0, comma);
+  return {end + 1 - at, least.find_first_not_of('0') == std::string_view::npos};
+}
+
+// An extended expression as GNU grep reads it to select lines, written for the
+// C library, which reads otherwise: a '{' that begins no interval is a
+// character, and an anchor, or nothing at all, can be repeated. What -o prints,
+// and all of an expression with back references or edges of words, GNU grep too
+// leaves to the C library.
+std::string AsSelecting(std::string_view pattern) {
+  constexpr size_t kNone = std::string_view::npos;
+  std::string out;
+  size_t empty = 0;  // where what matches nothing begins in `out`
+  for (size_t at = 0; at < pattern.size();) {
+    const std::string_view token = TokenAt(pattern, at);
+    constexpr std::string_view kLeft = "123456789<>bB";
+    if (token.size() == 2 && kLeft.find(token[1]) != kNone) {
+      return std::string(pattern);
+    }
+    const auto [repetition, may_be_none] = RepetitionAt(pattern, at);
+    if (repetition > 0) {
+      if (empty == kNone) {
+        out += pattern.substr(at, repetition);
+      } else if (may_be_none) {
+        out.resize(empty);
+      }
+      at += repetition;
+      continue;
+    }
+    empty = token == "^" || token == "$" ? out.size() : kNone;
+    out += token == "{" ? "\\{" : token;
+    if (token == "(" || token == "|") empty = out.size();
+    at += token.size();
+  }
+  return out;
+}
 
 // Reads a regular expression for strings that all of its matches contain: so
 // little of its syntax that what it does not understand only ends a string.
@@ -109,18 +204,7 @@ class LiteralFinder {
 
   void Bracket() {
     Break();
-    if (at_ < pattern_.size() && pattern_[at_] == '^') ++at_;
-    if (at_ < pattern_.size() && pattern_[at_] == ']') ++at_;
-    while (at_ < pattern_.size() && pattern_[at_] != ']') {
-      const char kind = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
-      if (pattern_[at_] != '[' || (kind != ':' && kind != '.' && kind != '=')) {
-        ++at_;
-        continue;
-      }
-      const size_t end = pattern_.find(std::string{kind, ']'}, at_ + 2);
-      at_ = end == std::string_view::npos ? pattern_.size() : end + 2;
-    }
-    if (at_ < pattern_.size()) ++at_;
+    at_ = SetEnd(pattern_, at_);
   }
 
   void Step() {
@@ -272,7 +356,11 @@ struct GrepMatcher::Regexes {
     std::free(registers.end);
   }
 
-  std::deque<Regex> all;
+  struct Alternative {
+    Regex exact;
+    std::optional<Regex> selecting;  // where it is another
+  };
+  std::deque<Alternative> all;
   re_registers registers{};
 };
 
@@ -334,9 +422,17 @@ absl::StatusOr<std::unique_ptr<GrepMatcher>> GrepMatcher::Compile(
                       !(syntax.ignore_case && made->is_multibyte_);
   bool hopeless = false;
   for (const std::string& pattern : patterns) {
+    const bool is_fixed = syntax.kind == GrepSyntax::Kind::kFixed;
+    if (!is_fixed && HasBareClass(pattern)) {
+      return InvalidArgument(
+          "character class syntax is [[:space:]], not [:space:]");
+    }
+    const std::string selecting = syntax.kind == GrepSyntax::Kind::kExtended
+                                      ? AsSelecting(pattern)
+                                      : pattern;
     ascii = ascii && IsAscii(pattern);
     brackets = brackets || pattern.find('[') != std::string::npos;
-    LiteralFinder finder(pattern, syntax, made->is_multibyte_);
+    LiteralFinder finder(selecting, syntax, made->is_multibyte_);
     std::vector<std::string> found = finder.Find();
     made->is_literal_ =
         made->is_literal_ && finder.is_whole() && made->IsEncoded(pattern);
@@ -346,7 +442,7 @@ absl::StatusOr<std::unique_ptr<GrepMatcher>> GrepMatcher::Compile(
                             ? RE_SYNTAX_EGREP
                             : RE_SYNTAX_GREP;
     std::string text = pattern;
-    if (syntax.kind == GrepSyntax::Kind::kFixed) {
+    if (is_fixed) {
       text.clear();
       for (const char c : pattern) {
         if (std::strchr("\\[.*^$", c) != nullptr && c != '\0') text += '\\';
@@ -354,7 +450,9 @@ absl::StatusOr<std::unique_ptr<GrepMatcher>> GrepMatcher::Compile(
       }
     }
     if (syntax.ignore_case) bits |= RE_ICASE;
-    made->patterns_.push_back({std::move(text), bits});
+    made->patterns_.push_back(
+        {std::move(text),
+         selecting == pattern ? std::nullopt : std::optional(selecting), bits});
   }
   if (hopeless) {
     made->needles_.any.clear();
@@ -380,15 +478,23 @@ absl::StatusOr<std::unique_ptr<GrepMatcher::Regexes>> GrepMatcher::CompileAll(
   std::lock_guard lock(mutex);
   const LocaleScope scope(bytes && is_multibyte_ ? bytes_locale_ : locale_);
   auto regexes = std::make_unique<Regexes>();
-  for (const Pattern& pattern : patterns_) {
-    Regexes::Regex& regex = regexes->all.emplace_back();
+  const auto compile = [&](const std::string& text, reg_syntax_t syntax,
+                           Regexes::Regex& regex) -> absl::Status {
     // With RE_ICASE it may lack characters (glibc bug 20381).
     if (!syntax_.ignore_case) regex.buffer.fastmap = regex.fastmap.data();
-    re_set_syntax(pattern.syntax);
-    const char* error = re_compile_pattern(pattern.text.data(),
-                                           pattern.text.size(), &regex.buffer);
+    re_set_syntax(syntax);
+    const char* error =
+        re_compile_pattern(text.data(), text.size(), &regex.buffer);
     if (error != nullptr) return absl::InvalidArgumentError(error);
     regex.buffer.newline_anchor = 1;
+    return absl::OkStatus();
+  };
+  for (const Pattern& pattern : patterns_) {
+    Regexes::Alternative& made = regexes->all.emplace_back();
+    RETURN_IF_ERROR(compile(pattern.text, pattern.syntax, made.exact));
+    if (!pattern.selecting.has_value()) continue;
+    RETURN_IF_ERROR(
+        compile(*pattern.selecting, pattern.syntax, made.selecting.emplace()));
   }
   return regexes;
 }
@@ -433,7 +539,10 @@ std::optional<GrepMatcher::Span> GrepMatcher::FindIn(std::string_view line,
     return re_search(&regex.buffer, line.data(), size, start, size - start,
                      &regexes.registers);
   };
-  for (Regexes::Regex& regex : regexes.all) {
+  for (Regexes::Alternative& pattern : regexes.all) {
+    Regexes::Regex& regex = exactly || !pattern.selecting.has_value()
+                                ? pattern.exact
+                                : *pattern.selecting;
     regoff_t start = search(regex, begin);
     if (start < 0) continue;
     regoff_t length = regexes.registers.end[0] - start;

@@ -50,6 +50,8 @@ class GrepMatcher {
   class Borrowed;
   struct Pattern {
     std::string text;
+    std::optional<std::string>
+        selecting;  // what lines are selected by, where it is another
     reg_syntax_t syntax;
   };
 

@@ -123,3 +123,35 @@ expect 2 zipllm grep x nowhere.zllm
 err_has "nowhere.zllm"
 expect 0 zipllm grep -q ERROR app.log.zllm nowhere.zllm
 err_empty
+
+# Options that overrule each other, and patterns of which GNU grep and the C library think otherwise.
+alike -qc nothing-like-this
+alike -qL nothing-like-this
+alike -m 0 '\('
+alike -vc ''
+alike -Fvoc ''
+alike -vL ''
+alike -xvc ''
+alike -cf none
+alike -Lf none
+alike -vcf none
+alike -E -wxo 'x|'
+alike -E -wo '|ERROR'
+alike -c '[:alpha:]'
+alike -c '[^[:alpha:]:]'
+printf '{"level": "ERROR"}\n"level": 1\n{1}\n\n' >>app.log
+expect 0 zipllm compress -f app.log
+alike -nE '{"level"'
+alike -nE 'x{2|{"lev'
+alike -cE '^{'
+alike -xE '{"level": "ERROR"}'
+alike -cE '{1}'
+alike -cE '(^*"le|{2}{)'
+alike -oE '{"level"'
+alike -F $'\xc3'
+alike -n $'caf\xc3'
+printf 'a\xff b\nc b\n' >app.log
+expect 0 zipllm compress -f app.log
+alike -n -C 1 b
+alike -c $'a\xff'
+alike -ao 'a.'
