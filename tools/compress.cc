@@ -50,31 +50,22 @@ void RunCompress(const CommandOptions& options, Console& console) {
   settings.bases = options.bases;
   settings.text_model = options.text_model;
 
-  Report report(options, console);
-  for (const std::string& input : InputsOf(options)) {
-    if (absl::Status status = CheckInterrupt(); !status.ok()) {
-      console.Fail(DisplayName(input), status);
-      break;
+  ForEachInput(options, console, [&](Task& task) -> absl::StatusOr<Totals> {
+    const std::string& input = task.input;
+    settings.progress = task.progress;
+    settings.warning = task.warning;
+    if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
+    ASSIGN_OR_RETURN(Target target, ArchiveTarget(input, options, console));
+    task.output =
+        target.kind == Target::Kind::kStandardOutput ? "-" : target.path;
+    ASSIGN_OR_RETURN(Totals totals,
+                     Compress(input, target, options, settings, console));
+    if (options.remove_input && task.warnings.empty() &&
+        target.kind == Target::Kind::kPath) {
+      RETURN_IF_ERROR(RemoveFile(input));
     }
-    ProgressReport progress(&console);
-    settings.progress = progress.Callback();
-    settings.warning = report.Warnings(input);
-    std::string output;
-    absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
-      if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
-      ASSIGN_OR_RETURN(Target target, ArchiveTarget(input, options, console));
-      output = target.kind == Target::Kind::kStandardOutput ? "-" : target.path;
-      ASSIGN_OR_RETURN(Totals totals,
-                       Compress(input, target, options, settings, console));
-      if (options.remove_input && !report.HasWarnings() &&
-          target.kind == Target::Kind::kPath) {
-        RETURN_IF_ERROR(RemoveFile(input));
-      }
-      return totals;
-    }();
-    report.Add(input, output, result, progress.Seconds());
-  }
-  report.Finish();
+    return totals;
+  });
 }
 
 }  // namespace zipllm::tools

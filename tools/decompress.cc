@@ -16,40 +16,30 @@ void RunDecompress(const CommandOptions& options, Console& console) {
   settings.check_sha256 = options.sha256;
   settings.sync = !options.no_sync;
 
-  Report report(options, console);
-  for (const std::string& input : InputsOf(options)) {
-    if (absl::Status status = CheckInterrupt(); !status.ok()) {
-      console.Fail(DisplayName(input), status);
-      break;
-    }
-    ProgressReport progress(&console);
-    settings.progress = progress.Callback();
-    settings.warning = report.Warnings(input);
+  ForEachInput(options, console, [&](Task& task) -> absl::StatusOr<Totals> {
+    const std::string& input = task.input;
+    settings.progress = task.progress;
+    settings.warning = task.warning;
     SetBases(input, options, &settings);
-    std::string output;
-    absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
-      if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
-      ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
-                       OpenArchiveSource(input, console));
-      ASSIGN_OR_RETURN(Target target, ContentTarget(input, options, console));
-      if (target.kind != Target::Kind::kPath) {
-        output = target.kind == Target::Kind::kSpecial ? target.path : "-";
-        ASSIGN_OR_RETURN(std::unique_ptr<Sink> out,
-                         OpenTarget(target, options, console, true));
-        return Decompressor(settings).DecompressStream(*in, *out);
-      }
-      output = target.path;
-      settings.overwrite = target.overwrite;
-      ASSIGN_OR_RETURN(Totals totals,
-                       Decompressor(settings).DecompressTo(*in, target.path));
-      if (options.remove_input && !report.HasWarnings()) {
-        RETURN_IF_ERROR(RemoveFile(input));
-      }
-      return totals;
-    }();
-    report.Add(input, output, result, progress.Seconds());
-  }
-  report.Finish();
+    if (options.remove_input) RETURN_IF_ERROR(CheckRemovable(input));
+    ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
+                     OpenArchiveSource(input, console));
+    ASSIGN_OR_RETURN(Target target, ContentTarget(input, options, console));
+    if (target.kind != Target::Kind::kPath) {
+      task.output = target.kind == Target::Kind::kSpecial ? target.path : "-";
+      ASSIGN_OR_RETURN(std::unique_ptr<Sink> out,
+                       OpenTarget(target, options, console, true));
+      return Decompressor(settings).DecompressStream(*in, *out);
+    }
+    task.output = target.path;
+    settings.overwrite = target.overwrite;
+    ASSIGN_OR_RETURN(Totals totals,
+                     Decompressor(settings).DecompressTo(*in, target.path));
+    if (options.remove_input && task.warnings.empty()) {
+      RETURN_IF_ERROR(RemoveFile(input));
+    }
+    return totals;
+  });
 }
 
 }  // namespace zipllm::tools

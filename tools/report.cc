@@ -4,58 +4,72 @@
 #include "tools/paths.h"
 
 namespace zipllm::tools {
+namespace {
 
-WarningCallback Report::Warnings(const std::string& input) {
-  return [this, input](const std::string& message) {
-    console_.Warn(DisplayName(input), message);
-    warnings_.push_back(message);
-  };
-}
-
-void Report::Add(const std::string& input, const std::string& output,
-                 const absl::StatusOr<Totals>& result, double seconds) {
+void Tell(const Task& task, const absl::StatusOr<Totals>& result,
+          double seconds, Console& console) {
   if (!result.ok()) {
-    console_.Fail(DisplayName(input), result.status());
-  } else {
-    std::string line = Printable(DisplayName(input)) + ": ";
-    line += HumanBytes(result->plain_bytes) + ", archive " +
-            HumanBytes(result->archive_bytes) + " (" +
-            Percent(result->archive_bytes, result->plain_bytes) + "), " +
-            Format("%.2f s, ", seconds) +
-            HumanRate(result->plain_bytes, seconds);
-    if (output.empty()) {
-      line += ", ok";
-    } else if (output != "-") {
-      line += ", " + Printable(output);
-    }
-    console_.Note(line);
-    console_.Detail(Format("  %llu %s, %s in duplicates",
-                           static_cast<unsigned long long>(result->files),
-                           result->files == 1 ? "file" : "files",
-                           HumanBytes(result->duplicate_bytes).c_str()));
+    console.Fail(DisplayName(task.input), result.status());
+    return;
   }
-  if (options_.json) {
-    Json entry;
-    SetText(&entry, "input", input);
-    if (!output.empty()) SetText(&entry, "output", output);
-    if (result.ok()) {
-      entry["files"] = result->files;
-      entry["plain_bytes"] = result->plain_bytes;
-      entry["archive_bytes"] = result->archive_bytes;
-      entry["ratio"] = Ratio(result->archive_bytes, result->plain_bytes);
-      entry["duplicate_bytes"] = result->duplicate_bytes;
-      entry["seconds"] = seconds;
-    } else {
-      entry["error"] = ErrorJson(result.status());
-    }
-    entry["warnings"] = warnings_;
-    results_.push_back(std::move(entry));
+  std::string line = Printable(DisplayName(task.input)) + ": ";
+  line += HumanBytes(result->plain_bytes) + ", archive " +
+          HumanBytes(result->archive_bytes) + " (" +
+          Percent(result->archive_bytes, result->plain_bytes) + "), " +
+          Format("%.2f s, ", seconds) + HumanRate(result->plain_bytes, seconds);
+  if (task.output.empty()) {
+    line += ", ok";
+  } else if (task.output != "-") {
+    line += ", " + Printable(task.output);
   }
-  warnings_.clear();
+  console.Note(line);
+  console.Detail("  " + Counted(result->files, "file") + ", " +
+                 HumanBytes(result->duplicate_bytes) + " in duplicates");
 }
 
-void Report::Finish() {
-  if (options_.json) console_.Print(Dump({{"results", results_}}));
+Json TaskJson(const Task& task, const absl::StatusOr<Totals>& result,
+              double seconds) {
+  Json entry;
+  SetText(&entry, "input", task.input);
+  if (!task.output.empty()) SetText(&entry, "output", task.output);
+  if (result.ok()) {
+    entry["files"] = result->files;
+    entry["plain_bytes"] = result->plain_bytes;
+    entry["archive_bytes"] = result->archive_bytes;
+    entry["ratio"] = Ratio(result->archive_bytes, result->plain_bytes);
+    entry["duplicate_bytes"] = result->duplicate_bytes;
+    entry["seconds"] = seconds;
+  } else {
+    entry["error"] = ErrorJson(result.status());
+  }
+  entry["warnings"] = task.warnings;
+  return entry;
+}
+
+}  // namespace
+
+void ForEachInput(const CommandOptions& options, Console& console,
+                  const std::function<absl::StatusOr<Totals>(Task&)>& work) {
+  Json results = Json::array();
+  for (const std::string& input : InputsOf(options)) {
+    if (absl::Status status = CheckInterrupt(); !status.ok()) {
+      console.Fail(DisplayName(input), status);
+      break;
+    }
+    ProgressReport progress(&console);
+    Task task;
+    task.input = input;
+    task.progress = progress.Callback();
+    task.warning = [&](const std::string& message) {
+      console.Warn(DisplayName(input), message);
+      task.warnings.push_back(message);
+    };
+    const absl::StatusOr<Totals> result = work(task);
+    const double seconds = progress.Seconds();
+    Tell(task, result, seconds, console);
+    if (options.json) results.push_back(TaskJson(task, result, seconds));
+  }
+  if (options.json) console.Print(Dump({{"results", results}}));
 }
 
 }  // namespace zipllm::tools

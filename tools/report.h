@@ -2,6 +2,7 @@
 #ifndef ZIPLLM_TOOLS_REPORT_H_
 #define ZIPLLM_TOOLS_REPORT_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,31 +14,20 @@
 
 namespace zipllm::tools {
 
-/// One call's results, one an input.
-class Report {
- public:
-  Report(const CommandOptions& options, Console& console)
-      : options_(options), console_(console) {}
-
-  /// A callback that shows warnings about `input` and keeps them for the next
-  /// `Add`.
-  WarningCallback Warnings(const std::string& input);
-  bool HasWarnings() const { return !warnings_.empty(); }
-
-  /// Tells how `input` fared. `output` is a path, "-" for standard output, or
-  /// empty for none; `verb` is what happened to it: "tested".
-  void Add(const std::string& input, const std::string& output,
-           const absl::StatusOr<Totals>& result, double seconds);
-
-  /// Prints the JSON document if asked for.
-  void Finish();
-
- private:
-  const CommandOptions& options_;
-  Console& console_;
-  std::vector<std::string> warnings_;
-  Json results_ = Json::array();
+/// One input of a call, and what is to be said of it.
+struct Task {
+  std::string input;
+  ProgressCallback progress;
+  WarningCallback warning;            ///< shows and keeps them
+  std::vector<std::string> warnings;  ///< so far
+  /// A path, "-" for standard output, or empty for none; set by the work.
+  std::string output;
 };
+
+/// Does `work` on each input until one is interrupted, and reports how each
+/// fared.
+void ForEachInput(const CommandOptions& options, Console& console,
+                  const std::function<absl::StatusOr<Totals>(Task&)>& work);
 
 }  // namespace zipllm::tools
 

@@ -15,24 +15,14 @@ void RunTest(const CommandOptions& options, Console& console) {
   settings.max_memory = options.memory;
   settings.check_sha256 = true;
 
-  Report report(options, console);
-  for (const std::string& input : InputsOf(options)) {
-    if (absl::Status status = CheckInterrupt(); !status.ok()) {
-      console.Fail(DisplayName(input), status);
-      break;
-    }
-    ProgressReport progress(&console);
-    settings.progress = progress.Callback();
-    settings.warning = report.Warnings(input);
-    SetBases(input, options, &settings);
-    absl::StatusOr<Totals> result = [&]() -> absl::StatusOr<Totals> {
-      ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
-                       OpenArchiveSource(input, console));
-      return Decompressor(settings).Test(*in);
-    }();
-    report.Add(input, "", result, progress.Seconds());
-  }
-  report.Finish();
+  ForEachInput(options, console, [&](Task& task) -> absl::StatusOr<Totals> {
+    settings.progress = task.progress;
+    settings.warning = task.warning;
+    SetBases(task.input, options, &settings);
+    ASSIGN_OR_RETURN(std::unique_ptr<Source> in,
+                     OpenArchiveSource(task.input, console));
+    return Decompressor(settings).Test(*in);
+  });
 }
 
 }  // namespace zipllm::tools
