@@ -8,6 +8,7 @@
 
 #include "archive/frame_encoder.h"
 #include "base/file.h"
+#include "base/status.h"
 #include "container/xxh3.h"
 #include "parsers/parser.h"
 
@@ -31,6 +32,30 @@ bool Sketch(Source& in, Candidate& candidate) {
   return true;
 }
 
+// Labels what begins at `begin` of `in`, `*size` bytes as far as that is known,
+// by as long a prefix as a parser asks for. Sets `*size` where `in` ends
+// before.
+absl::StatusOr<parsers::Outcome> Label(Source& in, uint64_t begin,
+                                       std::optional<uint64_t>* size,
+                                       std::vector<uint8_t>* prefix) {
+  prefix->clear();
+  uint64_t wanted = parsers::kFirstPrefix;
+  while (true) {
+    if (size->has_value()) wanted = std::min(wanted, **size);
+    const size_t have = prefix->size();
+    prefix->resize(wanted);
+    const MutableByteSpan rest = MutableByteSpan(*prefix).subspan(have);
+    ASSIGN_OR_RETURN(const size_t n, in.Seekable()
+                                         ? in.ReadAt(begin + have, rest)
+                                         : ReadFull(in, rest));
+    prefix->resize(have + n);
+    if (n < rest.size()) *size = prefix->size();
+    parsers::Outcome outcome = parsers::Detect(*prefix, *size);
+    if (outcome.layout.has_value()) return outcome;
+    wanted = outcome.need_prefix;
+  }
+}
+
 // Labels what begins at `begin` of a file of `size` bytes as if it were a file,
 // and what follows as far as parsers lead: instead of the end of `layout`.
 absl::Status LabelParts(Source& in, uint64_t size, uint64_t begin,
@@ -39,13 +64,10 @@ absl::Status LabelParts(Source& in, uint64_t size, uint64_t begin,
   std::vector<Segment>& segments = layout->segments;
   for (const Segment& segment : segments) names.insert(segment.name);
   std::vector<uint8_t> prefix;
-  uint64_t wanted = parsers::kFirstPrefix;
-  while (true) {
-    prefix.resize(std::min(wanted, size - begin));
-    RETURN_IF_ERROR(ReadAtExactly(in, begin, prefix));
-    parsers::Outcome part = parsers::Detect(prefix, size - begin);
-    wanted = part.need_prefix;
-    if (!part.layout.has_value()) continue;
+  while (begin != 0) {
+    std::optional<uint64_t> left = size - begin;
+    ASSIGN_OR_RETURN(parsers::Outcome part, Label(in, begin, &left, &prefix));
+    if (left != size - begin) return DataLoss(in.Name(), " became shorter");
     std::vector<Segment>& more = part.layout->segments;
     if (part.layout->format != layout->format ||
         segments.size() + more.size() > parsers::kMaxSegments ||
@@ -60,37 +82,20 @@ absl::Status LabelParts(Source& in, uint64_t size, uint64_t begin,
       segment.offset += begin;
       segments.push_back(std::move(segment));
     }
-    if (part.next == 0) return absl::OkStatus();
-    begin += part.next;
-    wanted = parsers::kFirstPrefix;
+    begin = part.next == 0 ? 0 : begin + part.next;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<Layout> ReadLayout(Source& in, std::vector<uint8_t>* prefix) {
   std::optional<uint64_t> size = in.Size();
-  uint64_t wanted = parsers::kFirstPrefix;
-  while (true) {
-    if (size.has_value()) wanted = std::min(wanted, *size);
-    size_t have = prefix->size();
-    prefix->resize(wanted);
-    MutableByteSpan rest = MutableByteSpan(*prefix).subspan(have);
-    absl::StatusOr<size_t> n =
-        in.Seekable() ? in.ReadAt(have, rest) : ReadFull(in, rest);
-    RETURN_IF_ERROR(n.status());
-    prefix->resize(have + *n);
-    // The stream ended before a size was known: now it is.
-    if (*n < rest.size()) size = prefix->size();
-    parsers::Outcome outcome = parsers::Detect(*prefix, size);
-    if (outcome.layout.has_value()) {
-      if (outcome.next != 0 && in.Seekable() && size.has_value()) {
-        RETURN_IF_ERROR(LabelParts(in, *size, outcome.next, &*outcome.layout));
-      }
-      return std::move(*outcome.layout);
-    }
-    wanted = outcome.need_prefix;
+  ASSIGN_OR_RETURN(parsers::Outcome outcome, Label(in, 0, &size, prefix));
+  if (outcome.next != 0 && in.Seekable() && size.has_value()) {
+    RETURN_IF_ERROR(LabelParts(in, *size, outcome.next, &*outcome.layout));
   }
+  return *std::move(outcome.layout);
 }
 
 absl::StatusOr<std::unique_ptr<Source>> Inputs::OpenFile(size_t number) const {
