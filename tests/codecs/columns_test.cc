@@ -286,7 +286,7 @@ TEST(ColumnsTest, EncodesEquallyOnAllTargets) {
     std::vector<uint8_t> first;
     for (const auto target : {kernels::Target::kScalar, kernels::Target::kAvx2,
                               kernels::Target::kAvx512}) {
-      const MixCoder* coder = FindMixCoder(target);
+      const MixCoder* coder = kMixCoders.Find(target);
       if (coder == nullptr) continue;
       Buffer memory(MixBytes(sizes, plain.size()));
       std::ranges::fill(memory.mutable_span(), 0);

@@ -122,7 +122,7 @@ TEST(TextCmLogTest, CodesTheSameBytesOnEachTarget) {
       const Bytes coded = Encode(cm::kLogCoderScalar, text, prior);
       ASSERT_FALSE(coded.empty());
       for (const kernels::Target target : kTargets) {
-        const LogCoder* coder = cm::FindLogCoder(target);
+        const LogCoder* coder = cm::kLogCoders.Find(target);
         if (coder == nullptr) continue;
         EXPECT_EQ(Encode(*coder, text, prior), coded);
         EXPECT_EQ(Decode(*coder, coded, text.size(), prior), text);
@@ -134,10 +134,10 @@ TEST(TextCmLogTest, CodesTheSameBytesOnEachTarget) {
 TEST(TextCmLogTest, PriorIsReadFirst) {
   const Bytes prior = BytesOf(Log(20));
   const Bytes text = BytesOf(Log(30));
-  const Bytes alone = Encode(cm::BestLogCoder(), text);
-  const Bytes after = Encode(cm::BestLogCoder(), text, prior);
+  const Bytes alone = Encode(cm::kLogCoders.Best(), text);
+  const Bytes after = Encode(cm::kLogCoders.Best(), text, prior);
   EXPECT_LT(after.size(), alone.size());
-  EXPECT_NE(Decode(cm::BestLogCoder(), after, text.size()), text);
+  EXPECT_NE(Decode(cm::kLogCoders.Best(), after, text.size()), text);
 }
 
 TEST(TextCmLogTest, NumbersThatGoOnCostNothing) {
@@ -149,16 +149,16 @@ TEST(TextCmLogTest, NumbersThatGoOnCostNothing) {
     return text;
   };
   const size_t some =
-      Encode(cm::BestLogCoder(), BytesOf(counter(0, 500))).size();
+      Encode(cm::kLogCoders.Best(), BytesOf(counter(0, 500))).size();
   const size_t more =
-      Encode(cm::BestLogCoder(), BytesOf(counter(0, 1500))).size();
+      Encode(cm::kLogCoders.Best(), BytesOf(counter(0, 1500))).size();
   // Without the step, the last four digits are new in each line.
   EXPECT_LT(more - some, 1000 / 8);
 }
 
 TEST(TextCmLogTest, RandomIdsCostWhatTheyAre) {
-  const size_t some = Encode(cm::BestLogCoder(), BytesOf(Log(500))).size();
-  const size_t more = Encode(cm::BestLogCoder(), BytesOf(Log(1500))).size();
+  const size_t some = Encode(cm::kLogCoders.Best(), BytesOf(Log(500))).size();
+  const size_t more = Encode(cm::kLogCoders.Best(), BytesOf(Log(1500))).size();
   // 12 letters of 5 bits; each stands there twice or more.
   EXPECT_GT(more - some, 1000 * 7.5);
   EXPECT_LT(more - some, 1000 * 8.5);
@@ -169,7 +169,7 @@ TEST(TextCmLogTest, WhatDoesNotFitIsNotCoded) {
   Bytes coded(100);
   const LogSizes sizes = SizesOf(text.size());
   const cm::ZeroedMemory memory(MemoryOf(sizes));
-  const LogCoder& coder = cm::BestLogCoder();
+  const LogCoder& coder = cm::kLogCoders.Best();
   coder.prime(memory.data(), sizes, nullptr, 0, 0);
   EXPECT_EQ(coder.block.encode(memory.data(), text.data(), text.size(),
                                coded.data(), coded.size(), {}),
@@ -178,17 +178,17 @@ TEST(TextCmLogTest, WhatDoesNotFitIsNotCoded) {
 
 TEST(TextCmLogTest, DamagedCodeStaysInBounds) {
   const Bytes text = BytesOf(Log(12));
-  const Bytes coded = Encode(cm::BestLogCoder(), text);
+  const Bytes coded = Encode(cm::kLogCoders.Best(), text);
   for (size_t i = 0; i < coded.size(); i += 23) {
     Bytes damaged = coded;
     damaged[i] ^= static_cast<uint8_t>(1 << i % 8);
-    EXPECT_NE(Decode(cm::BestLogCoder(), damaged, text.size()), text);
+    EXPECT_NE(Decode(cm::kLogCoders.Best(), damaged, text.size()), text);
     damaged.resize(i);
-    Decode(cm::BestLogCoder(), damaged, text.size());
+    Decode(cm::kLogCoders.Best(), damaged, text.size());
   }
   Bytes longer = coded;
   longer.push_back(0);
-  EXPECT_EQ(Decode(cm::BestLogCoder(), longer, text.size()), Bytes());
+  EXPECT_EQ(Decode(cm::kLogCoders.Best(), longer, text.size()), Bytes());
 }
 
 TEST(TextCmLogTest, ParametersAreChecked) {

@@ -97,7 +97,7 @@ TEST(TextCmMaxTest, CodesTheSameBytesOnEachTarget) {
     const Bytes coded = Encode(cm::kMaxCoderScalar, text);
     ASSERT_FALSE(coded.empty());
     for (const kernels::Target target : kTargets) {
-      const MaxCoder* coder = cm::FindMaxCoder(target);
+      const MaxCoder* coder = cm::kMaxCoders.Find(target);
       if (coder == nullptr) continue;
       EXPECT_EQ(Encode(*coder, text), coded);
       EXPECT_EQ(Decode(*coder, coded, text.size()), text);
@@ -108,20 +108,20 @@ TEST(TextCmMaxTest, CodesTheSameBytesOnEachTarget) {
 TEST(TextCmMaxTest, PriorIsReadFirst) {
   const Bytes prior = Records(20);
   const Bytes text = Records(30);
-  const Bytes alone = Encode(cm::BestMaxCoder(), text);
-  const Bytes after = Encode(cm::BestMaxCoder(), text, prior);
+  const Bytes alone = Encode(cm::kMaxCoders.Best(), text);
+  const Bytes after = Encode(cm::kMaxCoders.Best(), text, prior);
   EXPECT_LT(after.size(), alone.size());
-  EXPECT_EQ(Decode(cm::BestMaxCoder(), after, text.size(), prior), text);
-  EXPECT_NE(Decode(cm::BestMaxCoder(), after, text.size()), text);
+  EXPECT_EQ(Decode(cm::kMaxCoders.Best(), after, text.size(), prior), text);
+  EXPECT_NE(Decode(cm::kMaxCoders.Best(), after, text.size()), text);
 }
 
 TEST(TextCmMaxTest, FollowsAListThatIsRepeatedWithSpaces) {
-  const size_t some = Encode(cm::BestMaxCoder(), Vocabulary(200)).size();
+  const size_t some = Encode(cm::kMaxCoders.Best(), Vocabulary(200)).size();
   Bytes first = Vocabulary(200);
   first.resize(first.size() - 200 * 18);
   // 9 letters of a word are 5.3 bytes. The second list tells where the space
   // is, which is ever the same.
-  const size_t added = some - Encode(cm::BestMaxCoder(), first).size();
+  const size_t added = some - Encode(cm::kMaxCoders.Best(), first).size();
   EXPECT_LT(added, 200 * 5.3 / 2);
 }
 
@@ -130,7 +130,7 @@ TEST(TextCmMaxTest, WhatDoesNotFitIsNotCoded) {
   Bytes coded(100);
   const MaxSizes sizes = SizesOf(text.size());
   const cm::ZeroedMemory memory(MemoryOf(sizes));
-  const MaxCoder& coder = cm::BestMaxCoder();
+  const MaxCoder& coder = cm::kMaxCoders.Best();
   coder.prime(memory.data(), sizes, nullptr, 0);
   EXPECT_EQ(coder.block.encode(memory.data(), text.data(), text.size(),
                                coded.data(), coded.size(), {}),
@@ -163,17 +163,17 @@ TEST(TextCmMaxTest, LearnsToTrustInputsFromOutside) {
 
 TEST(TextCmMaxTest, DamagedCodeStaysInBounds) {
   const Bytes text = Records(8);
-  const Bytes coded = Encode(cm::BestMaxCoder(), text);
+  const Bytes coded = Encode(cm::kMaxCoders.Best(), text);
   for (size_t i = 0; i < coded.size(); i += 7) {
     Bytes damaged = coded;
     damaged[i] ^= static_cast<uint8_t>(1 << i % 8);
-    EXPECT_NE(Decode(cm::BestMaxCoder(), damaged, text.size()), text);
+    EXPECT_NE(Decode(cm::kMaxCoders.Best(), damaged, text.size()), text);
     damaged.resize(i);
-    Decode(cm::BestMaxCoder(), damaged, text.size());
+    Decode(cm::kMaxCoders.Best(), damaged, text.size());
   }
   Bytes longer = coded;
   longer.push_back(0);
-  EXPECT_EQ(Decode(cm::BestMaxCoder(), longer, text.size()), Bytes());
+  EXPECT_EQ(Decode(cm::kMaxCoders.Best(), longer, text.size()), Bytes());
 }
 
 TEST(TextCmMaxTest, OneLineOfTheTableIsEnough) {
@@ -189,7 +189,7 @@ TEST(TextCmMaxTest, OneLineOfTheTableIsEnough) {
   }
   ASSERT_FALSE(coded.empty());
   for (const kernels::Target target : kTargets) {
-    const MaxCoder* coder = cm::FindMaxCoder(target);
+    const MaxCoder* coder = cm::kMaxCoders.Find(target);
     if (coder == nullptr) continue;
     const cm::ZeroedMemory memory(MemoryOf(sizes));
     coder->prime(memory.data(), sizes, nullptr, 0);

@@ -120,7 +120,7 @@ TEST_P(TextCmFastTest, EveryTargetWritesTheSameAndReadsIt) {
   Bytes expected;
   for (const auto target : {kernels::Target::kScalar, kernels::Target::kAvx2,
                             kernels::Target::kAvx512}) {
-    const cm::FastCoder* coder = cm::FindFastCoder(target);
+    const cm::FastCoder* coder = cm::kFastCoders.Find(target);
     if (coder == nullptr) continue;
     Bytes coded(plain.size());
     {
@@ -148,7 +148,7 @@ TEST_P(TextCmFastTest, WritesNothingBeyondItsRoom) {
   const Bytes noise = MakeInput(Kind::kRandom, DType::kBytes, 500);
   const cm::FastSizes sizes = cm::FastSizesOf({.lines = 10}, noise.size());
   const cm::ZeroedMemory memory(MemoryOf(sizes));
-  const cm::FastCoder& coder = cm::BestFastCoder();
+  const cm::FastCoder& coder = cm::kFastCoders.Best();
   coder.prime[GetParam()](memory.data(), sizes, {});
   Exact coded(noise.size());
   EXPECT_EQ(coder.block[GetParam()].encode(
@@ -233,7 +233,7 @@ TEST(TextCmTest, CursorsTakeTurns) {
                               {codes[1].data(), codes[1].size()}};
   for (size_t i = 0; i < 8 * half; ++i) {
     for (size_t s = 0; s < 2; ++s) {
-      const bool bit = coders[s].Code(fast.model.Predict(cursors[s]));
+      const bool bit = coders[s].Code(false, fast.model.Predict(cursors[s]));
       fast.model.Update(cursors[s], bit);
       ASSERT_EQ(bit, halves[s][i / 8] >> (7 - i % 8) & 1);
     }

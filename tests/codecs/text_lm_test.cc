@@ -98,7 +98,7 @@ TEST(TextLmTest, TargetsCodeAlike) {
     Bytes expected;
     for (const auto target : {kernels::Target::kScalar, kernels::Target::kAvx2,
                               kernels::Target::kAvx512}) {
-      const lm::Coder* coder = lm::FindCoder(target);
+      const lm::Coder* coder = lm::kCoders.Find(target);
       if (coder == nullptr) continue;
       const uint64_t bytes =
           cm::kStateBytes + (alone ? lm::kAloneBytes : cm::MaxBytes(sizes));

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/kernels.h"
+#include "kernels/by_target.h"
 
 namespace zipllm::codecs::columns {
 
@@ -46,10 +46,7 @@ struct MixCoder {
 extern const MixCoder kMixCoderScalar;
 extern const MixCoder kMixCoderAvx2;
 extern const MixCoder kMixCoderAvx512;
-/// Null where this machine has no such target.
-const MixCoder* FindMixCoder(kernels::Target target);
-const MixCoder& BestMixCoder();
-
+extern const kernels::ByTarget<MixCoder> kMixCoders;
 }  // namespace zipllm::codecs::columns
 
 #endif  // ZIPLLM_CODECS_COLUMNS_MIX_CODER_H_

@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "codecs/columns/mix_model.h"
-#include "kernels/by_target.h"
 
 namespace zipllm::codecs::columns {
 
@@ -22,13 +21,7 @@ size_t MixBytes(const MixSizes& sizes, size_t size) {
          (sizeof(uint32_t) << sizes.index_bits) + size + 2 * kMixMargin;
 }
 
-namespace {
-constexpr kernels::ByTarget<MixCoder> kByTarget = ZIPLLM_BY_TARGET(kMixCoder);
-}  // namespace
-
-const MixCoder* FindMixCoder(kernels::Target target) {
-  return kByTarget.Find(target);
-}
-const MixCoder& BestMixCoder() { return kByTarget.Best(); }
+constinit const kernels::ByTarget<MixCoder> kMixCoders =
+    ZIPLLM_BY_TARGET(kMixCoder);
 
 }  // namespace zipllm::codecs::columns

@@ -45,7 +45,7 @@ class MixModel {
       }
     }
     for (uint32_t i = 0; i < match_map_.size(); ++i) {
-      match_map_[i] = cm::MakeMapEntry(65535 - 32768 / (2 + i), 0);
+      match_map_[i] = cm::HeldEntry(i);
     }
     mixing_.inputs.fill(0);
     position_ = kMixMargin;

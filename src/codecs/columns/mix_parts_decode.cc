@@ -50,8 +50,8 @@ absl::Status DecodeMix(ByteReader& reader, const MixRecords& records,
   const MixSizes sizes = MixSizesOf(plain.size());
   Buffer memory(MixBytes(sizes, plain.size()));
   std::memset(memory.data(), 0, memory.size());
-  if (!BestMixCoder().decode(memory.data(), sizes, records, coded.data(),
-                             coded.size(), plain.data(), plain.size())) {
+  if (!kMixCoders.Best().decode(memory.data(), sizes, records, coded.data(),
+                                coded.size(), plain.data(), plain.size())) {
     return reader.Error("mixed records are damaged");
   }
   return absl::OkStatus();

@@ -31,8 +31,8 @@ bool EncodeMix(const MixRecords& records, ByteSpan plain, size_t room,
   std::memset(memory.data(), 0, memory.size());
   Buffer coded(room);
   const size_t size =
-      BestMixCoder().encode(memory.data(), sizes, records, plain.data(),
-                            plain.size(), coded.data(), room);
+      kMixCoders.Best().encode(memory.data(), sizes, records, plain.data(),
+                               plain.size(), coded.data(), room);
   if (size == 0) return false;
   ByteWriter writer(out);
   writer.Varint(size);

@@ -54,17 +54,9 @@ class FastModel {
   };
 
   /// `memory` is FastBytes(sizes) zeros, 64-byte aligned, that outlive this.
-  FastModel(uint8_t* memory, const FastSizes& sizes) {
-    table_ = {.lines = memory, .bits = sizes.line_bits};
-    memory += kLineBytes << sizes.line_bits;
-    order1_ = memory;
-    memory += kFastOrder1Bytes;
-    refiner_.points = reinterpret_cast<uint16_t*>(memory);
-    memory += kFastRefinerBytes;
-    index_ = {.positions = reinterpret_cast<uint32_t*>(memory),
-              .bits = sizes.index_bits};
-    memory += sizeof(uint32_t) << sizes.index_bits;
-    arena_ = memory;
+  FastModel(uint8_t* memory, const FastSizes& sizes) : FastModel(sizes) {
+    Carver carve(memory);
+    VisitArrays(carve);
 
     Refiner::Init(refiner_.points, 65536);
     for (size_t i = 0; i < weights_.size(); ++i) {
@@ -79,17 +71,20 @@ class FastModel {
       }
     }
     for (uint32_t i = 0; i < match_map_.size(); ++i) {
-      match_map_[i] = MakeMapEntry(65535 - 32768 / (2 + i), 0);
+      match_map_[i] = HeldEntry(i);
     }
+  }
+
+  static uint64_t Bytes(const FastSizes& sizes) {
+    FastModel model(sizes);
+    Carver carve(nullptr);
+    model.VisitArrays(carve);
+    return carve.at();
   }
 
   /// After memory was moved, with this in it.
   void Relocate(const Relocation& moved) {
-    moved(table_.lines);
-    moved(order1_);
-    moved(refiner_.points);
-    moved(index_.positions);
-    moved(arena_);
+    VisitArrays(moved);
     moved(mixers_.sets);
     moved(mixers_.final_sets);
   }
@@ -226,6 +221,19 @@ class FastModel {
   static constexpr int kRefinerRate = 5;
   /// What a byte's last two bits add to a hash.
   static constexpr uint32_t kLastBits = 0x3C6EF372;
+
+  explicit FastModel(const FastSizes& sizes) : arena_size_(sizes.arena_size) {
+    table_.bits = sizes.line_bits;
+    index_.bits = sizes.index_bits;
+  }
+  template <typename Visitor>
+  void VisitArrays(Visitor& visit) {
+    visit(table_.lines, kLineBytes << table_.bits);
+    visit(order1_, kFastOrder1Bytes);
+    visit(refiner_.points, kFastRefinerBytes / sizeof(*refiner_.points));
+    visit(index_.positions, uint64_t{1} << index_.bits);
+    visit(arena_, arena_size_ + 2 * uint64_t{kArenaMargin});
+  }
 
   static uint32_t MatchBucket(uint32_t length) {
     return length < 16    ? length
@@ -382,6 +390,7 @@ class FastModel {
   Refiner refiner_;
   MatchIndex index_;
   uint8_t* arena_;
+  uint32_t arena_size_;
   MixerNetwork<kInputs, kSelectors> mixers_;
   std::array<std::array<uint32_t, 256>, kContexts> maps_;
   std::array<MapEntry, 32> match_map_;

@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "codecs/text/cm_fast_coder.h"
-#include "kernels/by_target.h"
 
 namespace zipllm::codecs::cm {
 
@@ -19,18 +18,10 @@ FastSizes FastSizesOf(const Params& params, uint64_t size) {
 }
 
 uint64_t FastBytes(const FastSizes& sizes) {
-  return (uint64_t{kLineBytes} << sizes.line_bits) + kFastOrder1Bytes +
-         kFastRefinerBytes + (sizeof(uint32_t) << sizes.index_bits) +
-         sizes.arena_size + 2 * kArenaMargin;
+  return FastModel<false>::Bytes(sizes);
 }
 
-namespace {
-constexpr kernels::ByTarget<FastCoder> kByTarget = ZIPLLM_BY_TARGET(kFastCoder);
-}  // namespace
-
-const FastCoder* FindFastCoder(kernels::Target target) {
-  return kByTarget.Find(target);
-}
-const FastCoder& BestFastCoder() { return kByTarget.Best(); }
+constinit const kernels::ByTarget<FastCoder> kFastCoders =
+    ZIPLLM_BY_TARGET(kFastCoder);
 
 }  // namespace zipllm::codecs::cm

@@ -11,7 +11,7 @@
 #include "codecs/codec.h"
 #include "codecs/text/cm_parts.h"
 #include "codecs/text/prior.h"
-#include "kernels/kernels.h"
+#include "kernels/by_target.h"
 #include "zipllm/types.h"
 
 namespace zipllm::codecs::cm {
@@ -81,15 +81,11 @@ struct FastCoder {
       prime;
   std::array<BlockCoder, 2> block;
 };
-/// Null where the build or the CPU has not got the target.
-const FastCoder* FindFastCoder(kernels::Target target);
-/// That of kernels::Best().
-const FastCoder& BestFastCoder();
-
 // Each target's file defines its own.
 extern const FastCoder kFastCoderScalar;
 extern const FastCoder kFastCoderAvx2;
 extern const FastCoder kFastCoderAvx512;
+extern const kernels::ByTarget<FastCoder> kFastCoders;
 
 /// Who waits for what `scratch` is used for; `scratch` must outlive it.
 inline Follower FollowerOf(const Scratch& scratch) {

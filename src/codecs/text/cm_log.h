@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "codecs/text/cm_parts.h"
+#include "codecs/text/cm_strong.h"
 
 namespace zipllm::codecs::cm {
 
@@ -50,11 +50,7 @@ inline constexpr int kPlaceBits = 16;    ///< lines' beginnings, by hash
 inline constexpr int kNumberBits = 12;
 inline constexpr int kFieldBits = 14;  ///< how well matches do, by column
 inline constexpr uint32_t kMatchStates = 1024;
-inline constexpr size_t kRefined = 3;
-inline constexpr int kRefinedBits = 16;
 inline constexpr uint32_t kMargin = 64;
-/// Of a number and its step.
-inline constexpr size_t kNumberBytes = 24;
 
 inline constexpr size_t kFlagContexts = 6;
 inline constexpr size_t kFlagInputs = 16;
@@ -82,8 +78,16 @@ struct LogFlag {
   uint32_t mixed;
   uint16_t* refined;
 
+  template <typename Visitor>
+  void VisitArrays(Visitor& visit) {
+    using namespace log_shape;
+    visit(maps, kFlagContexts << kFlagBits);
+    visit(sets, kFlagSets * kFlagInputs);
+    visit(refiner.points, Refiner::kPoints << kFlagRefinedBits);
+  }
   void Init() {
     using namespace log_shape;
+    inputs[kFlagInputs - 1] = 256;
     std::fill_n(maps, kFlagContexts << kFlagBits, MakeMapEntry(49152, 0));
     std::fill_n(sets, size_t{kFlagSets} * kFlagInputs, 6000);
     Refiner::Init(refiner.points, size_t{1} << kFlagRefinedBits);
@@ -116,42 +120,18 @@ class LogModel {
  public:
   /// `memory` has LogBytes(sizes) zeros, is 64-byte aligned and outlives the
   /// model.
-  LogModel(uint8_t* memory, const LogSizes& sizes)
-      : index_bits_(sizes.index_bits) {
+  LogModel(uint8_t* memory, const LogSizes& sizes) : LogModel(sizes) {
     using namespace log_shape;
-    const auto take = [&memory]<typename T>(T*& array, size_t count) {
-      array = reinterpret_cast<T*>(memory);
-      memory += (count * sizeof(T) + 63) / 64 * 64;
-    };
-    table_.bits = sizes.line_bits;
-    take(table_.lines, kLineBytes << sizes.line_bits);
-    for (auto& index : index_) take(index, size_t{1} << index_bits_);
-    for (auto& places : places_) take(places, size_t{1} << kPlaceBits);
-    take(numbers_, kNumbers << kNumberBits);
-    take(counted_, kCounted << (kCountedBits + 4));
-    take(weights_, kAllSets * kInputs);
-    take(final_weights_, kFinalSets * kFinalInputs);
-    for (auto& refiner : refiners_) {
-      take(refiner.points, Refiner::kPoints << kRefinedBits);
-      Refiner::Init(refiner.points, size_t{1} << kRefinedBits);
-    }
-    take(maps_, kContexts * 256);
-    take(match_maps_, 3 * kMatches * kMatchStates);
-    take(field_maps_, kMatches << kFieldBits);
-    for (LogFlag* flag : {&byte_flag_, &half_flag_}) {
-      take(flag->maps, kFlagContexts << kFlagBits);
-      take(flag->sets, size_t{kFlagSets} * kFlagInputs);
-      take(flag->refiner.points, Refiner::kPoints << kFlagRefinedBits);
-      flag->Init();
-    }
-    take(text_, kMargin + sizes.text_size + kMargin);
+    Carver carve(memory);
+    VisitArrays(carve);
     text_ += kMargin;
 
-    for (size_t i = 0; i < kContexts * 256; ++i) {
-      maps_[i] = MakeMapEntry(kHistories.p[i & 255], 0);
-    }
+    refiners_.Init();
+    byte_flag_.Init();
+    half_flag_.Init();
+    InitHistoryMaps(maps_, kContexts);
     for (uint32_t i = 0; i < 3 * kMatches * kMatchStates; ++i) {
-      match_maps_[i] = MakeMapEntry(65535 - 32768 / (i % 32 + 2), 0);
+      match_maps_[i] = HeldEntry(i % 32);
     }
     std::fill_n(field_maps_, kMatches << kFieldBits, MakeMapEntry(49152, 0));
     for (size_t i = 0; i < kAllSets * kInputs; ++i) {
@@ -159,34 +139,16 @@ class LogModel {
     }
     std::fill_n(final_weights_, kFinalSets * kFinalInputs,
                 65536 / static_cast<int32_t>(kSelectors));
-    for (size_t s = 0; s < 256; ++s) {
-      const auto& counts = kHistories.counts[s];
-      certain_[s] = s != 0 && (counts[0] == 0 || counts[1] == 0) ? -1 : 0;
-    }
-    byte_flag_.inputs[kFlagInputs - 1] = 256;
-    half_flag_.inputs[kFlagInputs - 1] = 256;
   }
 
-  /// After memory was moved between two bytes, with this in it.
-  void Relocate(const Relocation& moved) {
-    moved(table_.lines);
-    moved(index_);
-    moved(places_);
-    moved(numbers_);
-    moved(counted_);
-    moved(weights_);
-    moved(final_weights_);
-    for (Refiner& refiner : refiners_) moved(refiner.points);
-    moved(maps_);
-    moved(match_maps_);
-    moved(field_maps_);
-    for (LogFlag* flag : {&byte_flag_, &half_flag_}) {
-      moved(flag->maps);
-      moved(flag->sets);
-      moved(flag->refiner.points);
-    }
-    moved(text_);
+  static uint64_t Bytes(const LogSizes& sizes) {
+    LogModel model(sizes);
+    Carver carve(nullptr);
+    model.VisitArrays(carve);
+    return carve.at();
   }
+  /// After memory was moved between two bytes, with this in it.
+  void Relocate(const Relocation& moved) { VisitArrays(moved); }
 
   /// Codes the next byte, `byte` where the coder is an encoder's; `coder` has
   /// bool Code(bool bit, uint32_t p), which returns the bit that is coded.
@@ -259,7 +221,28 @@ class LogModel {
     uint32_t digits;  ///< 0: there was none
     uint32_t is_padded;
   };
-  static_assert(sizeof(Number) == log_shape::kNumberBytes);
+  explicit LogModel(const LogSizes& sizes) : sizes_(sizes) {
+    table_.bits = sizes.line_bits;
+  }
+  template <typename Visitor>
+  void VisitArrays(Visitor& visit) {
+    using namespace log_shape;
+    visit(table_.lines, kLineBytes << sizes_.line_bits);
+    for (auto& index : index_) visit(index, uint64_t{1} << sizes_.index_bits);
+    for (auto& places : places_) visit(places, size_t{1} << kPlaceBits);
+    visit(numbers_, kNumbers << kNumberBits);
+    visit(counted_, kCounted << (kCountedBits + 4));
+    visit(weights_, kAllSets * kInputs);
+    visit(final_weights_, kFinalSets * kFinalInputs);
+    refiners_.VisitArrays(visit);
+    visit(maps_, kContexts * 256);
+    visit(match_maps_, 3 * kMatches * kMatchStates);
+    visit(field_maps_, kMatches << kFieldBits);
+    byte_flag_.VisitArrays(visit);
+    half_flag_.VisitArrays(visit);
+    visit(text_, uint64_t{kMargin} + sizes_.text_size + kMargin);
+  }
+
   static constexpr uint32_t kMaxDigits = 18;
   static constexpr uint32_t kMaxLength = 400;
 
@@ -403,8 +386,8 @@ class LogModel {
     counted_hashes_ = {Hash(column_, token_length_), Hash(c1, 5),
                        Hash(column_ + 77, compared_ | (aligned & 0xFF) << 16),
                        Hash(template_, token_length_ | c1 << 8)};
-    refined_base_ = {c1 << 8, Hash(last4_ & 0xFFFF, 1) >> 8,
-                     Hash(column_, token_length_) >> 8};
+    refiners_.base = {c1 << 8, Hash(last4_ & 0xFFFF, 1) >> 8,
+                      Hash(column_, token_length_) >> 8};
     rate_ = 200 + static_cast<int32_t>(2000 * 16 / (16 + (hard_++ >> 10)));
     path_ = 1;
     bits_ = 0;
@@ -433,10 +416,7 @@ class LogModel {
   /// The probability of a one, 1 to 65535.
   uint32_t Predict() {
     using namespace log_shape;
-    for (size_t i = 0; i < kRefined; ++i) {
-      refined_at_[i] = (refined_base_[i] + path_ * 0x9E35u) & 65535;
-      refiners_[i].Prefetch(refined_at_[i]);
-    }
+    refiners_.Prefetch(path_);
     for (size_t i = 0; i < kContexts; ++i) states_[i] = slots_[i][node_];
     PredictHistories();
     int32_t* x = inputs_.data() + 2 * kContexts;
@@ -473,44 +453,29 @@ class LogModel {
       flag = (denied_ == 0 ? 1 : 3) + one;
       if (denied_ == 0) x[0] = one ? byte_flag_.x : -byte_flag_.x;
     }
-    chosen_[0] = weights_ + size_t{votes[0] << 8 | path_} * kInputs;
-    chosen_[1] =
+    auto& chosen = sets_.chosen;
+    chosen[0] = weights_ + size_t{votes[0] << 8 | path_} * kInputs;
+    chosen[1] =
         weights_ +
         size_t{kSets[0] + ((flag * 3 + votes[0]) * 3 + votes[2]) * 8 + bits_} *
             kInputs;
-    chosen_[2] = weights_ + size_t{kSets[0] + kSets[1] +
-                                   (Hash(column_, 7) >> 24 << 3 | bits_)} *
-                                kInputs;
-    for (size_t s = 0; s < kSelectors; ++s) {
-      final_inputs_[s] =
-          std::clamp((MixDot(inputs_.data(), chosen_[s], kInputs) + 128) >> 8,
-                     -2047, 2047);
-      set_p_[s] = Squash(final_inputs_[s]);
-    }
+    chosen[2] = weights_ + size_t{kSets[0] + kSets[1] +
+                                  (Hash(column_, 7) >> 24 << 3 | bits_)} *
+                               kInputs;
+    sets_.Predict(inputs_.data());
     final_set_ =
         final_weights_ + size_t{(kind_ * 5 + flag) * 8 + bits_} * kFinalInputs;
-    const int mix = std::clamp(
-        (MixDot(final_inputs_.data(), final_set_, kFinalInputs) + 128) >> 8,
-        -kStretchMax, kStretchMax);
+    const int mix = sets_.Mix(final_set_, kStretchMax);
     final_p_ = Squash(mix);
-    uint32_t p = 2 * final_p_ + 4;
-    for (size_t i = 0; i < kRefined; ++i) {
-      p += 2 * refiners_[i].Predict(mix, refined_at_[i], &refined_[i]);
-    }
-    return std::clamp(p >> 3, 1u, 65535u);
+    return refiners_.Predict(final_p_, mix);
   }
 
   void Update(bool bit) {
     using namespace log_shape;
-    const int32_t one = bit ? 65536 : 0;
-    for (size_t s = 0; s < kSelectors; ++s) {
-      const int32_t error = one - static_cast<int32_t>(set_p_[s]);
-      MixTrain(inputs_.data(), chosen_[s], kInputs, error * rate_ >> 10);
-    }
-    MixTrain(final_inputs_.data(), final_set_, kFinalInputs,
-             (one - static_cast<int32_t>(final_p_)) * 4 >> 5);
-    for (uint16_t* at : refined_) Refiner::Update(at, bit, 6);
-    MoveHistories(bit);
+    sets_.Update(inputs_.data(), bit, rate_);
+    sets_.UpdateMix(final_set_, final_p_, bit);
+    refiners_.Update(bit);
+    MoveHistoryMaps(maps_, states_.data(), entries_.data(), kContexts, bit);
     for (size_t i = 0; i < kContexts; ++i) {
       slots_[i][node_] = kHistories.next[states_[i]][bit];
     }
@@ -527,10 +492,6 @@ class LogModel {
   }
 
 #if defined(__AVX512VBMI2__)
-  static __m512i Lanes() {
-    return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1,
-                            0);
-  }
   static __m512i StretchAll(__m512i p12) {
     const __m512i two = _mm512_i32gather_epi32(p12, kTables.stretch.data(), 2);
     return _mm512_srai_epi32(_mm512_slli_epi32(two, 16), 16);
@@ -553,7 +514,8 @@ class LogModel {
                                 _mm512_sub_epi32(_mm512_srli_epi32(entry, 16),
                                                  _mm512_set1_epi32(32768)),
                                 5);
-    const __m512i certain = _mm512_i32gather_epi32(s, certain_.data(), 4);
+    const __m512i certain =
+        _mm512_i32gather_epi32(s, kHistories.certain.data(), 4);
     _mm512_store_si512(x, st);
     _mm512_store_si512(
         x + 16, _mm512_mask_mov_epi32(
@@ -567,43 +529,10 @@ class LogModel {
       const int32_t linear =
           s == 0 ? 0 : (static_cast<int32_t>(entry >> 16) - 32768) >> 5;
       x[i] = st;
-      x[kContexts + i] = certain_[s] != 0 ? st : linear;
+      x[kContexts + i] = kHistories.certain[s] != 0 ? st : linear;
     }
 #endif
   }
-  /// As UpdateMap, in 32 bits.
-  void MoveHistories(bool bit) {
-    using namespace log_shape;
-    const int32_t target = bit ? (1 << 22) - 1 : 0;
-#if defined(__AVX512VBMI2__)
-    const __m512i entry = _mm512_load_si512(entries_.data());
-    const __m512i n = _mm512_and_si512(entry, _mm512_set1_epi32(1023));
-    const __m512i p = _mm512_srli_epi32(entry, 10);
-    const __m512i step =
-        _mm512_and_si512(_mm512_i32gather_epi32(n, kTables.step.data(), 2),
-                         _mm512_set1_epi32(65535));
-    const __m512i away =
-        _mm512_srai_epi32(_mm512_sub_epi32(_mm512_set1_epi32(target), p), 7);
-    const __m512i moved = _mm512_add_epi32(
-        p, _mm512_srai_epi32(_mm512_mullo_epi32(away, step), 9));
-    const __m512i count = _mm512_min_epu32(
-        _mm512_add_epi32(n, _mm512_set1_epi32(1)), _mm512_set1_epi32(255));
-    _mm512_i32scatter_epi32(
-        maps_,
-        _mm512_or_si512(_mm512_load_si512(states_.data()),
-                        _mm512_slli_epi32(Lanes(), 8)),
-        _mm512_or_si512(_mm512_slli_epi32(moved, 10), count), 4);
-#else
-    for (size_t i = 0; i < kContexts; ++i) {
-      const uint32_t n = entries_[i] & 1023;
-      const auto p = static_cast<int32_t>(entries_[i] >> 10);
-      const int32_t moved = p + (((target - p) >> 7) * kTables.step[n] >> 9);
-      maps_[i << 8 | states_[i]] =
-          static_cast<uint32_t>(moved) << 10 | std::min(n + 1, 255u);
-    }
-#endif
-  }
-
   // The text.
 
   void ReadInToken(uint32_t c, bool is_digit) {
@@ -782,7 +711,7 @@ class LogModel {
         }
       }
       if (position_ < kMin[k]) continue;
-      uint32_t& noted = index_[k][HashLast(k) >> (32 - index_bits_)];
+      uint32_t& noted = index_[k][HashLast(k) >> (32 - sizes_.index_bits)];
       if (ref.length == 0 && noted != 0) {
         uint32_t length = 0;
         while (length < kMaxLength && length < noted &&
@@ -837,15 +766,15 @@ class LogModel {
   /// Counted entries are kept as what differs from this, so that zeros are it.
   static constexpr MapEntry kNothingCounted = uint32_t{1} << 31;
 
+  LogSizes sizes_;
   SlotTable table_;
-  int index_bits_;
   std::array<uint32_t*, 2> index_;
   std::array<uint32_t*, 3> places_;
   Number* numbers_;
   MapEntry* counted_;
   int32_t* weights_;
   int32_t* final_weights_;
-  std::array<Refiner, log_shape::kRefined> refiners_;
+  Refiners refiners_;
   MapEntry* maps_;
   MapEntry* match_maps_;
   MapEntry* field_maps_;
@@ -901,7 +830,6 @@ class LogModel {
   int32_t rate_ = 0;
   alignas(64) std::array<uint32_t, log_shape::kContexts> hashes_;
   std::array<uint32_t, log_shape::kCounted> counted_hashes_;
-  std::array<uint32_t, log_shape::kRefined> refined_base_;
 
   // Of the bit.
   uint32_t path_ = 1;
@@ -913,15 +841,11 @@ class LogModel {
   alignas(64) std::array<MapEntry, log_shape::kContexts> entries_;
   alignas(64) std::array<int32_t, log_shape::kInputs> inputs_{};
   std::array<MapEntry*, log_shape::kMatches> bit_entries_;
-  std::array<int32_t*, log_shape::kSelectors> chosen_;
-  std::array<uint32_t, log_shape::kSelectors> set_p_;
-  alignas(64) std::array<int32_t, log_shape::kFinalInputs> final_inputs_{};
+  SelectedSets<log_shape::kInputs, log_shape::kSelectors,
+               log_shape::kFinalInputs>
+      sets_;
   int32_t* final_set_;
   uint32_t final_p_;
-  std::array<uint32_t, log_shape::kRefined> refined_at_;
-  std::array<uint16_t*, log_shape::kRefined> refined_;
-
-  alignas(64) std::array<int32_t, 256> certain_;
 };
 
 }  // namespace ZIPLLM_CM_TARGET

@@ -13,7 +13,7 @@
 #include <cstring>
 #include <span>
 
-#include "codecs/text/cm_parts.h"
+#include "codecs/text/cm_strong.h"
 
 namespace zipllm::codecs::cm {
 
@@ -49,7 +49,6 @@ inline constexpr uint32_t kAllSets = [] {
 }();
 inline constexpr uint32_t kFinalSets = 256 + 256;
 inline constexpr size_t kFinalInputs = 16;
-inline constexpr uint32_t kRefined = 1 << 16;
 inline constexpr uint32_t kRunCounts = 64;
 inline constexpr uint32_t kMargin = 64;
 /// Of an input in a set that has learnt nothing; 65536 is 1.
@@ -67,67 +66,43 @@ class MaxModel {
  public:
   /// `memory` has MaxBytes(sizes) zeros, is 64-byte aligned and outlives the
   /// model.
-  MaxModel(uint8_t* memory, const MaxSizes& sizes)
-      : line_count_(sizes.lines), index_bits_(sizes.index_bits) {
+  MaxModel(uint8_t* memory, const MaxSizes& sizes) : MaxModel(sizes) {
     using namespace max_shape;
-    const auto take = [&memory]<typename T>(T*& array, size_t count) {
-      array = reinterpret_cast<T*>(memory);
-      memory += (count * sizeof(T) + 63) / 64 * 64;
-    };
-    take(lines_, sizes.lines);
-    for (auto& index : index_) take(index, size_t{1} << sizes.index_bits);
-    take(weights_, kAllSets * kInputs);
-    take(final_weights_, kFinalSets * kFinalInputs);
-    for (auto& refiner : refiners_) {
-      take(refiner.points, kRefined * Refiner::kPoints);
-      Refiner::Init(refiner.points, kRefined);
-    }
-    take(history_maps_, kContexts * 256);
-    take(run_maps_, kContexts * kRunCounts * 8);
-    take(match_maps_, 3 * 128);
-    take(byte_maps_, 3 * 16 * 2048);
-    take(order_maps_, 256 + 65536);
-    take(followers1_, 256);
-    take(followers2_, 65536);
-    take(text_, kMargin + sizes.text_size + 8);
+    Carver carve(memory);
+    VisitArrays(carve);
     text_ += kMargin;
 
+    refiners_.Init();
     for (size_t i = 0; i < kAllSets * kInputs; ++i) {
       const size_t input = i % kInputs;
       weights_[i] = input < kExtraBegin - 1 ? kFirstWeight
                     : input == kExtraBegin  ? kFirstExtraWeight
                                             : 0;
     }
-    for (size_t i = 0; i < kFinalSets * kFinalInputs; ++i) {
-      final_weights_[i] = 65536 / static_cast<int32_t>(kSelectors);
-    }
-    for (size_t i = 0; i < kContexts * 256; ++i) {
-      history_maps_[i] = MakeMapEntry(kHistories.p[i & 255], 0);
-    }
-    for (size_t i = 0; i < kContexts * kRunCounts * 8; ++i) {
-      const auto count = static_cast<uint32_t>(i / 8 % kRunCounts);
-      run_maps_[i] = MakeMapEntry(65535 - 32768 / (count + 2), 0);
+    std::fill_n(final_weights_, kFinalSets * kFinalInputs,
+                65536 / static_cast<int32_t>(kSelectors));
+    InitHistoryMaps(history_maps_, kContexts);
+    for (uint32_t i = 0; i < kContexts * kRunCounts * 8; ++i) {
+      run_maps_[i] = HeldEntry(i / 8 % kRunCounts);
     }
     for (uint32_t i = 0; i < 3 * 128; ++i) {
-      match_maps_[i] = MakeMapEntry(65535 - 32768 / (i / 4 % 32 + 2), 0);
+      match_maps_[i] = HeldEntry(i / 4 % 32);
     }
     for (uint32_t i = 0; i < 3 * 16 * 2048; ++i) {
-      byte_maps_[i] = MakeMapEntry(65535 - 32768 / (i / 2048 % 16 + 2), 0);
+      byte_maps_[i] = HeldEntry(i / 2048 % 16);
     }
-    for (size_t i = 0; i < 256 + 65536; ++i) {
-      order_maps_[i] = MakeMapEntry(32768, 0);
-    }
-    inputs_.fill(0);
-    final_inputs_.fill(0);
-    for (size_t s = 0; s < 256; ++s) {
-      const auto& counts = kHistories.counts[s];
-      certain_[s] = s != 0 && (counts[0] == 0 || counts[1] == 0) ? -1 : 0;
-    }
-    for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = kTables.step[i];
+    std::fill_n(order_maps_, 256 + 65536, MakeMapEntry(32768, 0));
     for (size_t i = 0; i < stretch_.size(); ++i) {
       stretch_[i] = kTables.stretch[i];
     }
     BeginByte();
+  }
+
+  static uint64_t Bytes(const MaxSizes& sizes) {
+    MaxModel model(sizes);
+    Carver carve(nullptr);
+    model.VisitArrays(carve);
+    return carve.at();
   }
 
   /// The probability of a one, of 65536: 1 to 65535. `extra`: stretched
@@ -135,10 +110,7 @@ class MaxModel {
   /// kMaxExtraInputs; each at its place, 0 where it knows nothing.
   uint32_t Predict(std::span<const int32_t> extra = {}) {
     using namespace max_shape;
-    for (size_t i = 0; i < refiners_.size(); ++i) {
-      refined_at_[i] = (refined_base_[i] + path_ * 0x9E35u) & (kRefined - 1);
-      refiners_[i].Prefetch(refined_at_[i]);
-    }
+    refiners_.Prefetch(path_);
     ReadStates();
     PredictMatches();
     ChooseSets(known_);
@@ -174,19 +146,7 @@ class MaxModel {
 
   /// After memory was moved between two bytes, with this in it.
   void Relocate(const Relocation& moved) {
-    moved(lines_);
-    moved(index_);
-    moved(weights_);
-    moved(final_weights_);
-    for (Refiner& refiner : refiners_) moved(refiner.points);
-    moved(history_maps_);
-    moved(run_maps_);
-    moved(match_maps_);
-    moved(byte_maps_);
-    moved(order_maps_);
-    moved(followers1_);
-    moved(followers2_);
-    moved(text_);
+    VisitArrays(moved);
     moved(slots_);
     moved(runs_);
   }
@@ -196,9 +156,7 @@ class MaxModel {
   uint32_t position() const { return position_; }
 
  private:
-  static constexpr int kBound = 2047;
   static constexpr uint32_t kLongestLine = 1024;
-  static constexpr int32_t kOneOfMap = (1 << 22) - 1;
 
   /// Slots of 7 histories each: of the bits 0 and 1, 2 to 4, or 5 to 7 of a
   /// byte. A slot of the first kind has 3 and, after them, the byte that came
@@ -210,11 +168,26 @@ class MaxModel {
   };
   static_assert(sizeof(Line) == 64);
 
-#if defined(__AVX512VBMI2__)
-  static __m512i Lanes() {
-    return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1,
-                            0);
+  explicit MaxModel(const MaxSizes& sizes) : sizes_(sizes) {}
+  template <typename Visitor>
+  void VisitArrays(Visitor& visit) {
+    using namespace max_shape;
+    visit(lines_, sizes_.lines);
+    for (auto& index : index_) visit(index, uint64_t{1} << sizes_.index_bits);
+    visit(weights_, kAllSets * kInputs);
+    visit(final_weights_, kFinalSets * kFinalInputs);
+    refiners_.VisitArrays(visit);
+    visit(history_maps_, kContexts * 256);
+    visit(run_maps_, kContexts * kRunCounts * 8);
+    visit(match_maps_, 3 * 128);
+    visit(byte_maps_, 3 * 16 * 2048);
+    visit(order_maps_, 256 + 65536);
+    visit(followers1_, 256);
+    visit(followers2_, 65536);
+    visit(text_, uint64_t{kMargin} + sizes_.text_size + 8);
   }
+
+#if defined(__AVX512VBMI2__)
   /// Of the entries of 16 runs, from that of context i on.
   __m512i RunsAt(size_t i) const {
     return _mm512_add_epi32(
@@ -222,54 +195,13 @@ class MaxModel {
         _mm512_add_epi32(_mm512_slli_epi32(Lanes(), 9),
                          _mm512_set1_epi32(static_cast<int>(bits_))));
   }
-  __m512i Moved(__m512i entry, __m512i target, __m512i limit) const {
-    const __m512i n = _mm512_and_si512(entry, _mm512_set1_epi32(1023));
-    const __m512i p = _mm512_srli_epi32(entry, 10);
-    const __m512i step = _mm512_i32gather_epi32(n, steps_.data(), 4);
-    const __m512i away = _mm512_srai_epi32(_mm512_sub_epi32(target, p), 7);
-    const __m512i moved = _mm512_add_epi32(
-        p, _mm512_srai_epi32(_mm512_mullo_epi32(away, step), 9));
-    const __m512i count =
-        _mm512_min_epu32(_mm512_add_epi32(n, _mm512_set1_epi32(1)), limit);
-    return _mm512_or_si512(_mm512_slli_epi32(moved, 10), count);
-  }
-#else
-  /// As UpdateMap, in 32 bits.
-  MapEntry Moved(MapEntry entry, int32_t target, uint32_t limit) const {
-    const uint32_t n = entry & 1023;
-    const auto p = static_cast<int32_t>(entry >> 10);
-    const int32_t moved = p + (((target - p) >> 7) * steps_[n] >> 9);
-    return static_cast<uint32_t>(moved) << 10 | std::min(n + 1, limit);
-  }
 #endif
-  void MoveHistories(bool bit) {
-    using namespace max_shape;
-    const int32_t target = bit ? kOneOfMap : 0;
-#if defined(__AVX512VBMI2__)
-    const __m512i targets = _mm512_set1_epi32(target);
-    const __m512i limit = _mm512_set1_epi32(255);
-    for (size_t i = 0; i < kContexts; i += 16) {
-      const __m512i moved =
-          Moved(_mm512_load_si512(&history_entries_[i]), targets, limit);
-      _mm512_i32scatter_epi32(history_maps_ + 256 * i,
-                              _mm512_add_epi32(_mm512_load_si512(&states_[i]),
-                                               _mm512_slli_epi32(Lanes(), 8)),
-                              moved, 4);
-    }
-#else
-    for (size_t i = 0; i < kContexts; ++i) {
-      history_maps_[i << 8 | states_[i]] =
-          Moved(history_entries_[i], target, 255);
-    }
-#endif
-  }
   /// Runs that do not hold keep their entries.
   void MoveRuns(bool bit) {
     using namespace max_shape;
     const uint32_t shift = 8 - bits_;
     const uint32_t expected = path_ << 1 | uint32_t{bit};
 #if defined(__AVX512VBMI2__)
-    const __m512i limit = _mm512_set1_epi32(255);
     const __m128i by = _mm_cvtsi32_si128(static_cast<int>(shift));
     for (size_t i = 0; i < kContexts; i += 16) {
       const __m512i bytes = _mm512_load_si512(&run_bytes_[i]);
@@ -282,7 +214,7 @@ class MaxModel {
           _mm512_set1_epi32(static_cast<int>(expected)));
       const __m512i moved =
           Moved(_mm512_load_si512(&run_entries_[i]),
-                _mm512_maskz_set1_epi32(right, kOneOfMap), limit);
+                _mm512_maskz_set1_epi32(right, kOneOfMap), 255);
       _mm512_mask_i32scatter_epi32(run_maps_ + i * kRunCounts * 8, holds,
                                    RunsAt(i), moved, 4);
     }
@@ -297,7 +229,7 @@ class MaxModel {
   }
 
   Line* LineOf(uint64_t hash) const {
-    return lines_ + ((hash >> 32) * line_count_ >> 32);
+    return lines_ + ((hash >> 32) * sizes_.lines >> 32);
   }
   static uint8_t* FindSlot7(Line& line, uint16_t check) {
     const size_t recent = line.recent & 15;
@@ -370,7 +302,8 @@ class MaxModel {
           _mm512_srai_epi32(_mm512_sub_epi32(_mm512_srli_epi32(entry, 16),
                                              _mm512_set1_epi32(32768)),
                             5);
-      const __m512i certain = _mm512_i32gather_epi32(s, certain_.data(), 4);
+      const __m512i certain =
+          _mm512_i32gather_epi32(s, kHistories.certain.data(), 4);
       _mm512_store_si512(x + i, st);
       _mm512_store_si512(x + kContexts + i,
                          _mm512_maskz_mov_epi32(known, linear));
@@ -386,7 +319,7 @@ class MaxModel {
       const int32_t st = stretch_[entry >> 20] & is_known;
       x[i] = st;
       x[kContexts + i] = ((p - 32768) >> 5) & is_known;
-      x[2 * kContexts + i] = st & certain_[s];
+      x[2 * kContexts + i] = st & kHistories.certain[s];
     }
 #endif
   }
@@ -477,58 +410,39 @@ class MaxModel {
         ((std::min(position_ - line_, 15u) * 3 + expected_[2]) * 8 + bits_) *
                 2 +
             quoted_};
-    const int32_t* set = weights_;
+    int32_t* set = weights_;
     for (size_t s = 0; s < kSelectors; ++s) {
-      chosen_[s] = const_cast<int32_t*>(set) + chosen[s] * kInputs;
+      sets_.chosen[s] = set + chosen[s] * kInputs;
       set += kSets[s] * kInputs;
     }
-    for (const int32_t* used : chosen_) {
+    for (const int32_t* used : sets_.chosen) {
       for (size_t i = 0; i < kInputs; i += 16) __builtin_prefetch(used + i, 1);
     }
   }
 
   uint32_t Mix() {
     using namespace max_shape;
-    for (size_t s = 0; s < kSelectors; ++s) {
-      const int mix = (MixDot(inputs_.data(), chosen_[s], kInputs) + 128) >> 8;
-      final_inputs_[s] = std::clamp(mix, -kBound, kBound);
-      set_p_[s] = Squash(final_inputs_[s]);
-    }
+    sets_.Predict(inputs_.data());
     final_chosen_[0] =
         final_weights_ +
         ((match_kind_ * 3 + expected_[0]) * 8 + bits_) * kFinalInputs;
     final_chosen_[1] = final_weights_ + (256 + path_) * kFinalInputs;
     int sum = 0;
     for (size_t s = 0; s < 2; ++s) {
-      const int mix = std::clamp(
-          (MixDot(final_inputs_.data(), final_chosen_[s], kFinalInputs) +
-           128) >>
-              8,
-          -2815, 2815);
+      const int mix = sets_.Mix(final_chosen_[s], 2815);
       final_p_[s] = Squash(mix);
       sum += mix;
     }
     const int x = sum >> 1;
-    uint32_t p = 2 * Squash(x) + 4;
-    for (size_t i = 0; i < refiners_.size(); ++i) {
-      p += 2 * refiners_[i].Predict(x, refined_at_[i], &refined_[i]);
-    }
-    return std::clamp(p >> 3, 1u, 65535u);
+    return refiners_.Predict(Squash(x), x);
   }
 
   void UpdateMixers(bool bit) {
-    using namespace max_shape;
-    const int32_t one = bit ? 65536 : 0;
-    for (size_t s = 0; s < kSelectors; ++s) {
-      const int32_t error = one - static_cast<int32_t>(set_p_[s]);
-      MixTrain(inputs_.data(), chosen_[s], kInputs, error * rate_ >> 10);
-    }
+    sets_.Update(inputs_.data(), bit, rate_);
     for (size_t s = 0; s < 2; ++s) {
-      const int32_t error = one - static_cast<int32_t>(final_p_[s]);
-      MixTrain(final_inputs_.data(), final_chosen_[s], kFinalInputs,
-               error * 4 >> 5);
+      sets_.UpdateMix(final_chosen_[s], final_p_[s], bit);
     }
-    for (uint16_t* at : refined_) Refiner::Update(at, bit, 6);
+    refiners_.Update(bit);
   }
 
   void UpdateMaps(bool bit) {
@@ -536,7 +450,8 @@ class MaxModel {
     for (size_t i = 0; i < kContexts; ++i) {
       slots_[i][node_] = kHistories.next[states_[i]][bit];
     }
-    MoveHistories(bit);
+    MoveHistoryMaps(history_maps_, states_.data(), history_entries_.data(),
+                    kContexts, bit);
     MoveRuns(bit);
     for (size_t k = 0; k < 3; ++k) {
       if (expected_[k] == 0) continue;
@@ -648,7 +563,7 @@ class MaxModel {
       }
       hash ^= hash >> 32;
       hash *= 0xBF58476D1CE4E5B9;
-      uint32_t& noted = index_[k][hash >> (64 - index_bits_)];
+      uint32_t& noted = index_[k][hash >> (64 - sizes_.index_bits)];
       if (match.length < (k == 0 ? 1u : 16u) && noted != 0) {
         uint32_t length = 0;
         while (length < 400 && length < noted &&
@@ -788,16 +703,15 @@ class MaxModel {
       run_counts_[k] = runs_[k][1];
       run_bytes_[k] = run_counts_[k] == 0 ? 0 : 256u | runs_[k][0];
     }
-    refined_base_ = {c1 << 8, Hash(a & 0xFFFF, 1) >> 8, Hash(w[0], 2) >> 8};
+    refiners_.base = {c1 << 8, Hash(a & 0xFFFF, 1) >> 8, Hash(w[0], 2) >> 8};
   }
 
-  uint32_t line_count_;
-  int index_bits_;
+  MaxSizes sizes_;
   Line* lines_;
   std::array<uint32_t*, 2> index_;
   int32_t* weights_;
   int32_t* final_weights_;
-  std::array<Refiner, 3> refiners_;
+  Refiners refiners_;
   MapEntry* history_maps_;
   MapEntry* run_maps_;
   MapEntry* match_maps_;
@@ -840,28 +754,23 @@ class MaxModel {
   std::array<uint8_t*, max_shape::kContexts> runs_;
   alignas(64) std::array<uint32_t, max_shape::kContexts> run_bytes_;
   alignas(64) std::array<uint32_t, max_shape::kContexts> run_counts_;
-  std::array<uint32_t, 3> refined_base_;
 
   // Of the bit.
   alignas(64) std::array<uint32_t, max_shape::kContexts> states_;
   alignas(64) std::array<MapEntry, max_shape::kContexts> history_entries_;
   alignas(64) std::array<MapEntry, max_shape::kContexts> run_entries_;
-  alignas(64) std::array<int32_t, max_shape::kInputs> inputs_;
+  alignas(64) std::array<int32_t, max_shape::kInputs> inputs_{};
   uint32_t known_;                    ///< of the contexts of order 1 to 7
   std::array<uint32_t, 3> expected_;  ///< 0: none; 1 + the bit
   std::array<uint32_t, 3> match_at_;
   std::array<uint32_t, 3> byte_at_;
   uint32_t order1_at_;
-  std::array<int32_t*, max_shape::kSelectors> chosen_;
-  std::array<uint32_t, max_shape::kSelectors> set_p_;
-  alignas(64) std::array<int32_t, max_shape::kFinalInputs> final_inputs_;
+  SelectedSets<max_shape::kInputs, max_shape::kSelectors,
+               max_shape::kFinalInputs>
+      sets_;
   std::array<int32_t*, 2> final_chosen_;
   std::array<uint32_t, 2> final_p_;
-  std::array<uint32_t, 3> refined_at_;
-  std::array<uint16_t*, 3> refined_;
 
-  alignas(64) std::array<int32_t, 1024> steps_;
-  alignas(64) std::array<int32_t, 256> certain_;
   alignas(64) std::array<int32_t, 4096> stretch_;
 };
 

@@ -3,7 +3,7 @@
 #define ZIPLLM_CODECS_TEXT_CM_MAX_CODER_H_
 
 #include "codecs/text/cm_max.h"
-#include "kernels/kernels.h"
+#include "kernels/by_target.h"
 
 namespace zipllm::codecs::cm {
 
@@ -17,15 +17,11 @@ struct MaxCoder {
   BlockCoder block;
 };
 
-/// Null where the build or the CPU has not got the target.
-const MaxCoder* FindMaxCoder(kernels::Target target);
-/// That of kernels::Best().
-const MaxCoder& BestMaxCoder();
-
 // Each target's file defines its own.
 extern const MaxCoder kMaxCoderScalar;
 extern const MaxCoder kMaxCoderAvx2;
 extern const MaxCoder kMaxCoderAvx512;
+extern const kernels::ByTarget<MaxCoder> kMaxCoders;
 
 inline namespace ZIPLLM_CM_TARGET {
 

@@ -50,7 +50,7 @@ struct Tables {
   std::array<int16_t, 4096> stretch;
   /// By n: 65536 / (n + 1.5), rounded down: the step of a map entry that has
   /// seen n bits.
-  std::array<uint16_t, 1024> step;
+  std::array<int32_t, 1024> step;
 };
 extern const Tables kTables;
 
@@ -92,6 +92,8 @@ struct Histories {
   std::array<uint16_t, 256> p;
   /// Zeros and ones seen.
   std::array<std::array<uint8_t, 2>, 256> counts;
+  /// -1 where these are of one kind and not none, else 0.
+  std::array<int32_t, 256> certain;
 };
 extern const Histories kHistories;
 
@@ -121,6 +123,10 @@ inline MapEntry MakeMapEntry(uint32_t p, uint32_t count) {
 }
 inline uint32_t MapP(MapEntry entry) { return entry >> 16; }
 inline uint32_t MapCount(MapEntry entry) { return entry & 1023; }
+/// Of what held each time that it was asked for, `n` times.
+inline MapEntry HeldEntry(uint32_t n) {
+  return MakeMapEntry(65535 - 32768 / (n + 2), 0);
+}
 /// `limit` is at most 1023.
 inline void UpdateMap(MapEntry& entry, bool bit, uint32_t limit) {
   const uint32_t n = entry & 1023;
@@ -443,13 +449,13 @@ struct MatchIndex {
 };
 
 /// The coder of entropy/binary_coder.h, bit for bit, into memory of a fixed
-/// size.
+/// size; written again, since code of a target is not shared.
 class BitEncoder {
  public:
   BitEncoder(uint8_t* out, uint8_t* end) : out_(out), end_(end) {}
 
-  /// `bit` is 1 with probability `p` of 65536, 1 to 65535.
-  void Code(bool bit, uint32_t p) {
+  /// `bit` is 1 with probability `p` of 65536, 1 to 65535. Returns `bit`.
+  bool Code(bool bit, uint32_t p) {
     const uint32_t split =
         low_ + static_cast<uint32_t>((uint64_t{high_ - low_} * p) >> 16);
     low_ = bit ? low_ : split + 1;
@@ -459,6 +465,7 @@ class BitEncoder {
       low_ <<= 8;
       high_ = high_ << 8 | 255;
     }
+    return bit;
   }
   /// Ends the code: returns where it ends, or null where it did not fit.
   uint8_t* Finish() {
@@ -487,7 +494,8 @@ class BitDecoder {
     for (int i = 0; i < 4; ++i) code_ = code_ << 8 | Next();
   }
 
-  bool Code(uint32_t p) {
+  /// The first argument is there so that models call encoder and decoder alike.
+  bool Code(bool, uint32_t p) {
     const uint32_t split =
         low_ + static_cast<uint32_t>((uint64_t{high_ - low_} * p) >> 16);
     const bool bit = code_ <= split;
@@ -519,15 +527,33 @@ class BitDecoder {
   uint32_t high_ = UINT32_MAX;
 };
 
-/// Lets `model`, which has Predict() and Update(bit), learn from `text`.
+/// Codes with these and learns.
+struct Learner {
+  static bool Code(bool bit, uint32_t) { return bit; }
+};
+
+/// Codes the byte that comes next in `model`, `byte` where the coder is no
+/// decoder. A model has Predict() and Update(bit), or else its own way: Code.
+template <typename Model, typename Coder>
+uint8_t CodeByte(Model& model, Coder& coder, uint8_t byte) {
+  if constexpr (requires { model.Code(coder, byte); }) {
+    return model.Code(coder, byte);
+  } else {
+    uint32_t coded = 0;
+    for (int k = 7; k >= 0; --k) {
+      const bool bit = coder.Code(byte >> k & 1, model.Predict());
+      model.Update(bit);
+      coded = coded << 1 | uint32_t{bit};
+    }
+    return static_cast<uint8_t>(coded);
+  }
+}
+
+/// Lets `model` learn from `text`.
 template <typename Model>
 void LearnAll(Model& model, const uint8_t* text, size_t size) {
-  for (size_t i = 0; i < size; ++i) {
-    for (int k = 7; k >= 0; --k) {
-      model.Predict();
-      model.Update(text[i] >> k & 1);
-    }
-  }
+  Learner learner;
+  for (size_t i = 0; i < size; ++i) CodeByte(model, learner, text[i]);
 }
 
 /// Writes `plain` coded by `model` where there is `room`; its size, or 0 where
@@ -541,11 +567,7 @@ size_t EncodeAll(Model& model, const uint8_t* plain, size_t size,
         !follower.Advance(Follower::kPeriod)) {
       return 0;
     }
-    for (int k = 7; k >= 0; --k) {
-      const bool bit = plain[i] >> k & 1;
-      coder.Code(bit, model.Predict());
-      model.Update(bit);
-    }
+    CodeByte(model, coder, plain[i]);
   }
   const uint8_t* end = coder.Finish();
   return end == nullptr ? 0 : static_cast<size_t>(end - coded);
@@ -561,16 +583,32 @@ bool DecodeAll(Model& model, const uint8_t* coded, size_t coded_size,
         (coder.IsPastEnd() || !follower.Advance(Follower::kPeriod))) {
       return false;
     }
-    uint32_t byte = 0;
-    for (int k = 0; k < 8; ++k) {
-      const bool bit = coder.Code(model.Predict());
-      model.Update(bit);
-      byte = byte << 1 | uint32_t{bit};
-    }
-    plain[i] = static_cast<uint8_t>(byte);
+    plain[i] = CodeByte(model, coder, 0);
   }
   return coder.IsAtEnd();
 }
+
+// A model shows the arrays of its memory by VisitArrays(visit), which calls
+// visit(pointer, count) for each in order; so they are listed once, for their
+// places, their size and for moving them.
+
+/// Places arrays in memory from `memory` on, each at the beginning of a cache
+/// line; from null on to see what they take.
+class Carver {
+ public:
+  explicit Carver(const uint8_t* memory)
+      : at_(reinterpret_cast<uintptr_t>(memory)) {}
+  template <typename T>
+  void operator()(T*& array, uint64_t count) {
+    array = reinterpret_cast<T*>(static_cast<uintptr_t>(at_));
+    at_ += (count * sizeof(T) + kLineBytes - 1) / kLineBytes * kLineBytes;
+  }
+  /// Where the last array ends.
+  uint64_t at() const { return at_; }
+
+ private:
+  uint64_t at_;
+};
 
 /// Moves pointers into memory along with it.
 class Relocation {
@@ -579,7 +617,7 @@ class Relocation {
       : by_(reinterpret_cast<uintptr_t>(to) -
             reinterpret_cast<uintptr_t>(from)) {}
   template <typename T>
-  void operator()(T*& pointer) const {
+  void operator()(T*& pointer, uint64_t /*count*/ = 0) const {
     pointer = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(pointer) + by_);
   }
   template <typename T, size_t kSize>
@@ -620,7 +658,7 @@ constexpr BlockCoder MakeBlockCoder() {
               }};
 }
 
-/// What stands in memory of a model that has Predict, Update and Relocate.
+/// What stands in memory of a model that has Relocate and what CodeByte needs.
 template <typename Model>
 struct ModelState {
   Model model;

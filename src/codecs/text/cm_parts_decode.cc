@@ -27,7 +27,7 @@ constexpr Tables MakeTables() {
     tables.stretch[p] = static_cast<int16_t>(x);
   }
   for (uint32_t n = 0; n < tables.step.size(); ++n) {
-    tables.step[n] = static_cast<uint16_t>(65536 * 2 / (2 * n + 3));
+    tables.step[n] = static_cast<int32_t>(65536 * 2 / (2 * n + 3));
   }
   return tables;
 }
@@ -103,6 +103,7 @@ constexpr Histories MakeHistories() {
       p = (p * 7 + (last[from] ? 65536 : 0)) / 8;
     }
     histories.p[i] = static_cast<uint16_t>(p);
+    histories.certain[i] = (zeros == 0) != (ones == 0) ? -1 : 0;
   }
   return histories;
 }

@@ -1,7 +1,6 @@
 // The language model's coder: the definition of what it computes, without SIMD,
 // dispatch, and the weights.
 #include "codecs/text/lm_coder.h"
-#include "kernels/by_target.h"
 
 // The file, put into the program by the assembler.
 extern "C" const uint8_t zipllm_lm_weights[]
@@ -16,14 +15,7 @@ namespace zipllm::codecs::lm {
 
 const Coder kCoderScalar = kCoder;
 
-namespace {
-constexpr kernels::ByTarget<Coder> kByTarget = ZIPLLM_BY_TARGET(kCoder);
-}  // namespace
-
-const Coder* FindCoder(kernels::Target target) {
-  return kByTarget.Find(target);
-}
-const Coder& BestCoder() { return kByTarget.Best(); }
+constinit const kernels::ByTarget<Coder> kCoders = ZIPLLM_BY_TARGET(kCoder);
 
 const Weights& BuiltInWeights() {
   static const Weights* const built_in = [] {

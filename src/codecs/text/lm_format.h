@@ -10,7 +10,7 @@
 #include "base/status.h"
 #include "codecs/text/cm_max.h"
 #include "codecs/text/prior.h"
-#include "kernels/kernels.h"
+#include "kernels/by_target.h"
 #include "zipllm/types.h"
 
 namespace zipllm::codecs::lm {
@@ -66,15 +66,11 @@ struct Coder {
       prime;
   std::array<cm::BlockCoder, 2> block;
 };
-/// Null where the build or the CPU has not got the target.
-const Coder* FindCoder(kernels::Target target);
-/// That of kernels::Best().
-const Coder& BestCoder();
-
 // Each target's file defines its own.
 extern const Coder kCoderScalar;
 extern const Coder kCoderAvx2;
 extern const Coder kCoderAvx512;
+extern const kernels::ByTarget<Coder> kCoders;
 
 }  // namespace zipllm::codecs::lm
 

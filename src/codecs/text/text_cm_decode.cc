@@ -142,7 +142,7 @@ Primed PrimedFor(const Params& params, uint64_t size) {
   switch (params.profile) {
     case Profile::kFast: {
       const FastSizes sizes = FastSizesOf(params, size);
-      const FastCoder& coder = BestFastCoder();
+      const FastCoder& coder = kFastCoders.Best();
       index_bits = sizes.index_bits;
       primed.coder = &coder.block[params.records];
       primed.prime = [=, prime = coder.prime[params.records]](uint8_t* memory) {
@@ -152,7 +152,7 @@ Primed PrimedFor(const Params& params, uint64_t size) {
     }
     case Profile::kMax: {
       const MaxSizes sizes = MaxSizesOf(params, size);
-      const MaxCoder& coder = BestMaxCoder();
+      const MaxCoder& coder = kMaxCoders.Best();
       index_bits = sizes.index_bits;
       primed.coder = &coder.block;
       primed.prime = [=, prime = coder.prime,
@@ -163,7 +163,7 @@ Primed PrimedFor(const Params& params, uint64_t size) {
     }
     case Profile::kLog: {
       const LogSizes sizes = LogSizesOf(params, size);
-      const LogCoder& coder = BestLogCoder();
+      const LogCoder& coder = kLogCoders.Best();
       index_bits = sizes.index_bits;
       primed.coder = &coder.block;
       primed.prime = [=, prime = coder.prime, prior = NamedOf(priors),

@@ -78,7 +78,7 @@ namespace {
 
 /// The model that codes a block of `size` bytes.
 cm::Primed PrimedFor(const Params& params, uint64_t size) {
-  const Coder& coder = BestCoder();
+  const Coder& coder = kCoders.Best();
   const auto profile = static_cast<size_t>(params.profile);
   const cm::MaxSizes sizes = SizesOf(params, size);
   const uint64_t memory_size = MemoryOf(params, size);
