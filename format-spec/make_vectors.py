@@ -2727,6 +2727,21 @@ def prose():
     return "\n".join(lines).encode()
 
 
+def records():
+    """Records of several types, of which no parser knows: a kind, a number (highest byte first),
+    a time in whole thousands, a price in cents, a count that is seldom more than 9."""
+    state, price, time = 1, 10000, 1_700_000_000_000_000
+    out = b"RECORDS\n"
+    for i in range(400):
+        state = state * 1103515245 + 12345 & 0x7fffffff
+        bits = state >> 8
+        time += 1000 * (bits & 63)
+        price += (bits >> 6 & 7) - 3
+        out += (struct.pack(">BI", bits >> 9 & 1, 70000 + i) +
+                struct.pack("<qfH", time, price / 100, (bits >> 10 & 7) * (40 if i % 50 == 7 else 1)))
+    return out + b"END"
+
+
 def made_by_command(zipllm, known):
     """name -> Vector, of those that are not in `known`; and the bases that are no archives."""
     with tempfile.TemporaryDirectory() as folder:
@@ -2765,6 +2780,7 @@ def made_by_command(zipllm, known):
                 data = (LADDER / f"mpnet-part.{kind}.gguf").read_bytes()
                 (ladder / f"{kind}.gguf").write_bytes(cut_ladder.cut(data, rows))
             ladders[name] = ladder
+        (texts / "records.bin").write_bytes(records())
         related = pathlib.Path(folder, "related")
         related.mkdir()
         bases, targets = related_files()
@@ -2791,6 +2807,8 @@ def made_by_command(zipllm, known):
             ("log-6", texts / "log.txt", 6, "the same, columns by context mixing"),
             ("rows-3", texts / "rows.txt", 3, "fields, one of which tells another"),
             ("table-6", texts / "table.txt", 6, "lines of fields, by context mixing"),
+            ("records-3", texts / "records.bin", 3, "records of several types in plain bytes"),
+            ("records-6", texts / "records.bin", 6, "the same, by context mixing where it pays"),
             ("log-9", texts / "told.txt", 9, "lines, by context mixing of columns and tokens"),
             ("note-9", texts / "note.txt", 9, "English, by the language model"),
             ("text-9", root / "tokenizer.txt", 9, "text, by context mixing with it"),

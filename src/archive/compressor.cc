@@ -35,6 +35,9 @@ using archive::Inputs;
 using archive::Part;
 using archive::Twin;
 
+// The first level with a codec that knows records.
+constexpr int kRecordsMatter = 3;
+
 // Elements of its innermost dimension; 0: it has no rows.
 uint64_t RowOf(const Segment& segment) {
   return segment.shape.size() < 2 ? 0 : segment.shape.back();
@@ -629,11 +632,13 @@ absl::Status Compression::AddSegment(const Read& read_next,
       AddFrame(file, std::move(job), place);
     } else {
       const std::vector<archive::Range> ranges =
-          archive::FindRanges(plain->span());
+          archive::FindRanges(plain->span(), options_.level >= kRecordsMatter);
+      size_t least = archive::kMaxElement;
       for (const archive::Range& range : ranges) {
+        least = std::max(least, range.record);
         const ByteSpan bytes = plain->span().subspan(range.begin, range.size);
         if (!ends && ranges.size() > 1 && &range == &ranges.back() &&
-            bytes.size() < archive::kMaxElement) {
+            bytes.size() < least) {
           held.Append(bytes);
           break;
         }
@@ -643,7 +648,9 @@ absl::Status Compression::AddSegment(const Read& read_next,
           job->plain->Append(bytes);
         }
         job->dtype = range.dtype;
-        job->is_text = ranges.size() > 1 && IsText(bytes, range.dtype);
+        if (range.dtype == DType::kBytes) job->row = range.record;
+        job->is_text = range.record == 0 && ranges.size() > 1 &&
+                       IsText(bytes, range.dtype);
         job->is_lines = job->is_text && codecs::LooksLikeLines(bytes);
         job->find_row = range.dtype != DType::kBytes;
         AddFrame(file, job, place);

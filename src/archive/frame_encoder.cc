@@ -227,6 +227,9 @@ bool TextIsSlow(int level) { return level >= kMixingLevel; }
 uint32_t BlockBytes(DType dtype, int level, uint64_t row) {
   const DTypeInfo* info = FindDType(dtype);
   if (dtype == DType::kBytes || info == nullptr) {
+    if (row != 0 && row <= kMaxRecord) {
+      return static_cast<uint32_t>(kMaxBlockBytes / row * row);
+    }
     return level >= 7 ? kMaxBlockBytes : uint32_t{1} << 20;
   }
   if (info->block_elements != 1) {

@@ -25,7 +25,8 @@ inline constexpr uint32_t kFrameBytes = uint32_t{1} << 21;
 /// Bytes a block for a segment of this type: 2^18 elements, or about 1 MiB (4
 /// MiB at levels from 7) where elements are unknown, or packed (then whole rows
 /// of `row` elements where they fit; 0: it has none); 4 MiB of anything at
-/// level 9, where models learn as they go.
+/// level 9, where models learn as they go, and of records (`bytes` in rows, see
+/// ranges.h).
 uint32_t BlockBytes(DType dtype, int level, uint64_t row = 0);
 
 /// Bytes a block for text, a frame each: models of text learn as they go. More

@@ -7,8 +7,11 @@
 
 #include "base/bytes.h"
 #include "base/log2.h"
+#include "codecs/table/table_records.h"
 
 namespace zipllm::archive {
+static_assert(kMaxRecord == codecs::table::kMaxRecord);
+
 namespace {
 
 // Every second window is looked at.
@@ -376,6 +379,19 @@ void Append(size_t begin, size_t end, DType dtype, std::vector<Range>* ranges) {
   }
 }
 
+/// Empty if the data is not of records.
+std::vector<Range> RangesOfRecords(ByteSpan data) {
+  const codecs::table::Records found = codecs::table::FindRecords(data);
+  std::vector<Range> ranges;
+  if (found.size == 0) return ranges;
+  const size_t left = (data.size() - found.begin) % found.size;
+  const size_t size = data.size() - found.begin - left;
+  if (found.begin != 0) ranges.push_back({0, found.begin});
+  ranges.push_back({found.begin, size, DType::kBytes, found.size});
+  if (left != 0) ranges.push_back({found.begin + size, left});
+  return ranges;
+}
+
 // ---- Rows ----
 
 constexpr size_t kMinRow = 16;
@@ -470,7 +486,11 @@ class Repetition {
 
 }  // namespace
 
-std::vector<Range> FindRanges(ByteSpan data) {
+std::vector<Range> FindRanges(ByteSpan data, bool with_records) {
+  if (with_records) {
+    std::vector<Range> records = RangesOfRecords(data);
+    if (!records.empty()) return records;
+  }
   const std::vector<Run> runs = FindRuns(data);
   std::vector<Range> ranges;
   size_t begin = 0;  // of the current run

@@ -14,17 +14,22 @@ struct Range {
   size_t begin = 0;
   size_t size = 0;  ///< a multiple of the type's size
   DType dtype = DType::kBytes;
+  /// If not 0, the bytes are whole records of so many, at most kMaxRecord.
+  size_t record = 0;
 };
 
 /// Of the types it knows, in bytes.
 inline constexpr size_t kMaxElement = 8;
+/// Bytes of a record at most.
+inline constexpr size_t kMaxRecord = 256;
 
 /// Tiles `data` with ranges, in order. Integers and floats of the same size
 /// that no measurement can tell apart count as integers. Looks at a part of the
 /// data, and goes by the number of bits that simple models need. What is left
-/// over of a last element is a range of `bytes`.
+/// over of a last element is a range of `bytes`. `with_records`: also records
+/// of fields of several types, where all of the data seems to be of them.
 /// Deterministic; time in proportion to the size.
-std::vector<Range> FindRanges(ByteSpan data);
+std::vector<Range> FindRanges(ByteSpan data, bool with_records = false);
 
 /// The row length of the matrix that `data` seems to be a part of: the number
 /// of elements, 16 to 8,192, after which signs or magnitudes tend to repeat;

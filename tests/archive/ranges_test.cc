@@ -120,6 +120,31 @@ TEST(RangesTest, FloatsThatWereShorterAreFloats) {
   EXPECT_EQ(ranges[0].dtype, DType::kF32);
 }
 
+TEST(RangesTest, RecordsAreWhole) {
+  // A counter, a sample of 16 bits, a flag; something before and after.
+  std::mt19937 random(5);
+  Bytes bytes(6, 'x');
+  for (uint32_t i = 0; i < 20000; ++i) {
+    for (int b = 0; b < 4; ++b)
+      bytes.push_back(static_cast<uint8_t>(i >> 8 * b));
+    bytes.push_back(static_cast<uint8_t>(random()));
+    bytes.push_back(static_cast<uint8_t>(i >> 10));
+    bytes.push_back(random() % 2 != 0 ? 1 : 0);
+  }
+  bytes.push_back('y');
+  for (const Range& range : FindRanges(bytes)) EXPECT_EQ(range.record, 0u);
+  const std::vector<Range> ranges = FindRanges(bytes, true);
+  ExpectTiling(ranges, bytes.size());
+  size_t in_records = 0;
+  for (const Range& range : ranges) {
+    if (range.record == 0) continue;
+    EXPECT_EQ(range.record, 7u);
+    EXPECT_EQ(range.size % 7, 0u);
+    in_records += range.size;
+  }
+  EXPECT_GE(in_records, bytes.size() - 2 * 7);
+}
+
 TEST(RangesTest, BordersAreWithinAFewElements) {
   Bytes bytes;
   AppendWeights(DType::kF16, 30001, 0, 1, &bytes);

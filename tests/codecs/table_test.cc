@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -10,6 +11,7 @@
 #include "base/bytes.h"
 #include "codecs/coding.h"
 #include "codecs/generators.h"
+#include "codecs/table/table_records.h"
 
 namespace zipllm::codecs {
 namespace {
@@ -129,6 +131,102 @@ TEST(TableTest, RowsOfAnImage) {
           << level << " " << row;
       EXPECT_EQ(CheckRoundTrip(kTable, request), 1u);
     }
+  }
+}
+
+// ---- Records of several types ----
+
+template <typename T>
+void Put(T value, bool big, Bytes* out) {
+  uint8_t raw[sizeof value];
+  std::memcpy(raw, &value, sizeof value);
+  if (big) std::reverse(std::begin(raw), std::end(raw));
+  out->insert(out->end(), std::begin(raw), std::end(raw));
+}
+
+constexpr size_t kOrderBytes = 21;
+/// Orders: a number, a time in nanoseconds of whole microseconds, a price, a
+/// flag; what is new in each are 8 + 4 + 2 bits.
+Bytes Orders(size_t count, bool big) {
+  Random random(8);
+  Bytes bytes;
+  uint64_t time = 1'700'000'000'000'000'000;
+  int64_t price = 10000;
+  for (uint32_t i = 0; i < count; ++i) {
+    time += 1000 * random.Below(256);
+    price += static_cast<int64_t>(random.Below(16)) - 8;
+    Put(100000 + i, big, &bytes);
+    Put(time, big, &bytes);
+    Put(static_cast<double>(price) / 100, big, &bytes);
+    bytes.push_back(static_cast<uint8_t>(random.Below(4) * 3));
+  }
+  return bytes;
+}
+
+TEST(TableTest, RecordsOfSeveralTypes) {
+  constexpr size_t kCount = 20000;
+  for (const bool big : {false, true}) {
+    const Bytes bytes = Orders(kCount, big);
+    for (const int level : kLevels) {
+      const EncodeRequest request =
+          Request(bytes, DType::kBytes, level, kOrderBytes);
+      EXPECT_LT(CodedSize(request), kCount * 14 / 8 * 108 / 100) << level;
+      EXPECT_GT(CodedSize(request), kCount * 14 / 8) << level;
+      EXPECT_EQ(CheckRoundTrip(kTable, request), 1u);
+    }
+  }
+}
+
+TEST(TableTest, RecordsThatAreNoneComeBack) {
+  Random random(9);
+  Bytes noise(5000);
+  for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random.Below(256));
+  const Bytes orders = Orders(300, false);
+  for (const int level : kLevels) {
+    for (const uint64_t row : {1, 2, 3, 7, 63, 65, 256, 257}) {
+      CheckRoundTrip(kTable, Request(noise, DType::kBytes, level, row));
+      CheckRoundTrip(kTable, Request(orders, DType::kBytes, level, row));
+    }
+    // Bytes without rows are for others.
+    EXPECT_EQ(CodedSize(Request(orders, DType::kBytes, level)), 0u);
+  }
+}
+
+TEST(TableTest, FindsWhereRecordsBegin) {
+  constexpr size_t kCount = 20000;
+  for (const bool big : {false, true}) {
+    const Bytes orders = Orders(kCount, big);
+    for (const size_t head : {0, 1, 11, 40, 500}) {
+      Bytes bytes(head, 'x');
+      bytes.insert(bytes.end(), orders.begin(), orders.end());
+      const table::Records found = table::FindRecords(bytes);
+      ASSERT_EQ(found.size, kOrderBytes);
+      EXPECT_LE(found.begin, head + kOrderBytes);
+      // Any field may be seen as the first, and bytes that never change as
+      // another field: what it takes is the same.
+      bytes.erase(bytes.begin(),
+                  bytes.begin() + static_cast<ptrdiff_t>(found.begin));
+      bytes.resize(bytes.size() / found.size * found.size);
+      const EncodeRequest request =
+          Request(bytes, DType::kBytes, 3, found.size);
+      EXPECT_LT(CodedSize(request), kCount * 14 / 8 * 108 / 100) << head;
+    }
+  }
+}
+
+TEST(TableTest, NumbersOfOneTypeAreNoRecords) {
+  Random random(10);
+  Bytes noise(100000), one, several;
+  for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random.Below(256));
+  for (const int64_t value : Walk(20000, 16)) {
+    Put(static_cast<int32_t>(value), false, &one);
+    Put(static_cast<int32_t>(value), false, &several);
+    Put(static_cast<int32_t>(random.Below(100)), false, &several);
+    Put(static_cast<int32_t>(several.size()), false, &several);
+  }
+  for (const Bytes& bytes : {noise, one, several, Bytes(100000), Bytes(100),
+                             Bytes(), Orders(100, false)}) {
+    EXPECT_EQ(table::FindRecords(bytes).size, 0u) << bytes.size();
   }
 }
 

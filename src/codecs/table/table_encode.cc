@@ -15,6 +15,7 @@
 #include "codecs/table/table_format.h"
 #include "codecs/table/table_layout.h"
 #include "codecs/table/table_models.h"
+#include "codecs/table/table_records.h"
 #include "codecs/tensor/byte_plane_encode.h"
 #include "codecs/text/coded_plan.h"
 #include "entropy/binary_coder.h"
@@ -25,6 +26,8 @@ namespace {
 
 using entropy::ZigZag64;
 using namespace table;
+
+constexpr size_t kLeastCount = 64;  // of numbers, or of records
 
 /// What the elements of a request are.
 std::optional<Field> FieldOf(DType dtype) {
@@ -235,33 +238,78 @@ class BlockCoder {
   std::vector<Column> columns_;
 };
 
-/// Appends the coded block; false where the codec is not for it.
-bool EncodeBlock(const EncodeRequest& request, ByteSpan block, Scratch& scratch,
-                 Buffer* out) {
-  const std::optional<Field> field = FieldOf(request.dtype);
-  if (!field || block.size() > table::kMaxBytes) return false;
-  constexpr size_t kLeastCount = 64;
-  if (block.size() / field->width() < kLeastCount) return false;
-  const Layout found = FindLayout(block, *field, request.row, request.level);
-  Table table;
+/// What the block is seen as; false where the codec is not for it. Sets
+/// `correlated` as Layout has it.
+bool FindTable(const EncodeRequest& request, ByteSpan block, Table* table,
+               bool* correlated) {
   // Of bytes there are too many for their time at the default.
-  const int mixing = field->log2_width == 0 ? 7 : 6;
-  table.method = request.level < mixing ? kBins
-                 : request.level < 8    ? kFast
-                                        : table::kStrong;
-  table.row = found.row;
-  table.fields.assign(found.fields, *field);
-  table.record_bytes = found.fields * field->width();
-  table.records = block.size() / table.record_bytes;
+  int mixing = 6;
+  if (request.dtype == DType::kBytes) {
+    // In rows: records of fields of several types.
+    if (request.row == 0 || request.row > kMaxRecord) return false;
+    if (block.size() / request.row < kLeastCount) return false;
+    table->record_bytes = request.row;
+    table->fields = FindFieldsOfRecords(block, request.row);
+    *correlated = true;
+    if (table->fields.empty()) return false;
+  } else {
+    const std::optional<Field> field = FieldOf(request.dtype);
+    if (!field || block.size() / field->width() < kLeastCount) return false;
+    const Layout found = FindLayout(block, *field, request.row, request.level);
+    table->row = found.row;
+    table->fields.assign(found.fields, *field);
+    table->record_bytes = found.fields * field->width();
+    *correlated = found.correlated;
+    if (field->log2_width == 0) ++mixing;
+  }
+  table->records = block.size() / table->record_bytes;
+  table->method = request.level < mixing ? kBins
+                  : request.level < 8    ? kFast
+                                         : table::kStrong;
+  return true;
+}
+
+/// Appends the block coded as `table`; false where that is not for it.
+bool Append(ByteSpan block, Table table, bool correlated, Scratch& scratch,
+            Buffer* out) {
   const size_t start = out->size();
   BlockCoder coder(block, std::move(table));
-  if ((found.correlated || coder.MayBeUseful()) &&
-      coder.Prepare(found.correlated) && coder.Encode(scratch, out) &&
-      out->size() - start < block.size()) {
+  if ((correlated || coder.MayBeUseful()) && coder.Prepare(correlated) &&
+      coder.Encode(scratch, out) && out->size() - start < block.size()) {
     return true;
   }
   out->Resize(start);
   return false;
+}
+
+/// Appends the coded block; false where the codec is not for it.
+bool EncodeBlock(const EncodeRequest& request, ByteSpan block, Scratch& scratch,
+                 Buffer* out) {
+  Table table;
+  bool correlated = false;
+  if (block.size() > table::kMaxBytes ||
+      !FindTable(request, block, &table, &correlated)) {
+    return false;
+  }
+  if (request.dtype != DType::kBytes || table.method == kBins) {
+    return Append(block, std::move(table), correlated, scratch, out);
+  }
+  // Where much looks random, as often in records, mixing gains nothing, and it
+  // is slow: below its own level it must be for more than a little.
+  Table bins = table;
+  bins.method = kBins;
+  const size_t least_gain = table.method == kFast ? 50 : SIZE_MAX;
+  Buffer mixed;
+  const size_t start = out->size();
+  const bool as_bins = Append(block, std::move(bins), correlated, scratch, out);
+  const size_t of_bins = out->size() - start;
+  if (!Append(block, std::move(table), correlated, scratch, &mixed) ||
+      (as_bins && mixed.size() + of_bins / least_gain >= of_bins)) {
+    return as_bins;
+  }
+  out->Resize(start);
+  out->Append(mixed.span());
+  return true;
 }
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,

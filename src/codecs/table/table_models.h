@@ -290,128 +290,136 @@ class Model {
     return static_cast<uint32_t>(h >> 32);
   }
 
-  void Look(size_t i, size_t record, size_t field) {
-    const size_t f = shape_.fields;
-    const size_t up = static_cast<size_t>(above_) * f;
+  /// What is known around the value that is coded. Values w, ww, www: before it
+  /// in its field; n and nn: in the row above and the one above that, nw and ne
+  /// beside n; without rows, further back. r...: residuals of the same.
+  struct Around {
+    int64_t w, ww, www, n, nw, ne, nn;
+    int32_t rw, rww, rwww, rn, rnw, rne;
+    int64_t a1, a2, a3;  ///< the values before it in its record
+    int64_t d1, d2, d3;  ///< what these are more than in the record before
+  };
+  Around LookAround(size_t i, size_t field) const {
+    const auto f = static_cast<ptrdiff_t>(shape_.fields);
+    const ptrdiff_t up = static_cast<ptrdiff_t>(above_) * f;
     const int64_t* const v = &values_[i];
     const int32_t* const r = &residuals_[i];
-    const int64_t w = v[-ptrdiff_t(f)], ww = v[-ptrdiff_t(2 * f)],
-                  www = v[-ptrdiff_t(3 * f)];
-    int64_t n, nw, ne, nn;
-    int32_t rn, rnw, rne;
+    Around a;
+    a.w = v[-f];
+    a.ww = v[-2 * f];
+    a.www = v[-3 * f];
+    a.rw = r[-f];
+    a.rww = r[-2 * f];
+    a.rwww = r[-3 * f];
     if (shape_.row != 0) {
-      n = v[-ptrdiff_t(up)];
-      nw = v[-ptrdiff_t(up + f)];
-      ne = v[-ptrdiff_t(up) + ptrdiff_t(f)];
-      nn = v[-ptrdiff_t(2 * up)];
-      rn = r[-ptrdiff_t(up)];
-      rnw = r[-ptrdiff_t(up + f)];
-      rne = r[-ptrdiff_t(up) + ptrdiff_t(f)];
+      a.n = v[-up];
+      a.nw = v[-up - f];
+      a.ne = v[-up + f];
+      a.nn = v[-2 * up];
+      a.rn = r[-up];
+      a.rnw = r[-up - f];
+      a.rne = r[-up + f];
     } else {
-      n = ww;
-      nw = www;
-      ne = v[-ptrdiff_t(4 * f)];
-      nn = v[-ptrdiff_t(5 * f)];
-      rn = r[-ptrdiff_t(2 * f)];
-      rnw = r[-ptrdiff_t(3 * f)];
-      rne = r[-ptrdiff_t(4 * f)];
+      a.n = a.ww;
+      a.nw = a.www;
+      a.ne = v[-4 * f];
+      a.nn = v[-5 * f];
+      a.rn = a.rww;
+      a.rnw = a.rwww;
+      a.rne = r[-4 * f];
     }
-    const int32_t rw = r[-ptrdiff_t(f)], rww = r[-ptrdiff_t(2 * f)];
-    // Values of the same record.
-    const int64_t a1 = field > 0 ? v[-1] : 0;
-    const int64_t a2 = field > 1 ? v[-2] : 0;
-    const int64_t a3 = field > 2 ? v[-3] : 0;
-    const int64_t d1 = field > 0 ? Minus(v[-1], v[-1 - ptrdiff_t(f)]) : 0;
-    const int64_t d2 = field > 1 ? Minus(v[-2], v[-2 - ptrdiff_t(f)]) : 0;
+    a.a1 = field > 0 ? v[-1] : 0;
+    a.a2 = field > 1 ? v[-2] : 0;
+    a.a3 = field > 2 ? v[-3] : 0;
+    a.d1 = field > 0 ? Minus(v[-1], v[-1 - f]) : 0;
+    a.d2 = field > 1 ? Minus(v[-2], v[-2 - f]) : 0;
+    a.d3 = field > 2 ? Minus(v[-3], v[-3 - f]) : 0;
+    return a;
+  }
 
-    // The base.
+  /// Prepares what codes the value.
+  void Look(size_t i, size_t record, size_t field) {
+    const Around around = LookAround(i, field);
+    group_ = 0;
+    field_ = field;
     if (shape_.numeric[field] == 0) {
       base_ = shape_.center[field];
     } else {
-      std::array<int64_t, kPredictors>& p = predictions_;
-      p[0] = w;
-      p[1] = Plus(w, Minus(w, ww));
-      p[2] = n;
-      p[3] = Plus(w, Minus(n, nw));
-      p[4] = Plus(w, Minus(n, w) / 2);
-      p[5] = Plus(w, Minus(ne, n));
-      p[6] = Plus(n, Minus(n, nn));
-      p[7] = Plus(w, Plus(Minus(w, ww), Minus(Minus(w, ww), Minus(ww, www))));
-      p[8] = Minus(Times4(Plus(Minus(w, ww), www)),
-                   Plus(Plus(ww, ww), v[-ptrdiff_t(4 * f)]));
-      p[9] = Plus(w, (Plus(Minus(n, w), Minus(ne, w)) / 3));
-      if constexpr (kStrong) {
-        typename LeastSquares<kOrder>::Vector x;
-        const auto at = [&](int64_t q) {
-          return static_cast<double>(
-              std::clamp<int64_t>(Minus(q, w), -(1 << 30), 1 << 30));
-        };
-        const ptrdiff_t pf = static_cast<ptrdiff_t>(f);
-        const ptrdiff_t pu = static_cast<ptrdiff_t>(up);
-        if (shape_.row != 0) {
-          x = {
-              at(ww),
-              at(www),
-              at(n),
-              at(nw),
-              at(ne),
-              at(nn),
-              at(v[-pu + 2 * pf]),
-              at(v[-pu - 2 * pf]),
-              at(v[-2 * pu - pf]),
-              at(v[-2 * pu + pf]),
-              static_cast<double>(std::clamp<int64_t>(d1, -(1 << 30), 1 << 30)),
-              static_cast<double>(
-                  std::clamp<int64_t>(d2, -(1 << 30), 1 << 30))};
-        } else {
-          x = {
-              at(ww),
-              at(www),
-              at(ne),
-              at(nn),
-              at(v[-6 * pf]),
-              at(v[-7 * pf]),
-              at(v[-8 * pf]),
-              16.0,
-              static_cast<double>(std::clamp<int64_t>(d1, -(1 << 30), 1 << 30)),
-              static_cast<double>(std::clamp<int64_t>(d2, -(1 << 30), 1 << 30)),
-              static_cast<double>(
-                  std::clamp<int64_t>(field > 2 ? Minus(v[-3], v[-3 - pf]) : 0,
-                                      -(1 << 30), 1 << 30)),
-              0};
-        }
-        const double y = squares_[field].Predict(x);
-        w_ = w;
-        p[kFixed] = Plus(w, y > -1e15 && y < 1e15
+      Predict(around, &values_[i], field);
+      base_ = Blend(around.w, field);
+    }
+    FindContexts(around, record, field);
+    FindCandidates(around, field);
+  }
+
+  void Predict(const Around& a, const int64_t* v, size_t field) {
+    std::array<int64_t, kPredictors>& p = predictions_;
+    const int64_t step = Minus(a.w, a.ww);
+    p[0] = a.w;
+    p[1] = Plus(a.w, step);
+    p[2] = a.n;
+    p[3] = Plus(a.w, Minus(a.n, a.nw));
+    p[4] = Plus(a.w, Minus(a.n, a.w) / 2);
+    p[5] = Plus(a.w, Minus(a.ne, a.n));
+    p[6] = Plus(a.n, Minus(a.n, a.nn));
+    p[7] = Plus(a.w, Plus(step, Minus(step, Minus(a.ww, a.www))));
+    p[8] = Minus(
+        Times4(Plus(step, a.www)),
+        Plus(Plus(a.ww, a.ww), v[-4 * static_cast<ptrdiff_t>(shape_.fields)]));
+    p[9] = Plus(a.w, (Plus(Minus(a.n, a.w), Minus(a.ne, a.w)) / 3));
+    if constexpr (kStrong) {
+      w_ = a.w;
+      const double y = squares_[field].Predict(Regressors(a, v));
+      p[kFixed] = Plus(a.w, y > -1e15 && y < 1e15
                                 ? static_cast<int64_t>(y + (y < 0 ? -0.5 : 0.5))
                                 : 0);
-      }
-      // Blended: weights are the inverse cubes of errors' geometric means.
-      const FieldState& state = state_[field];
-      const uint32_t least =
-          *std::min_element(state.errors.begin(), state.errors.end());
-      int64_t sum = 0, weights = 0;
-      for (size_t k = 0; k < kPredictors; ++k) {
-        const uint32_t steps = (state.errors[k] - least) * 3 >> 8;
-        const int64_t weight =
-            kPowers[steps & 15] >> std::min<uint32_t>(steps >> 4, 31);
-        sum += std::clamp<int64_t>(Minus(predictions_[k], w),
-                                   -(int64_t{1} << 38), int64_t{1} << 38) *
-               weight;
-        weights += weight;
-      }
-      const int64_t half = weights / 2;
-      base_ = Plus(w, (sum + (sum < 0 ? -half : half)) / weights);
     }
-    const int64_t p = base_;
-    group_ = 0;
-    field_ = field;
+  }
+  /// What the value less w is a linear function of.
+  typename LeastSquares<kOrder>::Vector Regressors(const Around& a,
+                                                   const int64_t* v) const {
+    const auto bound = [](int64_t x) {
+      return static_cast<double>(std::clamp<int64_t>(x, -(1 << 30), 1 << 30));
+    };
+    const auto at = [&](int64_t q) { return bound(Minus(q, a.w)); };
+    const auto f = static_cast<ptrdiff_t>(shape_.fields);
+    const ptrdiff_t up = static_cast<ptrdiff_t>(above_) * f;
+    if (shape_.row != 0) {
+      return {at(a.ww),           at(a.www),          at(a.n),
+              at(a.nw),           at(a.ne),           at(a.nn),
+              at(v[-up + 2 * f]), at(v[-up - 2 * f]), at(v[-2 * up - f]),
+              at(v[-2 * up + f]), bound(a.d1),        bound(a.d2)};
+    }
+    return {at(a.ww),      at(a.www),     at(a.ne),      at(a.nn),
+            at(v[-6 * f]), at(v[-7 * f]), at(v[-8 * f]), 16.0,
+            bound(a.d1),   bound(a.d2),   bound(a.d3),   0};
+  }
+  /// The predictions' mean by the inverse cubes of the geometric means of their
+  /// errors.
+  int64_t Blend(int64_t w, size_t field) const {
+    const FieldState& state = state_[field];
+    const uint32_t least =
+        *std::min_element(state.errors.begin(), state.errors.end());
+    int64_t sum = 0, weights = 0;
+    for (size_t k = 0; k < kPredictors; ++k) {
+      const uint32_t steps = (state.errors[k] - least) * 3 >> 8;
+      const int64_t weight =
+          kPowers[steps & 15] >> std::min<uint32_t>(steps >> 4, 31);
+      sum += std::clamp<int64_t>(Minus(predictions_[k], w), -(int64_t{1} << 38),
+                                 int64_t{1} << 38) *
+             weight;
+      weights += weight;
+    }
+    const int64_t half = weights / 2;
+    return Plus(w, (sum + (sum < 0 ? -half : half)) / weights);
+  }
 
-    // Contexts.
-    const auto scale = static_cast<uint64_t>(2 * std::abs(int64_t{rw})) +
-                       static_cast<uint64_t>(2 * std::abs(int64_t{rn})) +
-                       static_cast<uint64_t>(std::abs(int64_t{rnw})) +
-                       static_cast<uint64_t>(std::abs(int64_t{rne}));
+  void FindContexts(const Around& a, size_t record, size_t field) {
+    const int64_t p = base_;
+    const auto scale = static_cast<uint64_t>(2 * std::abs(int64_t{a.rw})) +
+                       static_cast<uint64_t>(2 * std::abs(int64_t{a.rn})) +
+                       static_cast<uint64_t>(std::abs(int64_t{a.rnw})) +
+                       static_cast<uint64_t>(std::abs(int64_t{a.rne}));
     const uint32_t s = Coarse(static_cast<int64_t>(scale));
     start_ = shape_.numeric[field] != 0
                  ? static_cast<int>(std::bit_width(scale * 43 >> 8))
@@ -419,68 +427,67 @@ class Model {
     if (start_ < kLeastStart) start_ = 0;
     scale_ = std::min<size_t>(static_cast<size_t>(std::bit_width(scale)),
                               kScales - 1);
-    const uint64_t fk = field * 64;
-    const auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
     size_t k = 0;
-    const auto put = [&](uint64_t a, uint64_t b, uint64_t c) {
-      hashes_[k] = Hash(fk + k, a * 0x9E3779B97F4A7C15 + b, c);
+    const auto put = [&](uint64_t x, uint64_t y, uint64_t z) {
+      hashes_[k] = Hash(field * 64 + k, x * 0x9E3779B97F4A7C15 + y, z);
       buckets_[k] = slots_.Find(hashes_[k], 0);
       __builtin_prefetch(buckets_[k].slots);
       ++k;
     };
+    const auto off = [p](int64_t x) { return Coarse(Minus(x, p)); };
+    const bool has_fields = shape_.fields > 1;
     put(s, 0, 0);
-    put(Coarse(Minus(w, p)), Coarse(Minus(n, p)), 0);
-    put(u(rw), u(rn), 0);
-    put(u(p), 0, 0);
-    if (f > 1) {
-      put(u(a1), u(a2), u(p));
+    put(off(a.w), off(a.n), 0);
+    put(U(a.rw), U(a.rn), 0);
+    put(U(p), 0, 0);
+    if (has_fields) {
+      put(U(a.a1), U(a.a2), U(p));
     } else {
-      put(u(w), u(n), u(p));
+      put(U(a.w), U(a.n), U(p));
     }
     if constexpr (kStrong) {
       put(0, 0, 0);
-      put(Coarse(Minus(w, p)), Coarse(Minus(n, p)), Coarse(Minus(ne, p)));
-      put(Coarse(Minus(w, ww)), Coarse(Minus(n, ne)), Coarse(rw));
-      put(Coarse(rw), Coarse(rww), Coarse(r[-ptrdiff_t(3 * f)]));
-      put(u(w), u(p), 0);
-      put(u(w), u(ww), u(p));
-      put(u(n), u(p), Coarse(rn));
-      if (f > 1) {
-        put(u(a1), u(p), 0);
-        put(Coarse(d1), Coarse(d2), Coarse(Minus(w, p)));
+      put(off(a.w), off(a.n), off(a.ne));
+      put(Coarse(Minus(a.w, a.ww)), Coarse(Minus(a.n, a.ne)), Coarse(a.rw));
+      put(Coarse(a.rw), Coarse(a.rww), Coarse(a.rwww));
+      put(U(a.w), U(p), 0);
+      put(U(a.w), U(a.ww), U(p));
+      put(U(a.n), U(p), Coarse(a.rn));
+      if (has_fields) {
+        put(U(a.a1), U(p), 0);
+        put(Coarse(a.d1), Coarse(a.d2), off(a.w));
       } else {
-        put(Coarse(Minus(predictions_[3], p)), s, Coarse(Minus(nw, p)));
-        put(Coarse(rn), Coarse(rne), Coarse(rnw));
+        put(off(predictions_[3]), s, off(a.nw));
+        put(Coarse(a.rn), Coarse(a.rne), Coarse(a.rnw));
       }
       put(shape_.row != 0 ? record % shape_.row / 4 : 0, s / 4, 1);
-      put(Coarse(Minus(nn, p)), Coarse(Minus(n, p)), Coarse(rn));
-      put(Coarse(Minus(nw, p)), Coarse(Minus(w, p)), s / 4);
-    }
-
-    // Candidates.
-    k = 0;
-    const auto candidate = [&](int64_t q, uint32_t hits) {
-      candidates_[k].residual = Minus(q, p);
-      candidates_[k].hits = hits;
-      candidates_[k].holds = true;
-      ++k;
-    };
-    const auto remember = [&](uint32_t hash) {
-      remembered_[k] = &memory_[hash >> (32 - memory_log2_)];
-      const auto check = static_cast<uint16_t>(hash);
-      if (remembered_[k]->check != check) *remembered_[k] = {w, check, 0};
-      candidate(remembered_[k]->value,
-                std::min<uint32_t>(remembered_[k]->hits, 15));
-    };
-    remember(Hash(fk + 32, u(a1), u(a2) * 31 + u(a3)));
-    remember(Hash(fk + 33, u(w), u(ww)));
-    remember(Hash(fk + 34, u(w), u(n)));
-    if constexpr (kStrong) {
-      remember(Hash(fk + 35, u(w) * 31 + u(ww), u(www)));
-      remember(Hash(fk + 36, u(a1), u(w)));
-      remember(Hash(fk + 37, u(a1) * 31 + u(a2), u(w)));
+      put(off(a.nn), off(a.n), Coarse(a.rn));
+      put(off(a.nw), off(a.w), s / 4);
     }
   }
+
+  void FindCandidates(const Around& a, size_t field) {
+    size_t k = 0;
+    const auto remember = [&](uint64_t x, uint64_t y) {
+      const uint32_t hash = Hash(field * 64 + 32 + k, x, y);
+      Memory& memory = memory_[hash >> (32 - memory_log2_)];
+      const auto check = static_cast<uint16_t>(hash);
+      if (memory.check != check) memory = {a.w, check, 0};
+      remembered_[k] = &memory;
+      candidates_[k] = {.residual = Minus(memory.value, base_),
+                        .hits = std::min<uint32_t>(memory.hits, 15)};
+      ++k;
+    };
+    remember(U(a.a1), U(a.a2) * 31 + U(a.a3));
+    remember(U(a.w), U(a.ww));
+    remember(U(a.w), U(a.n));
+    if constexpr (kStrong) {
+      remember(U(a.w) * 31 + U(a.ww), U(a.www));
+      remember(U(a.a1), U(a.w));
+      remember(U(a.a1) * 31 + U(a.a2), U(a.w));
+    }
+  }
+  static uint64_t U(int64_t x) { return static_cast<uint64_t>(x); }
 
   struct Candidate {
     int64_t residual = 0;
