@@ -41,11 +41,8 @@ class TableModel {
 ByteFrequencies NormalizeBytes(const ByteCounts& counts) {
   std::array<uint64_t, 256> wide;
   std::copy(counts.begin(), counts.end(), wide.begin());
-  ByteFrequencies frequencies{};
-  if (std::any_of(counts.begin(), counts.end(),
-                  [](uint32_t count) { return count != 0; })) {
-    Normalize(wide, frequencies);
-  }
+  ByteFrequencies frequencies;
+  Normalize(wide, frequencies);
   return frequencies;
 }
 

@@ -58,6 +58,7 @@ void Normalize(std::span<const uint64_t> counts,
   std::fill(frequencies.begin(), frequencies.end(), uint16_t{0});
   uint64_t total = 0;
   for (uint64_t count : counts) total += count;
+  if (total == 0) return;
   int32_t left = kSlots;
   for (size_t s = 0; s < symbols; ++s) {
     if (counts[s] == 0) continue;

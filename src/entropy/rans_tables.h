@@ -16,9 +16,9 @@ namespace zipllm::entropy {
 using Frequencies = std::array<uint16_t, kernels::kMaxSymbols>;
 using Counts = std::array<uint64_t, kernels::kMaxSymbols>;
 
-/// Frequencies in proportion to `counts`, at least 1 for each count above 0.
-/// At least one count must be above 0, and their sum at most 2^50. Close to the
-/// least code length; the same on every machine.
+/// Frequencies in proportion to `counts`, at least 1 for each count above 0;
+/// all 0 if all counts are. Their sum is at most 2^50. Close to the least code
+/// length; the same on every machine.
 Frequencies Normalize(const Counts& counts);
 /// The same for up to 256 symbols; `frequencies` has the size of `counts`.
 void Normalize(std::span<const uint64_t> counts,

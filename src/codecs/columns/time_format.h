@@ -24,6 +24,12 @@ class TimeFormat {
   static constexpr size_t kMaxText = 64;
   static constexpr size_t kMaxBytes = 2 * kMaxText;
 
+  struct Date {
+    uint32_t year;
+    uint32_t month;  ///< 1 to 12
+    uint32_t day;    ///< 1 to 31
+  };
+
   /// None where `text` is no format.
   static std::optional<TimeFormat> Parse(std::string_view text);
 
@@ -39,6 +45,15 @@ class TimeFormat {
     char kind;  ///< as in the text; 0: a literal
     uint8_t literal;
   };
+  struct Parts {
+    Date date;
+    uint64_t of_day = 0;    ///< seconds
+    uint64_t fraction = 0;  ///< of the second
+  };
+  class Reader;
+  /// None where the text is too short or long, or a part too large. It may
+  /// still not be what is printed of them.
+  std::optional<Parts> ReadParts(ByteSpan text) const;
   bool Has(char kind) const { return (seen_ >> (kind & 63) & 1) != 0; }
 
   std::vector<Field> fields_;

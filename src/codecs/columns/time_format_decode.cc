@@ -5,15 +5,11 @@
 namespace zipllm::codecs::columns {
 namespace {
 
+using Date = TimeFormat::Date;
+
 constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
 constexpr std::string_view kWeekdays = "SunMonTueWedThuFriSat";
 constexpr uint64_t kDaySeconds = 86400;
-
-struct Date {
-  uint32_t year;
-  uint32_t month;  // 1 to 12
-  uint32_t day;    // 1 to 31
-};
 
 /// Days since 1 March of the year 0, with years that begin in March (Hinnant,
 /// "chrono-compatible low-level date algorithms").
@@ -151,80 +147,106 @@ size_t TimeFormat::Print(uint64_t ticks, uint8_t* out) const {
   return static_cast<size_t>(at - out);
 }
 
-std::optional<uint64_t> TimeFormat::Read(ByteSpan text) const {
-  // Without a year: one that has a 29 February.
-  const bool has_day = Has('m') || Has('b') || Has('d') || Has('e');
-  Date date = {has_day ? 2000 : kFirstYear, 1, 1};
-  uint64_t of_day = 0;
-  uint64_t fraction = 0;
-  size_t at = 0;
-  const auto number = [&](int digits) -> uint64_t {
+/// What fields of a text say, from its first byte on; of what is none,
+/// something.
+class TimeFormat::Reader {
+ public:
+  explicit Reader(ByteSpan text) : text_(text) {}
+
+  uint64_t Number(int digits) {
     uint64_t value = 0;
-    for (int i = 0; i < digits && at < text.size(); ++i, ++at) {
-      value = value * 10 + static_cast<uint8_t>(text[at] - '0') % 16u;
+    for (int i = 0; i < digits && at_ < text_.size(); ++i, ++at_) {
+      value = value * 10 + static_cast<uint8_t>(text_[at_] - '0') % 16u;
     }
     return value;
-  };
-  const auto name = [&](std::string_view names) -> uint32_t {
-    const size_t begin = at;
-    at += 3;
-    if (at > text.size()) return 0;
+  }
+  uint32_t Number32(int digits) {
+    return static_cast<uint32_t>(Number(digits));
+  }
+  /// Which of `names`, of three letters each; the last one if it is none.
+  uint32_t Name(std::string_view names) {
+    const size_t begin = at_;
+    Skip(3);
+    if (at_ > text_.size()) return 0;
     const std::string_view found(
-        reinterpret_cast<const char*>(text.data()) + begin, 3);
+        reinterpret_cast<const char*>(text_.data()) + begin, 3);
     return static_cast<uint32_t>(std::min(names.find(found), names.size() - 3) /
                                  3);
-  };
+  }
+  bool IsSpace() const { return at_ < text_.size() && text_[at_] == ' '; }
+  void Skip(size_t bytes) { at_ += bytes; }
+  bool IsAtEnd() const { return at_ == text_.size(); }
+
+ private:
+  ByteSpan text_;
+  size_t at_ = 0;
+};
+
+std::optional<TimeFormat::Parts> TimeFormat::ReadParts(ByteSpan text) const {
+  // Without a year: one that has a 29 February.
+  const bool has_day = Has('m') || Has('b') || Has('d') || Has('e');
+  Parts parts;
+  parts.date = {has_day ? 2000 : kFirstYear, 1, 1};
+  Reader reader(text);
   for (const Field& field : fields_) {
     switch (field.kind) {
       case 'Y':
-        date.year = static_cast<uint32_t>(number(4));
+        parts.date.year = reader.Number32(4);
         break;
       case 'y':
-        date.year = static_cast<uint32_t>(2000 + number(2));
+        parts.date.year = 2000 + reader.Number32(2);
         break;
       case 'm':
-        date.month = static_cast<uint32_t>(number(2));
+        parts.date.month = reader.Number32(2);
         break;
       case 'b':
-        date.month = name(kMonths) + 1;
+        parts.date.month = reader.Name(kMonths) + 1;
+        break;
+      case 'd':
+        parts.date.day = reader.Number32(2);
         break;
       case 'e':
-        if (at < text.size() && text[at] == ' ') {
-          ++at;
-          date.day = static_cast<uint32_t>(number(1));
-          break;
+        if (reader.IsSpace()) {
+          reader.Skip(1);
+          parts.date.day = reader.Number32(1);
+        } else {
+          parts.date.day = reader.Number32(2);
         }
-        [[fallthrough]];
-      case 'd':
-        date.day = static_cast<uint32_t>(number(2));
         break;
       case 'a':
-        at += 3;
+        reader.Skip(3);
         break;
       case 'H':
-        of_day += number(2) * 3600;
+        parts.of_day += reader.Number(2) * 3600;
         break;
       case 'M':
-        of_day += number(2) * 60;
+        parts.of_day += reader.Number(2) * 60;
         break;
       case 'S':
-        of_day += number(2);
+        parts.of_day += reader.Number(2);
         break;
       case 'f':
-        fraction = number(digits_);
+        parts.fraction = reader.Number(digits_);
         break;
       default:
-        ++at;
+        reader.Skip(1);
     }
   }
-  if (at != text.size() || date.month < 1 || date.month > 12 || date.day < 1 ||
+  const Date& date = parts.date;
+  if (!reader.IsAtEnd() || date.month < 1 || date.month > 12 || date.day < 1 ||
       date.day > 31 || date.year < kFirstYear || date.year > 9999 ||
-      of_day >= kDaySeconds) {
+      parts.of_day >= kDaySeconds) {
     return std::nullopt;
   }
-  uint64_t ticks = (DaysOf(date) * kDaySeconds + of_day) / unit_;
+  return parts;
+}
+
+std::optional<uint64_t> TimeFormat::Read(ByteSpan text) const {
+  const std::optional<Parts> parts = ReadParts(text);
+  if (!parts) return std::nullopt;
+  uint64_t ticks = (DaysOf(parts->date) * kDaySeconds + parts->of_day) / unit_;
   if (__builtin_mul_overflow(ticks, second_, &ticks) ||
-      __builtin_add_overflow(ticks, fraction, &ticks)) {
+      __builtin_add_overflow(ticks, parts->fraction, &ticks)) {
     return std::nullopt;
   }
   // The proof: what is no digit, no day of that month or no such weekday ends

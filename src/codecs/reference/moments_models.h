@@ -47,10 +47,7 @@ inline constexpr std::array kKinds = {
     Kind{3, DType::kF32, 4, 8, 23},
 };
 inline const Kind* FindKind(DType dtype) {
-  for (const Kind& kind : kKinds) {
-    if (kind.dtype == dtype) return &kind;
-  }
-  return nullptr;
+  return codecs::FindKind(kKinds, dtype);
 }
 
 /// What a float stands for; infinities and NaNs as if the exponent went on.

@@ -20,19 +20,6 @@ using kernels::kGroup;
 
 constexpr int kLevel = 1;
 
-const Kind* KindOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return &kKinds[0];
-    case DType::kF16:
-      return &kKinds[1];
-    case DType::kF32:
-      return &kKinds[2];
-    default:
-      return nullptr;
-  }
-}
-
 // ---- Groups ----
 
 /// Up to kChunkGroups groups of elements, whose last is filled up: the units
@@ -385,7 +372,7 @@ Statistics Look(const Kind& kind, ByteSpan data) {
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
                                      Scratch& /*scratch*/) {
-  const Kind* kind = KindOf(request.dtype);
+  const Kind* kind = FindKind(kKinds, request.dtype);
   if (kind == nullptr || request.level != kLevel ||
       request.data.size() < kind->element_size) {
     return nullptr;

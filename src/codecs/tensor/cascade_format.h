@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "codecs/tensor/kinds.h"
 #include "kernels/kernels.h"
 
 namespace zipllm::codecs::cascade_format {
@@ -24,6 +25,7 @@ enum Mode : uint8_t {
 /// are in a 16-bit unit; below lie `low_bits`: in the unit (FP16) or in a low
 /// half of its own (FP32).
 struct Kind {
+  DType dtype;
   uint8_t number;
   uint8_t element_size;
   uint8_t max_exponent;
@@ -41,9 +43,9 @@ struct Kind {
 };
 
 inline constexpr std::array kKinds = {
-    Kind{1, 2, 255, 0, 0},
-    Kind{2, 2, 31, 3, 3},
-    Kind{3, 4, 255, 0, 16},
+    Kind{DType::kBF16, 1, 2, 255, 0, 0},
+    Kind{DType::kF16, 2, 2, 31, 3, 3},
+    Kind{DType::kF32, 3, 4, 255, 0, 16},
 };
 
 /// A number in a block's list of runs is mode + kModes * groups.

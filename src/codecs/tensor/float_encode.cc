@@ -27,19 +27,6 @@ using kernels::kMaxSymbols;
 using kernels::kSlots;
 using kernels::kStateLow;
 
-const Kind* KindOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return &kKinds[0];
-    case DType::kF16:
-      return &kKinds[1];
-    case DType::kF32:
-      return &kKinds[2];
-    default:
-      return nullptr;
-  }
-}
-
 // ---- Looking at a frame ----
 
 constexpr size_t kKeys = 1024;
@@ -534,7 +521,7 @@ constexpr int kMinLevel = 2;  // codec 7 is for the one below
 
 std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
                                      Scratch& scratch) {
-  const Kind* kind = KindOf(request.dtype);
+  const Kind* kind = FindKind(kKinds, request.dtype);
   if (kind == nullptr || request.level < kMinLevel ||
       request.data.size() < kind->element_size) {
     return nullptr;

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "codecs/tensor/bit_planes.h"
+#include "codecs/tensor/kinds.h"
 #include "kernels/kernels.h"
 
 namespace zipllm::codecs::float_format {
@@ -16,6 +17,7 @@ namespace zipllm::codecs::float_format {
 /// A kind of elements. A key is (unit >> key_shift) & key_mask: the exponent
 /// and the top two bits of the mantissa.
 struct Kind {
+  DType dtype;
   uint8_t number;
   uint8_t element_size;
   uint8_t key_shift;
@@ -44,9 +46,9 @@ inline constexpr std::array kFp32Planes = {
     Plane{1, 13, true}, Plane{1, 14, true}, Plane{1, 15, true},
     Plane{4, 0, false}, Plane{1, 4, false}, Plane{1, 15, false}};
 inline constexpr std::array kKinds = {
-    Kind{1, 2, 5, 1023, kernels::UnitKind::kBf16, kBf16Planes},
-    Kind{2, 2, 8, 127, kernels::UnitKind::kFp16, kFp16Planes},
-    Kind{3, 4, 5, 1023, kernels::UnitKind::kBf16, kFp32Planes},
+    Kind{DType::kBF16, 1, 2, 5, 1023, kernels::UnitKind::kBf16, kBf16Planes},
+    Kind{DType::kF16, 2, 2, 8, 127, kernels::UnitKind::kFp16, kFp16Planes},
+    Kind{DType::kF32, 3, 4, 5, 1023, kernels::UnitKind::kBf16, kFp32Planes},
 };
 static_assert(kFp32Planes.size() <= kMaxPlanes);
 

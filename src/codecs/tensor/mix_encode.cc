@@ -15,26 +15,6 @@ namespace zipllm::codecs {
 namespace {
 
 using mix::Kind;
-using mix::kKinds;
-
-const Kind* KindOf(DType dtype) {
-  switch (dtype) {
-    case DType::kBF16:
-      return &kKinds[0];
-    case DType::kF16:
-      return &kKinds[1];
-    case DType::kF32:
-      return &kKinds[2];
-    case DType::kF8E4M3:
-      return &kKinds[3];
-    case DType::kF8E5M2:
-      return &kKinds[4];
-    case DType::kI8:
-      return &kKinds[5];
-    default:
-      return nullptr;
-  }
-}
 
 uint32_t LoadElement(const Kind& kind, ByteSpan block, uint64_t i) {
   uint32_t element = 0;
@@ -247,7 +227,7 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request, Scratch&) {
   constexpr int kLevel = 9;
   if (request.level < kLevel) return nullptr;
   mix::Params params;
-  params.kind = KindOf(request.dtype);
+  params.kind = FindKind(mix::kKinds, request.dtype);
   params.blocks = mix::FindBlockType(request.dtype);
   params.ridge = {2, 64};
   params.row = request.row <= mix::kMaxRow ? request.row : 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codecs/quant/ggml_blocks.h"
+#include "codecs/tensor/kinds.h"
 #include "entropy/mixing.h"
 #include "entropy/row_predictor.h"
 #include "zipllm/types.h"
@@ -19,6 +20,7 @@ namespace zipllm::codecs::mix {
 /// A kind of elements: a sign bit on top, then the exponent, then the mantissa;
 /// or integers in two's complement, which are seen as such numbers.
 struct Kind {
+  DType dtype;
   uint8_t number;
   uint8_t element_size;   // bytes
   uint8_t exponent_bits;  // 0: integers
@@ -34,12 +36,12 @@ struct Kind {
 };
 
 inline constexpr std::array kKinds = {
-    Kind{1, 2, 8, 7, {4}},        // BF16
-    Kind{2, 2, 5, 10, {3, 7}},    // FP16
-    Kind{3, 4, 8, 23, {13, 16}},  // FP32
-    Kind{4, 1, 4, 3, {}},         // FP8 E4M3
-    Kind{5, 1, 5, 2, {}},         // FP8 E5M2
-    Kind{6, 1, 0, 0, {}},         // INT8
+    Kind{DType::kBF16, 1, 2, 8, 7, {4}},
+    Kind{DType::kF16, 2, 2, 5, 10, {3, 7}},
+    Kind{DType::kF32, 3, 4, 8, 23, {13, 16}},
+    Kind{DType::kF8E4M3, 4, 1, 4, 3, {}},
+    Kind{DType::kF8E5M2, 5, 1, 5, 2, {}},
+    Kind{DType::kI8, 6, 1, 0, 0, {}},
 };
 
 inline constexpr int kMaxModelled = 6;
