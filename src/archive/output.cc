@@ -54,6 +54,9 @@ struct timespec TimeOf(const Entry& entry) {
 
 // Private until the recorded mode is set; without one, what the umask leaves.
 mode_t CreationMode(const Entry& entry) {
+  if (entry.kind == EntryKind::kDirectory) {
+    return entry.has_metadata ? 0700 : 0777;
+  }
   return entry.has_metadata ? 0600 : 0666;
 }
 
@@ -85,7 +88,7 @@ class PathOutput : public Output {
 
  private:
   absl::Status Start(const Entry& first);
-  absl::Status StartTree(bool fresh);
+  absl::Status StartTree(bool fresh, mode_t mode);
   absl::StatusOr<int> ParentOf(const std::string& path);
   absl::Status SetMetadata(int fd, const Entry& entry);
   absl::Status RefuseIfThere(int dir, const std::string& name);
@@ -111,10 +114,10 @@ class PathOutput : public Output {
   std::vector<Entry> links_;
 };
 
-absl::Status PathOutput::StartTree(bool fresh) {
+absl::Status PathOutput::StartTree(bool fresh, mode_t mode) {
   if (fresh) {
     fresh_tree_ = TemporaryName(name_);
-    if (mkdirat(folder_fd_.get(), fresh_tree_.c_str(), 0700) != 0) {
+    if (mkdirat(folder_fd_.get(), fresh_tree_.c_str(), mode) != 0) {
       fresh_tree_.clear();
       return ErrnoStatus(errno, "cannot create directory " + target_);
     }
@@ -147,10 +150,10 @@ absl::Status PathOutput::Start(const Entry& first) {
       return absl::AlreadyExistsError(target_ + " exists and is no directory");
     if (exists && !overwrite_)
       return absl::AlreadyExistsError(target_ + " exists already");
-    return StartTree(!exists);
+    return StartTree(!exists, CreationMode(first));
   }
   bool wants_directory = target_.size() > 1 && target_.back() == '/';
-  if (is_directory || wants_directory) return StartTree(!exists);
+  if (is_directory || wants_directory) return StartTree(!exists, 0777);
   single_ = true;
   return RefuseIfThere(folder_fd_.get(), name_);
 }
@@ -208,7 +211,7 @@ absl::Status PathOutput::Begin(const Entry& entry) {
   ASSIGN_OR_RETURN(int parent, ParentOf(entry.path));
   std::string name = SplitPath(entry.path).second;
   if (entry.kind == EntryKind::kDirectory) {
-    if (mkdirat(parent, name.c_str(), 0700) != 0 &&
+    if (mkdirat(parent, name.c_str(), CreationMode(entry)) != 0 &&
         !(errno == EEXIST && overwrite_)) {
       return ErrnoStatus(errno, "cannot create directory " + display_);
     }

@@ -209,8 +209,10 @@ absl::StatusOr<std::vector<Sha256Digest>> Addition::FindBaseModels() {
   std::vector<Sha256Digest> models;
   for (const std::string& base : options_.bases) {
     ASSIGN_OR_RETURN(const ModelName name, ModelName::Parse(base));
-    ASSIGN_OR_RETURN(const auto reference, repository_.FindReference(name));
-    models.push_back(reference.first.manifest);
+    const auto found = repository_.FindReference(name);
+    if (absl::IsNotFound(found.status())) return repository_.NoModel(name);
+    RETURN_IF_ERROR(found.status());
+    models.push_back(found->first.manifest);
   }
   for (size_t i = 0; i < manifest_.files.size(); ++i) {
     const Entry& entry = manifest_.files[i].entry;
@@ -394,10 +396,8 @@ absl::StatusOr<AddResult> Addition::Run(const std::string& path) {
   ASSIGN_OR_RETURN(const bool has_manifest, IsKnown(reference.manifest));
   const bool same = old.has_value() && old->manifest == reference.manifest;
   if (old.has_value() && !same && !options_.replace) {
-    return absl::AlreadyExistsError(
-        name_.Text() +
-        " is there with other files: add another revision (NAME@REVISION), "
-        "or replace it");
+    return absl::AlreadyExistsError(name_.Text() +
+                                    " is there with other files");
   }
   if (result_.new_objects != 0 || !has_manifest) {
     RETURN_IF_ERROR(Write(manifest));

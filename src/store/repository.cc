@@ -365,6 +365,22 @@ Repository::References() {
   return references;
 }
 
+absl::Status Repository::NoModel(const ModelName& name) {
+  constexpr size_t kMost = 4;
+  size_t others = 0;
+  std::string text = storage_->Name() + " has no model " + name.Text();
+  const auto keys = storage_->List(kReferencesPrefix);
+  if (!keys.ok()) return absl::NotFoundError(text);
+  for (const storage::Info& info : *keys) {
+    const absl::StatusOr<ModelName> other = ModelNameOf(info.key);
+    if (!other.ok() || other->name != name.name || other->Text() == name.Text())
+      continue;
+    if (++others > kMost) return absl::NotFoundError(text + ", ...");
+    text += (others == 1 ? "; there is " : ", ") + other->Text();
+  }
+  return absl::NotFoundError(text);
+}
+
 absl::StatusOr<std::pair<Reference, std::string>> Repository::FindReference(
     const ModelName& name) {
   RETURN_IF_ERROR(CheckModelName(name));

@@ -74,6 +74,8 @@ class Repository : public archive::BaseFinder {
   absl::StatusOr<std::vector<std::pair<ModelName, Reference>>> References();
   absl::StatusOr<std::pair<Reference, std::string>> FindReference(
       const ModelName& name);  ///< and its version; NOT_FOUND
+  /// NOT_FOUND, saying which revisions of that model there are.
+  absl::Status NoModel(const ModelName& name);
   absl::StatusOr<Manifest> ReadManifest(const Reference& reference) {
     return ReadManifest(reference.manifest);
   }

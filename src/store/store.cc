@@ -228,8 +228,13 @@ absl::Status Store::Init(const std::string& path, const StoreOptions& options) {
                      storage::OpenLocalStorage(path, options.sync));
     ASSIGN_OR_RETURN(const std::vector<storage::Info> there, storage->List(""));
     if (!there.empty()) {
+      const bool is_store = std::ranges::any_of(there, [](const auto& info) {
+        return info.key == store::kHeaderKey;
+      });
       return absl::AlreadyExistsError(
-          path + " is not empty: a store is made of an empty folder");
+          path + (is_store
+                      ? " is a store already"
+                      : " is not empty: a store is made of an empty folder"));
     }
     store::StoreHeader header;
     header.id = store::NewPackId();
@@ -294,11 +299,14 @@ absl::StatusOr<std::shared_ptr<const StoredModel>> Store::OpenModel(
         repository.leases().Take("read");
     if (CannotWrite(lease.status())) lease = nullptr;
     RETURN_IF_ERROR(lease.status());
-    ASSIGN_OR_RETURN(const auto found, repository.FindReference(name));
-    absl::StatusOr<Manifest> manifest = repository.ReadManifest(found.first);
+    const auto reference = repository.FindReference(name);
+    if (absl::IsNotFound(reference.status())) return repository.NoModel(name);
+    RETURN_IF_ERROR(reference.status());
+    absl::StatusOr<Manifest> manifest =
+        repository.ReadManifest(reference->first);
     RETURN_IF_ERROR(Annotate(manifest.status(), name.Text(), ": "));
     return std::make_shared<Model>(impl_->repository, *std::move(lease),
-                                   InfoOf(name, found.first),
+                                   InfoOf(name, reference->first),
                                    std::move(*manifest));
   });
 }
@@ -423,8 +431,7 @@ absl::Status Store::Remove(const ModelName& name) {
     const absl::Status deleted =
         repository.storage().Delete(store::ReferenceKey(name));
     if (absl::IsNotFound(deleted)) {
-      return absl::NotFoundError(repository.storage().Name() +
-                                 " has no model " + name.Text());
+      return repository.NoModel(name);
     }
     RETURN_IF_ERROR(deleted);
     return repository.storage().Sync();

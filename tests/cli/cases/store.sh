@@ -73,6 +73,7 @@ rm -r back
 # A file alone is a folder with that file.
 expect 0 zipllm store add s one base/model-00002-of-00002.safetensors
 expect 0 zipllm store get s one -o back
+[[ $(stat -c %a back) == 755 ]] || fail "a folder without a mode of its own is $(stat -c %a back)"
 same back/model-00002-of-00002.safetensors base/model-00002-of-00002.safetensors
 [[ $(ls back | wc -l) == 1 ]] || fail "more than a file"
 rm -r back
@@ -159,6 +160,7 @@ restores a/b/c@v1.0 tune
 expect 1 zipllm store rm s org/base@copy missing@x
 err_has missing@x
 expect 1 zipllm store get s org/base@copy -o back
+err_has "there is org/base@"
 err_has org/base@copy
 expect 0 zipllm store rm s org/base
 restores a/b/c@v1.0 tune  # what it is coded against stays
@@ -169,7 +171,7 @@ json 'assert document["bases"] == []'
 
 # What is no store, and wrong usage.
 expect 1 zipllm store init s
-err_has "s is not empty"
+err_has "s is a store already"
 mkdir other
 echo x >other/file
 expect 1 zipllm store init other
