@@ -113,4 +113,14 @@ inline void CheckParser(const Parser& parser, ByteSpan file) {
 
 }  // namespace zipllm::parsers
 
+/// The fuzz target of a parser whose input is a file of its format.
+#define FUZZ_PARSER(name)                                                   \
+  namespace zipllm::parsers {                                               \
+  extern const Parser name;                                                 \
+  }                                                                         \
+  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) { \
+    zipllm::parsers::CheckParser(zipllm::parsers::name, {data, size});      \
+    return 0;                                                               \
+  }
+
 #endif  // ZIPLLM_FUZZ_PARSER_PROPERTIES_H_
