@@ -302,10 +302,10 @@ namespace {
 
 using columns::Values;
 
-/// Records that are alike take less than this part of what Zstandard makes of
-/// them; what takes more is better coded as text.
-constexpr size_t kNumerator = 3;
-constexpr size_t kDenominator = 4;
+/// Records that are alike take less than so many eighths of what Zstandard
+/// makes of them; what takes more is better coded as text, most of all from the
+/// level on at which contexts are mixed.
+constexpr size_t EighthsAt(int level) { return level >= 6 ? 5 : 6; }
 /// Whatever takes less than this is measured beside other codecs anyway.
 constexpr size_t kSmall = size_t{1} << 16;
 
@@ -337,8 +337,7 @@ std::unique_ptr<EncodePlan> MakePlan(const EncodeRequest& request,
   Buffer plain;
   const size_t usual =
       AppendZstdFrame(block, 3, &plain) ? plain.size() : block.size();
-  if (block.size() > kSmall &&
-      coded.size() * kDenominator > usual * kNumerator) {
+  if (block.size() > kSmall && coded.size() * 8 > usual * EighthsAt(level)) {
     return nullptr;
   }
   return std::make_unique<CodedPlan>(
