@@ -358,7 +358,7 @@ struct GrepMatcher::Regexes {
 
   struct Alternative {
     Regex exact;
-    std::optional<Regex> selecting;  // where it is another
+    std::unique_ptr<Regex> selecting;  // where it is another
   };
   std::deque<Alternative> all;
   re_registers registers{};
@@ -493,8 +493,9 @@ absl::StatusOr<std::unique_ptr<GrepMatcher::Regexes>> GrepMatcher::CompileAll(
     Regexes::Alternative& made = regexes->all.emplace_back();
     RETURN_IF_ERROR(compile(pattern.text, pattern.syntax, made.exact));
     if (!pattern.selecting.has_value()) continue;
+    made.selecting = std::make_unique<Regexes::Regex>();
     RETURN_IF_ERROR(
-        compile(*pattern.selecting, pattern.syntax, made.selecting.emplace()));
+        compile(*pattern.selecting, pattern.syntax, *made.selecting));
   }
   return regexes;
 }
@@ -540,7 +541,7 @@ std::optional<GrepMatcher::Span> GrepMatcher::FindIn(std::string_view line,
                      &regexes.registers);
   };
   for (Regexes::Alternative& pattern : regexes.all) {
-    Regexes::Regex& regex = exactly || !pattern.selecting.has_value()
+    Regexes::Regex& regex = exactly || pattern.selecting == nullptr
                                 ? pattern.exact
                                 : *pattern.selecting;
     regoff_t start = search(regex, begin);
