@@ -18,7 +18,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-using GcTest = UpkeepTest;
+class GcTest : public UpkeepTest {
+ protected:
+  // The last step of an add of model `i`, whose reference is not there.
+  bool Commit(size_t i, const Reference& reference) {
+    const std::string text = WriteReference(reference);
+    return repository_->storage()
+        .PutIfMatch(ReferenceKey(NameOf(i)), AsBytes(text), "")
+        .ok();
+  }
+};
 
 TEST_F(GcTest, DeletesWhatNothingNeeds) {
   for (size_t i = 0; i < SmallModels::kCount; ++i) Add(i);
@@ -87,10 +96,7 @@ TEST_F(GcTest, WaitsForThoseThatMayAdd) {
   EXPECT_EQ(Collect().deleted_packs, 0u);
   EXPECT_EQ(Collect().condemned_packs, 1u);
   // It commits: the pack is taken back, and not deleted when it has gone.
-  const std::string text = WriteReference(manifest->first);
-  ASSERT_TRUE(repository_->storage()
-                  .PutIfMatch(ReferenceKey(NameOf(5)), AsBytes(text), "")
-                  .ok());
+  ASSERT_TRUE(Commit(5, manifest->first));
   adder->reset();
   EXPECT_EQ(Collect().deleted_packs, 0u);
   EXPECT_EQ(Count(kCondemnedPrefix), 0u);
@@ -107,10 +113,7 @@ TEST_F(GcTest, WaitsForThoseThatMayRead) {
   auto adder = repository_->leases().Take("add");
   Remove(5);
   EXPECT_EQ(Collect().condemned_packs, 1u);
-  const std::string text = WriteReference(manifest->first);
-  ASSERT_TRUE(repository_->storage()
-                  .PutIfMatch(ReferenceKey(NameOf(5)), AsBytes(text), "")
-                  .ok());
+  ASSERT_TRUE(Commit(5, manifest->first));
   adder->reset();
   auto reader = repository_->leases().Take("read");
   ExpectReadable(5);
